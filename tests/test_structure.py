@@ -1,0 +1,49 @@
+"""The rooms import downwards only, stay small, and carry plain names."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "careloop"
+FLOOR = {
+    "record": 0, "models": 0, "evaluate": 0,
+    "ingest": 1, "clean": 1, "cohort": 1, "features": 1,
+    "train": 2,
+    "predict": 3, "imaging": 3, "genome": 3,
+    "plan": 4, "outcome": 5, "monitor": 6, "report": 7, "study": 8, "serve": 9, "cli": 9,
+}  # fmt: skip
+VAGUE_NAMES = {"utils", "helpers", "common", "manager", "base", "misc"}
+MAX_LINES = 500
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+
+def room_of(module: Path) -> str:
+    return module.relative_to(SOURCE).with_suffix("").parts[0]
+
+
+def imported_rooms(module: Path) -> set[str]:
+    """Rooms that the module imports, at its top or inside its functions."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: imports are written in full, never relative"
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    parts = [name.split(".") for name in names]
+    return {p[1] for p in parts if p[0] == "careloop" and len(p) > 1 and p[1] in FLOOR}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda m: str(m.relative_to(SOURCE)))
+def test_module_keeps_the_house_in_order(module: Path) -> None:
+    room = room_of(module)
+    if room not in {"__init__", "__main__"}:
+        assert room in FLOOR, f"{room} is no room of the design"
+        upwards = {r for r in imported_rooms(module) if r != room and FLOOR[r] >= FLOOR[room]}
+        upwards -= {"serve"} if room == "cli" else set()
+        assert not upwards, f"{room} imports {upwards}, which are not on a floor below"
+    assert len(module.read_text().splitlines()) <= MAX_LINES
+    assert not VAGUE_NAMES & set(module.relative_to(SOURCE).with_suffix("").parts)
