@@ -1,0 +1,42 @@
+"""The study file's `evaluation` section: threshold, bootstrap and subgroups."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+class SubgroupSection(BaseModel):
+    """A feature whose values divide the evaluated rows into subgroups."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    feature: str = Field(description="Feature or static code, as named in features.parquet, for example age_years.")
+    cut_points: list[float] = Field(
+        default=[],
+        description="Increasing borders that make groups of a number, for example [40, 65]; none: one a value.",
+    )
+
+    @field_validator("cut_points")
+    @classmethod
+    def _increasing(cls, cut_points: list[float]) -> list[float]:
+        if any(high <= low for low, high in zip(cut_points, cut_points[1:], strict=False)):
+            raise ValueError(f"cut_points must increase: got {cut_points}")
+        return cut_points
+
+
+class EvaluationSection(BaseModel):
+    """How the models of a study are evaluated on held-out rows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    threshold: Annotated[float, Field(gt=0, lt=1)] | Literal["youden"] = Field(
+        default="youden",
+        description="Probability from which a row is called positive. `youden` takes, for each model, the one with the "
+        "greatest recall + specificity - 1 on the tuning rows, whatever the prevalence; a number should say from which "
+        "risk one would act.",
+    )
+    resamples: int = Field(default=1000, ge=100, le=100_000, description="Bootstrap resamples of subjects.")
+    seed: int = Field(default=0, ge=0, description="Seed of the bootstrap.")
+    subgroups: list[SubgroupSection] = Field(default=[], description="Subgroups in which every model is evaluated too.")
