@@ -1,0 +1,21 @@
+"""Estimators over plain arrays: classifiers as in scikit-learn, survival models as in scikit-survival."""
+
+from careloop.models.boosting import LightGBM
+from careloop.models.build import ESTIMATORS, build, logistic_regression
+from careloop.models.cox import CoxPH
+from careloop.models.fully_connected import FullyConnected
+from careloop.models.hazard import BoostedHazard, cumulative_incidence, survival_at
+from careloop.models.inputs import survival_target
+
+__all__ = [
+    "ESTIMATORS",
+    "BoostedHazard",
+    "CoxPH",
+    "FullyConnected",
+    "LightGBM",
+    "build",
+    "cumulative_incidence",
+    "logistic_regression",
+    "survival_at",
+    "survival_target",
+]
