@@ -1,0 +1,182 @@
+"""Atomic changes to a Delta table: write parquet files, then commit them once, whatever dies or runs beside it.
+
+A commit is identified by its key, kept as a Delta application transaction whose version is the fingerprint of its rows.
+So "was this key committed, and with these rows" is one look at the table's state, and two writers with the same key
+conflict inside Delta's own commit. Files are never deleted here: a writer that lost or died leaves an unreferenced
+file behind, which readers never see and a full vacuum may collect.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction
+from deltalake.exceptions import CommitFailedError
+from deltalake.transaction import AddAction, RemoveAction
+
+from careloop import InputError
+
+Action = AddAction | RemoveAction
+ATTEMPTS = 100  # a lost race costs about 20 ms, so a writer gives up after some seconds of steady conflict
+LONGEST_WAIT_SECONDS = 0.25
+# Rows of one patient lie together, so small row groups let a reader skip nearly all of a file.
+ROW_GROUP_ROWS = 50_000
+# Commit records are kept for good: they say which versions hold facts, and pinned versions must stay readable.
+CONFIGURATION = {"delta.enableExpiredLogCleanup": "false", "delta.logRetentionDuration": "interval 36500 days"}
+
+
+@dataclass(frozen=True)
+class LiveFile:
+    """One data file of a table version: its path, size in bytes and shard (None in a table without shards)."""
+
+    path: Path
+    size: int
+    shard: int | None
+
+
+@dataclass(frozen=True)
+class Commit:
+    """What a commit is: its idempotency key, the fingerprint of its rows, its origin, and locks it must hold alone."""
+
+    key: str
+    fingerprint: int
+    origin: str
+    locks: tuple[str, ...] = field(default=())
+
+
+def create_table(folder: Path, schema: pl.Schema, partition_by: Sequence[str] = ()) -> None:
+    """Make an empty Delta table, or leave an existing one as it is."""
+    DeltaTable.create(
+        folder,
+        Schema.from_arrow(schema),
+        mode="ignore",
+        partition_by=list(partition_by),
+        configuration=CONFIGURATION,
+        raise_if_key_not_exists=False,
+    )
+
+
+def live_files(table: DeltaTable) -> list[LiveFile]:
+    """Return the files of a table version in path order.
+
+    Raises:
+        InputError: a file is missing or not of the size that was committed (cut off, overwritten).
+    """
+    actions = pl.DataFrame(table.get_add_actions(flatten=True))
+    shards = actions["partition.shard"].to_list() if "partition.shard" in actions.columns else [None] * actions.height
+    root = Path(table.table_uri.removeprefix("file://"))
+    files = []
+    for name, size, shard in zip(actions["path"], actions["size_bytes"], shards, strict=True):
+        files.append(LiveFile(root / name, size, shard))
+    for file in files:
+        got = file.path.stat().st_size if file.path.is_file() else None
+        if got != file.size:
+            state = "is missing" if got is None else f"has {got} bytes instead of {file.size}"
+            raise InputError(f"{file.path} {state}; restore this file from a backup, or ingest into a new record")
+    return sorted(files, key=lambda file: file.path)
+
+
+def write_file(folder: Path, rows: pl.DataFrame, *, shard: int | None = None, origin: str = "facts") -> AddAction:
+    """Write `rows` as one new parquet file of the table in `folder`; nobody sees it before it is committed."""
+    name = f"{uuid.uuid4().hex}.parquet" if shard is None else f"shard={shard}/{uuid.uuid4().hex}.parquet"
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    rows.write_parquet(path, row_group_size=ROW_GROUP_ROWS)
+    statistics: dict[str, object] = {"numRecords": rows.height}
+    if "subject_id" in rows.columns:
+        statistics["minValues"] = {"subject_id": rows["subject_id"].min()}
+        statistics["maxValues"] = {"subject_id": rows["subject_id"].max()}
+    return AddAction(
+        path=name,
+        size=path.stat().st_size,
+        partition_values={} if shard is None else {"shard": str(shard)},
+        modification_time=int(time.time() * 1000),
+        data_change=origin != "compaction",
+        stats=json.dumps(statistics),
+    )
+
+
+def remove_file(table: DeltaTable, file: LiveFile, *, origin: str = "facts") -> RemoveAction:
+    """Return the action that takes `file` out of the next version; earlier versions keep it."""
+    return RemoveAction(
+        path=str(file.path.relative_to(table.table_uri.removeprefix("file://"))),
+        data_change=origin != "compaction",
+        deletion_timestamp=int(time.time() * 1000),
+        size=file.size,
+        partition_values={} if file.shard is None else {"shard": str(file.shard)},
+    )
+
+
+def commit(folder: Path, change: Callable[[DeltaTable], list[Action]], *, what: Commit) -> int:
+    """Commit `change(newest table)` exactly once and return a version that contains it.
+
+    `change` runs again against the newest version whenever another writer came first.
+
+    Raises:
+        InputError: the key was committed before with other rows.
+        CommitFailedError: another writer came first `ATTEMPTS` times.
+    """
+    ids = {what.key: what.fingerprint} | {f"careloop:lock:{lock}": 0 for lock in what.locks}
+    properties = CommitProperties(
+        custom_metadata={"careloop.origin": what.origin, "careloop.key": what.key},
+        app_transactions=[Transaction(name, version) for name, version in ids.items()],
+    )
+    for attempt in range(ATTEMPTS):
+        table = DeltaTable(folder)
+        if already_committed(table, what):
+            return table.version()
+        try:
+            table.create_write_transaction(
+                change(table),
+                "append",
+                table.schema(),
+                table.metadata().partition_columns,
+                commit_properties=properties,
+            )
+        except CommitFailedError:
+            if attempt + 1 == ATTEMPTS:
+                raise
+            time.sleep(random.uniform(0, min(LONGEST_WAIT_SECONDS, 0.01 * (attempt + 1))))
+        else:
+            return DeltaTable(folder).version()
+    raise AssertionError("unreachable: the loop returns or raises")
+
+
+def already_committed(table: DeltaTable, what: Commit) -> bool:
+    """Return whether the key is in the table; raise InputError where it stands for other rows."""
+    committed = table.transaction_version(what.key)
+    if committed is not None and committed != what.fingerprint:
+        raise InputError(f"key {what.key!r} was committed before with other rows; give changed rows a new key")
+    return committed is not None
+
+
+class Fingerprint:
+    """A digest of rows, column by column; equal rows in equal order give the same number with every polars version."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.blake2b(digest_size=8)
+
+    def add(self, rows: pl.DataFrame) -> None:
+        """Take in `rows` (integers, floats, times and text)."""
+        for column in rows:
+            self._digest.update(column.name.encode() + rows.height.to_bytes(8, "little"))
+            self._digest.update(column.is_null().to_numpy().tobytes())
+            if column.dtype == pl.String:
+                filled = column.fill_null("")
+                self._digest.update(filled.str.len_bytes().to_numpy().tobytes())
+                self._digest.update("".join(filled.str.join("").to_list()).encode())
+            else:
+                numbers = column.to_physical().fill_null(0)
+                self._digest.update(numbers.to_numpy().tobytes())
+
+    def number(self) -> int:
+        """Return the digest as a non-negative 63-bit integer."""
+        return int.from_bytes(self._digest.digest(), "little") >> 1

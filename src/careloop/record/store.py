@@ -1,0 +1,316 @@
+"""A record: the append-only, versioned Delta table of all events, in one folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import polars as pl
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError, TableNotFoundError
+
+from careloop import InputError
+from careloop.record.delta import (
+    Action,
+    Commit,
+    Fingerprint,
+    LiveFile,
+    commit,
+    create_table,
+    live_files,
+    remove_file,
+    write_file,
+)
+from careloop.record.history import history
+from careloop.record.schema import EVENTS, TIME, code_matches, conform
+from careloop.record.subjects import create_private
+
+FORMAT_VERSION = 1
+STORED = pl.Schema({**EVENTS, "shard": pl.Int32()})
+# Every column takes part, so that equal rows are stored, fingerprinted and read in one order, however they came.
+ORDER = ("subject_id", "time", "code", "known_time", "numeric_value", "unit", "text_value", "asset", "source")
+CODES = pl.Schema(
+    {
+        "code": pl.String(),
+        "description": pl.String(),
+        "parent_codes": pl.List(pl.String()),
+        "unit": pl.String(),
+        "plausible_low": pl.Float64(),
+        "plausible_high": pl.Float64(),
+    }
+)
+Ids = TypeVar("Ids", pl.Series, pl.Expr)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One version of a record folder; appending returns a new `Record`, this one keeps showing its own version.
+
+    The folder holds `record.json` (format, number of shards), `events/` (Delta, partitioned by shard), `codes/`
+    (Delta: what codes mean) and `private/` (source identifiers and the hashing key; leave it out when sharing).
+    """
+
+    path: Path
+    version: int
+
+    @classmethod
+    def create(cls, path: str | Path, *, shards: int = 16) -> Record:
+        """Make an empty record folder. Work goes shard by shard: choose more shards where 1/16 does not fit in memory.
+
+        Raises:
+            InputError: the folder is a record already or holds other files; shards is not positive.
+        """
+        path = Path(path)
+        if shards < 1:
+            raise InputError(f"shards must be at least 1, got {shards}; leave it out for 16")
+        if (path / "record.json").exists():
+            raise InputError(f"{path}: is a record already; open it, or choose another folder")
+        path.mkdir(parents=True, exist_ok=True)
+        # A creation that died half-way left only these three behind, and is taken up where it stopped.
+        others = {entry.name for entry in path.iterdir()} - {"events", "codes", "private"}
+        if others - {"record.json.new"}:
+            raise InputError(f"{path}: the folder is not empty; choose a new folder for the record")
+        create_table(path / "events", STORED, ["shard"])
+        create_table(path / "codes", CODES)
+        create_private(path / "private")
+        settings = path / "record.json.new"
+        settings.write_text(json.dumps({"format_version": FORMAT_VERSION, "shards": shards}) + "\n")
+        settings.rename(path / "record.json")
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: str | Path, *, version: int | None = None) -> Record:
+        """Open the newest, or the stated, version of a record folder.
+
+        Raises:
+            InputError: the folder is no record, was written by a newer careloop, or has no such version.
+        """
+        path = Path(path)
+        _settings(path)
+        try:
+            newest = DeltaTable(path / "events").version()
+        except (TableNotFoundError, DeltaError, OSError):
+            raise InputError(f"{path}/events: no readable Delta table; restore the folder from a backup") from None
+        if version is not None and not 0 <= version <= newest:
+            raise InputError(f"{path}: no version {version}; the record has versions 0 to {newest}")
+        return cls(path, newest if version is None else version)
+
+    def append(
+        self,
+        events: pl.DataFrame | pl.LazyFrame,
+        *,
+        key: str,
+        origin: Literal["facts", "careloop"] = "facts",
+    ) -> Record:
+        """Add `events` (checked by `conform`) in one commit and return the record at a version that holds them.
+
+        The same `key` with the same rows, in any order, changes nothing the second time, also where the first writer
+        died between commit and return or where several append at once.
+
+        Raises:
+            InputError: `conform` refuses the rows, or `key` was committed before with other rows.
+        """
+        what, batch = self._prepare(conform(events), key=key, origin=origin)
+        return self._at(commit(self._events, lambda table: list(batch), what=what))
+
+    def supersede(self, events: pl.DataFrame | pl.LazyFrame, *, key: str) -> Record:
+        """Add `events`, replacing the rows whose `source` equals one of theirs, in one commit; idempotent by `key`.
+
+        Only files that hold such rows are rewritten; earlier versions keep the old rows.
+
+        Raises:
+            InputError: as `append`, or a row has no `source`.
+        """
+        rows = conform(events)
+        if rows["source"].null_count():
+            raise InputError("supersede: every row needs a source that says what it replaces; fill it, or use append")
+        what, batch = self._prepare(rows, key=key, origin="facts")
+        what = Commit(what.key, what.fingerprint, what.origin, locks=("supersede",))
+        sources = rows.select("source").unique()
+        return self._at(commit(self._events, lambda table: [*batch, *self._without(table, sources)], what=what))
+
+    def compact(self) -> Record:
+        """Rewrite each shard of several files as one sorted file; same rows, earlier versions stay readable."""
+        table = DeltaTable(self._events)
+        what = Commit(f"careloop:compaction:{table.version()}", 0, "compaction")
+        return self._at(commit(self._events, self._merged, what=what))
+
+    def events(self, shard: int | None = None, *, codes: Sequence[str] | None = None) -> pl.LazyFrame:
+        """Return the uncut events (columns of `EVENTS`) of one shard or all, of given `codes` (`PREFIX*`) or all.
+
+        Each file is sorted by subject_id and time; several appends are several files (`compact` makes one a shard).
+        For anything that feeds a model cut them with `history`.
+
+        Raises:
+            InputError: no such shard; a data file is missing or cut off.
+        """
+        if shard is not None and not 0 <= shard < self.shards:
+            raise InputError(f"shard must be 0 to {self.shards - 1}, got {shard}")
+        frame = _scan([file.path for file in self._files if shard is None or file.shard == shard])
+        return frame if codes is None else frame.filter(code_matches(codes))
+
+    def timeline(self, subject_id: int, *, as_of: datetime | None = None) -> pl.DataFrame:
+        """Return one subject's events in order of time, static facts first; with `as_of`, those known by then.
+
+        Raises:
+            InputError: `as_of` has no time zone, or a data file cannot be read.
+        """
+        rows = self.events(self.shard_of(pl.Series([subject_id]))[0]).filter(subject_id=subject_id)
+        if as_of is not None:
+            if as_of.tzinfo is None:
+                raise InputError("as_of needs a time zone; add one, for example datetime(2026, 1, 31, tzinfo=UTC)")
+            key = {"subject_id": [subject_id], "prediction_time": [as_of]}
+            rows = history(rows, pl.DataFrame(key, schema={"subject_id": pl.Int64(), "prediction_time": TIME}))
+        try:
+            return rows.select(EVENTS.names()).sort(ORDER).collect()
+        except pl.exceptions.PolarsError as error:
+            raise InputError(
+                f"{self._events}: a data file cannot be read ({type(error).__name__}); restore it"
+            ) from None
+
+    def shard_of(self, subject_ids: Ids) -> Ids:
+        """Return the shard of each subject: subject_id modulo the number of shards, never negative."""
+        return (subject_ids % self.shards).cast(pl.Int32)
+
+    @cached_property
+    def shards(self) -> int:
+        """Number of shards, fixed when the record is created."""
+        return int(_settings(self.path)["shards"])
+
+    @cached_property
+    def facts_version(self) -> int:
+        """The newest version up to this one that brought facts: what a study pins.
+
+        Predictions, plans and verdicts of careloop itself, and compactions, leave it as it is.
+        """
+        table = DeltaTable(self._events, version=self.version)
+        for limit in (1, 100, None):
+            for entry in table.history(limit):
+                if entry.get("careloop.origin", "facts") == "facts" and entry["operation"] != "OPTIMIZE":
+                    return int(entry["version"])
+        return 0
+
+    def code_metadata(self) -> pl.DataFrame:
+        """Return what is known about codes, one row a code: description, parents, unit, plausible_low and _high."""
+        files = [file.path for file in live_files(DeltaTable(self.path / "codes"))]
+        return pl.concat([CODES.to_frame(), *map(pl.read_parquet, files)]).sort("code")
+
+    def describe_codes(self, frame: pl.DataFrame) -> Record:
+        """Add or change rows of the codes table; a null in `frame` leaves what is there. Not versioned with events.
+
+        Raises:
+            InputError: an unknown column, a code that is null or stands there twice, or a wrong type.
+        """
+        rows = _conform_codes(frame)
+        fingerprint = int.from_bytes(os.urandom(7), "little")
+
+        def change(table: DeltaTable) -> list[Action]:
+            updated = self.code_metadata().update(rows, on="code", how="full").sort("code")
+            return [remove_file(table, file) for file in live_files(table)] + [write_file(self.path / "codes", updated)]
+
+        key = f"careloop:codes:{fingerprint}"
+        commit(self.path / "codes", change, what=Commit(key, fingerprint, "facts", locks=("codes",)))
+        return self
+
+    def __reduce__(self) -> tuple[type[Record], tuple[Path, int]]:
+        """Travel to worker processes as path and version only."""
+        return (Record, (self.path, self.version))
+
+    @property
+    def _events(self) -> Path:
+        return self.path / "events"
+
+    @cached_property
+    def _files(self) -> list[LiveFile]:
+        return live_files(DeltaTable(self._events, version=self.version))
+
+    def _at(self, version: int) -> Record:
+        return Record(self.path, version)
+
+    def _by_shard(self, rows: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:
+        shard = self.shard_of(rows["subject_id"])
+        for number in range(self.shards):
+            part = rows.filter(shard == number)
+            if part.height:
+                yield number, part.sort(ORDER)
+
+    def _prepare(self, rows: pl.DataFrame, *, key: str, origin: str) -> tuple[Commit, list[Action]]:
+        """Fingerprint the rows and, unless the key is committed already, write them; one shard in memory at a time."""
+        fingerprint = Fingerprint()
+        batch: list[Action] = []
+        is_new = DeltaTable(self._events).transaction_version(key) is None
+        for shard, part in self._by_shard(rows):
+            fingerprint.add(part)
+            if is_new:
+                batch.append(write_file(self._events, part, shard=shard))
+        return Commit(key, fingerprint.number(), origin), batch
+
+    def _without(self, table: DeltaTable, sources: pl.DataFrame) -> list[Action]:
+        """Rewrite the files of the newest version that hold rows of these sources, leaving those rows out."""
+        files = {str(file.path): file for file in live_files(table)}
+        if not files:
+            return []
+        stale = pl.scan_parquet(list(files), schema=EVENTS, include_file_paths="file").join(
+            sources.lazy(), on="source", how="semi"
+        )
+        actions: list[Action] = []
+        for name in sorted(stale.select("file").unique().collect()["file"]):
+            kept = _scan([files[name].path]).join(sources.lazy(), on="source", how="anti").collect()
+            actions.append(remove_file(table, files[name]))
+            if kept.height:
+                actions.append(write_file(self._events, kept.sort(ORDER), shard=files[name].shard))
+        return actions
+
+    def _merged(self, table: DeltaTable) -> list[Action]:
+        files = live_files(table)
+        actions: list[Action] = []
+        for shard in range(self.shards):
+            several = [file for file in files if file.shard == shard]
+            if len(several) > 1:
+                rows = _scan([file.path for file in several]).collect().sort(ORDER)
+                actions += [remove_file(table, file, origin="compaction") for file in several]
+                actions.append(write_file(self._events, rows, shard=shard, origin="compaction"))
+        return actions
+
+
+def _scan(files: Sequence[Path]) -> pl.LazyFrame:
+    if not files:
+        return EVENTS.to_frame().lazy()
+    return pl.scan_parquet(list(files), schema=EVENTS, hive_partitioning=False)
+
+
+def _settings(path: Path) -> dict[str, int]:
+    """Read record.json."""
+    try:
+        settings = json.loads((path / "record.json").read_text())
+        version, _ = int(settings["format_version"]), int(settings["shards"])
+    except FileNotFoundError:
+        raise InputError(f"{path}: is no record (no record.json); check the path, or ingest data to make one") from None
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path}/record.json: unreadable; restore it from a backup") from None
+    if version > FORMAT_VERSION:
+        raise InputError(
+            f"{path}: format {version} is newer than {FORMAT_VERSION}; upgrade careloop to open this record"
+        )
+    return settings
+
+
+def _conform_codes(frame: pl.DataFrame) -> pl.DataFrame:
+    unknown = sorted(set(frame.columns) - set(CODES))
+    if unknown or "code" not in frame.columns:
+        wrong = f"unknown column {', '.join(unknown)}" if unknown else "missing column code"
+        raise InputError(f"codes: {wrong}; allowed are {', '.join(CODES)}")
+    missing = [pl.lit(None, dtype=CODES[name]).alias(name) for name in CODES if name not in frame.columns]
+    try:
+        rows = frame.with_columns(missing).select(CODES.names()).cast(CODES)
+    except pl.exceptions.PolarsError:
+        raise InputError(f"codes: a column has the wrong type; needed are {dict(CODES)}") from None
+    if rows["code"].null_count() or rows["code"].is_duplicated().any():
+        raise InputError("codes: every code must be given, and once; drop empty and repeated rows")
+    return rows
