@@ -6,12 +6,8 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Annotated, Any, Literal
 
-import polars as pl
 from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-CARELOOP = "CARELOOP//"
-BIRTH = "MEDS_BIRTH"
-DEATH = "MEDS_DEATH"
 FRACTION_TOLERANCE = 1e-9  # 0.6 + 0.2 + 0.2 is not exactly 1 in binary
 
 STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -277,16 +273,6 @@ class CohortSection(BaseModel):
         if self.split.site_code:
             fields.append(("split.site_code", (self.split.site_code,)))
         yield from ((field, code) for field, codes in fields for code in codes)
-
-
-def matches(codes: Sequence[str]) -> pl.Expr:
-    """Whether `code` is one of the codes; a prefix finds CARELOOP// events only if it starts with CARELOOP// itself."""
-    code = pl.col("code")
-    found = code.is_in([exact for exact in codes if not exact.endswith("*")])
-    for prefix in (wildcard[:-1] for wildcard in codes if wildcard.endswith("*")):
-        hit = code.str.starts_with(prefix)
-        found |= hit if prefix.startswith(CARELOOP) else hit & ~code.str.starts_with(CARELOOP)
-    return found
 
 
 def _check_range(low: float | None, high: float | None) -> None:
