@@ -1,0 +1,292 @@
+"""Fit a recipe: which codes, units and categories training rows have, and each column's median and range there."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from careloop import InputError
+from careloop.features.definition import FeaturesSection
+from careloop.features.extract import Progress, checked_keys, matrix_of, shards_of
+from careloop.features.matrix import KEYS, FeatureMatrix
+from careloop.features.recipe import Column, Recipe, describe, is_wide, window_name
+from careloop.record import Record, history
+from careloop.record.schema import BIRTH, CARELOOP, DEATH, code_matches
+
+NEVER = (BIRTH, DEATH, f"{CARELOOP}*")
+RANGE = (0.001, 0.5, 0.999)
+BLOCK = 256  # columns whose statistics are computed together: 31 MB for 30,000 rows
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What training rows know by their prediction times: counts by code.
+
+    `timed`: code, subjects, number_subjects; `units`: is_static, code, unit, numbers; `static`: code, text_value,
+    subjects, number_subjects, text_subjects. Counts are of training subjects, only `numbers` is of rows.
+    """
+
+    timed: pl.DataFrame
+    units: pl.DataFrame
+    static: pl.DataFrame
+
+
+def fit_recipe(
+    record: Record,
+    keys: pl.DataFrame,
+    section: FeaturesSection,
+    *,
+    exclude_codes: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Recipe:
+    """The recipe that the training rows among `keys` justify.
+
+    Training rows are those with split `train`; without a `split` column, all. `exclude_codes` (exact or prefix ending
+    in `*`) are left out as the section's own are; so are MEDS_BIRTH (but for age), MEDS_DEATH and careloop's
+    own events.
+
+    A code whose numbers at least `min_subjects` training subjects have gives the `value` aggregations over the numbers
+    in its most common unit, any other code with enough subjects the `code` aggregations. A code that the section names
+    exactly needs one subject. Columns that fewer subjects have, and columns with one value only, are left out.
+
+    Raises:
+        InputError: no training rows; a named code that is unknown, or known only after the prediction time; no
+            feature left.
+    """
+    train = _training(keys)
+    survey = _survey(record, train)
+    excluded = (*NEVER, *section.exclude_codes, *exclude_codes)
+    _check_named(record, train, section, survey, excluded)
+    notes: list[str] = []
+    columns = _candidates(survey, section, excluded, notes)
+    columns = _described(columns, record.code_metadata())
+    matrix = matrix_of(record, train, columns, progress=progress)
+    columns = _measured(matrix, columns, section, notes)
+    if not columns:
+        raise InputError(
+            f"features: no column is left that varies and that {section.min_subjects} training subjects have;"
+            " lower features.min_subjects, or widen windows_days and codes"
+        )
+    return Recipe(tuple(columns), tuple(notes), train.height, train["subject_id"].n_unique())
+
+
+def _training(keys: pl.DataFrame) -> pl.DataFrame:
+    train = keys.filter(pl.col("split") == "train") if "split" in keys.columns else keys
+    if train.is_empty():
+        raise InputError("features: no training rows to fit on; check the cohort's size and its split fractions")
+    return checked_keys(train).unique().sort(KEYS)
+
+
+def _survey(record: Record, train: pl.DataFrame) -> Survey:
+    # What is known by a subject's last prediction time is what any of its rows know.
+    last = train.group_by("subject_id").agg(pl.col("prediction_time").max())
+    parts: list[list[pl.DataFrame]] = []
+    for shard, members in shards_of(record, last):
+        known = history(record.events(shard), members)
+        timed = known.filter(pl.col("time") <= pl.col("prediction_time"))
+        parts.append(pl.collect_all(_counts(timed, known.filter(pl.col("time").is_null()))))
+    totals = [pl.concat(frames) for frames in zip(*parts, strict=True)]
+    return Survey(*(_added_up(frame) for frame in totals))
+
+
+def _counts(timed: pl.LazyFrame, static: pl.LazyFrame) -> list[pl.LazyFrame]:
+    number = pl.col("numeric_value").is_finite()
+    subjects = pl.col("subject_id").n_unique().alias("subjects")
+    with_number = pl.col("subject_id").filter(number).n_unique().alias("number_subjects")
+    with_text = pl.col("subject_id").filter(pl.col("text_value").is_not_null()).n_unique().alias("text_subjects")
+    units = [
+        rows.filter(number).group_by("code", "unit").agg(pl.len().alias("numbers")).with_columns(is_static=is_static)
+        for rows, is_static in ((timed, pl.lit(False)), (static, pl.lit(True)))
+    ]
+    return [
+        timed.group_by("code").agg(subjects, with_number),
+        pl.concat(units),
+        static.group_by("code", "text_value").agg(subjects, with_number, with_text),
+    ]
+
+
+def _added_up(counts: pl.DataFrame) -> pl.DataFrame:
+    by = [name for name in counts.columns if counts.schema[name] in (pl.String, pl.Boolean)]
+    return counts.group_by(by).agg(pl.all().sum()).sort(by, nulls_last=True)
+
+
+def _named(codes: Iterable[str] | str) -> list[str]:
+    return [] if isinstance(codes, str) else list(codes)
+
+
+def _check_named(
+    record: Record, train: pl.DataFrame, section: FeaturesSection, survey: Survey, excluded: Sequence[str]
+) -> None:
+    """Stop at a code that the section names and that no training row knows, saying when it becomes known."""
+    for place, names, known in (
+        ("codes", _named(section.codes), survey.timed),
+        ("static", _named(section.static), survey.static),
+    ):
+        for name in names:
+            if known.filter(code_matches([name]) & ~code_matches(NEVER)).is_empty():
+                raise InputError(f"features.{place}: {_why_unknown(record, train, name, survey)}")
+
+
+def _why_unknown(record: Record, train: pl.DataFrame, name: str, survey: Survey) -> str:
+    # The one look past the prediction time: whether and when the code becomes known, no value of it.
+    later = record.events(codes=[name]).select("subject_id", "known_time").join(train.lazy(), on="subject_id")
+    wait = (pl.col("known_time") - pl.col("prediction_time")).dt.total_microseconds() / 86_400_000_000
+    first = later.group_by(KEYS).agg(wait.min().alias("days")).collect()["days"].drop_nulls()
+    if len(first):
+        return (
+            f"{name} is never known at the prediction time, only later (earliest after {first.min():.1f} days, median"
+            f" {first.median():.1f}); remove it from the features, or move the index event"
+        )
+    codes = sorted({*survey.timed["code"], *survey.static["code"]})
+    close = difflib.get_close_matches(name, codes, n=3)
+    hint = f"did you mean {', '.join(close)}?" if close else "check its spelling against the record's codes"
+    return f"no training row has {name}; {hint}"
+
+
+def _candidates(survey: Survey, section: FeaturesSection, excluded: Sequence[str], notes: list[str]) -> list[Column]:
+    """All columns that the vocabulary allows: first those that are NaN where absent, then those that are 0."""
+    columns = [Column("age_years", "age", BIRTH, "age", unit="a")] if section.age == "years" else []
+    columns += _static_columns(survey, section, excluded, notes)
+    columns += _timed_columns(survey, section, excluded, notes)
+    if is_wide(columns):
+        columns = [column for column in columns if column.aggregation != "time_since"]
+        notes.append("time_since is left out: the code space is wide, and CSR would have to store every absence of it")
+    return sorted(columns, key=lambda column: column.absent == 0)
+
+
+def _static_columns(
+    survey: Survey, section: FeaturesSection, excluded: Sequence[str], notes: list[str]
+) -> Iterator[Column]:
+    """One column for a code's numbers, one for each category of its texts, a 0/1 column for a code with neither."""
+    facts = _allowed(survey.static, section.static, excluded)
+    units = survey.units.filter("is_static")
+    totals = facts.group_by("code", maintain_order=True).agg(
+        pl.col("subjects", "number_subjects", "text_subjects").sum()
+    )
+    for code, subjects, numbers, texts in totals.iter_rows():
+        least = 1 if code in _named(section.static) else section.min_subjects
+        if numbers >= least:
+            yield Column(f"static|{code}", "static_value", code, "value", unit=_unit(units, code, notes))
+        for text in facts.filter(pl.col("code") == code, pl.col("text_subjects") >= least)["text_value"]:
+            yield Column(f"static|{code}={text}", "static_category", code, "category", category=text)
+        if numbers == texts == 0 and subjects >= least:
+            yield Column(f"static|{code}", "static_present", code, "present")
+
+
+def _timed_columns(
+    survey: Survey, section: FeaturesSection, excluded: Sequence[str], notes: list[str]
+) -> Iterator[Column]:
+    """The columns of each code: aggregations of its numbers where enough subjects have any, else of the code."""
+    units = survey.units.filter(~pl.col("is_static"))
+    for code, subjects, numbers in _allowed(survey.timed, section.codes, excluded).iter_rows():
+        least = 1 if code in _named(section.codes) else section.min_subjects
+        if numbers >= least:
+            yield from _value_columns(code, _unit(units, code, notes), section)
+        elif subjects >= least:
+            yield from _code_columns(code, section)
+
+
+def _value_columns(code: str, unit: str | None, section: FeaturesSection) -> Iterator[Column]:
+    aggregations = [*section.value, *(["present"] if section.missingness == "present" else [])]
+    for window in section.windows_days:
+        for aggregation in aggregations:
+            name = f"{code}|{window_name(window)}|{aggregation}"
+            yield Column(name, "value", code, aggregation, None if window == "all" else window, unit)
+
+
+def _code_columns(code: str, section: FeaturesSection) -> Iterator[Column]:
+    longest = max(section.windows_days, key=lambda window: float("inf") if window == "all" else window)
+    for window in section.windows_days:
+        for aggregation in section.code:
+            if aggregation != "time_since" or window == longest:
+                name = f"{code}|{window_name(window)}|{aggregation}"
+                yield Column(name, "code", code, aggregation, None if window == "all" else window)
+
+
+def _allowed(counts: pl.DataFrame, codes: tuple[str, ...] | str, excluded: Sequence[str]) -> pl.DataFrame:
+    chosen = counts if isinstance(codes, str) else counts.filter(code_matches(codes))
+    return chosen.filter(~code_matches(excluded))
+
+
+def _unit(units: pl.DataFrame, code: str, notes: list[str]) -> str | None:
+    """The unit that most of a code's numbers have; a note says how many numbers have another one."""
+    rows = units.filter(pl.col("code") == code).sort("numbers", "unit", descending=[True, False], nulls_last=True)
+    unit, numbers = rows["unit"][0], rows["numbers"].to_list()
+    others = sum(numbers[1:])
+    if others:
+        notes.append(
+            f"{code}: {others} training numbers of {sum(numbers)} are left out, their unit is not"
+            f" {unit or 'empty'}; convert them before"
+        )
+    return unit
+
+
+def _described(columns: Sequence[Column], codes: pl.DataFrame) -> list[Column]:
+    text = dict(codes.select("code", "description").iter_rows())
+    return [dataclasses.replace(column, description=describe(column, text.get(column.code))) for column in columns]
+
+
+def _measured(
+    matrix: FeatureMatrix, columns: Sequence[Column], section: FeaturesSection, notes: list[str]
+) -> list[Column]:
+    """Columns with their training statistics, without those too rare or without variation."""
+    named = {*_named(section.codes), *_named(section.static)}
+    ids = matrix.keys["subject_id"].to_numpy()
+    first_rows = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))
+    kept: list[Column] = []
+    rare = constant = 0
+    for begin in range(0, len(columns), BLOCK):
+        block = _block(matrix.values, slice(begin, begin + BLOCK))
+        some = columns[begin : begin + BLOCK]
+        subjects = _subjects(block, some, first_rows)
+        for column, count in zip(_with_statistics(block, some), subjects, strict=True):
+            if count < (1 if column.code in named else section.min_subjects):
+                rare += 1
+            elif column.minimum == column.maximum and column.missing_share == 0:
+                constant += 1
+            else:
+                kept.append(column)
+    if rare:
+        notes.append(f"{rare} columns are left out: fewer than {section.min_subjects} training subjects have them")
+    if constant:
+        notes.append(f"{constant} columns are left out: they are the same in all training rows")
+    return kept
+
+
+def _block(values: Any, columns: slice) -> np.ndarray:
+    return values[:, columns] if isinstance(values, np.ndarray) else values[:, columns].toarray()
+
+
+def _subjects(block: np.ndarray, columns: Sequence[Column], first_rows: np.ndarray) -> np.ndarray:
+    """How many subjects have each column in any of their rows."""
+    zero_if_absent = np.array([column.absent == 0 for column in columns])
+    has = ~np.isnan(block) & ((block != 0) | ~zero_if_absent)
+    return np.logical_or.reduceat(has, first_rows, axis=0).sum(axis=0)
+
+
+def _with_statistics(block: np.ndarray, columns: Sequence[Column]) -> Iterator[Column]:
+    """Median, range and missing share of each column; a quantile is interpolated between neighbouring values."""
+    ordered = np.sort(np.ascontiguousarray(block.T), axis=1)  # NaN last
+    known = np.count_nonzero(~np.isnan(ordered), axis=1)
+    for column, values, count in zip(columns, ordered, known, strict=True):
+        if not count:
+            yield dataclasses.replace(column, missing_share=1.0)
+            continue
+        low, median, high = (
+            float(q) for q in np.interp(np.array(RANGE) * (count - 1), np.arange(count), values[:count])
+        )
+        yield dataclasses.replace(
+            column,
+            median=median,
+            low=low,
+            high=high,
+            minimum=float(values[0]),
+            maximum=float(values[count - 1]),
+            missing_share=1 - int(count) / len(values),
+        )

@@ -1,0 +1,99 @@
+"""The feature matrix: keys, column names, and float32 values, dense or CSR."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from careloop import InputError
+from careloop.features.recipe import WIDE_COLUMNS
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+KEYS = ["subject_id", "prediction_time"]
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureMatrix:
+    """Features of each key: `values` is (rows, columns) float32, an array or a CSR matrix.
+
+    NaN marks an absent value, 0 an absent code; in CSR the zeros are not stored and the NaN are.
+    """
+
+    keys: pl.DataFrame
+    names: tuple[str, ...]
+    values: np.ndarray | csr_matrix
+
+    def __post_init__(self) -> None:
+        if self.values.shape != (self.keys.height, len(self.names)):
+            raise InputError(
+                f"feature matrix: values must be (keys, names) = {(self.keys.height, len(self.names))},"
+                f" got {self.values.shape}"
+            )
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether `values` is a CSR matrix."""
+        return not isinstance(self.values, np.ndarray)
+
+    def select(self, names: Sequence[str]) -> FeatureMatrix:
+        """Only these columns, in this order; a CSR matrix that becomes narrow becomes dense."""
+        position = {name: i for i, name in enumerate(self.names)}
+        unknown = [name for name in names if name not in position]
+        if unknown:
+            raise InputError(f"feature matrix: a selected column must be one of its names, got {unknown[0]!r}")
+        values: Any = self.values[:, [position[name] for name in names]]
+        if self.is_sparse and len(names) <= WIDE_COLUMNS:
+            values = values.toarray()
+        return FeatureMatrix(self.keys, tuple(names), values)
+
+    def filter(self, rows: np.ndarray | pl.Series) -> FeatureMatrix:
+        """Only the rows where the mask is true."""
+        mask = np.asarray(rows, dtype=bool)
+        return FeatureMatrix(self.keys.filter(pl.Series(mask)), self.names, self.values[np.flatnonzero(mask)])
+
+    def to_frame(self) -> pl.DataFrame:
+        """Keys and one Float32 column a name (null where NaN); if CSR, keys and lists `feature` and `value`."""
+        if not isinstance(self.values, np.ndarray):
+            return self._lists(self.values)
+        columns = pl.from_numpy(self.values, schema=dict.fromkeys(self.names, pl.Float32)).fill_nan(None)
+        return pl.concat([self.keys, columns], how="horizontal")
+
+    def _lists(self, values: csr_matrix) -> pl.DataFrame:
+        rows = pl.Series(np.repeat(np.arange(self.keys.height), np.diff(values.indptr)))
+        cells = pl.DataFrame(
+            {
+                "row": rows.cast(pl.UInt32),
+                "feature": pl.Series(values.indices.astype(np.uint32)).cast(pl.Enum(self.names)),
+                "value": values.data,
+            }
+        )
+        lists = cells.group_by("row").agg("feature", "value")
+        return self.keys.with_row_index("row").join(lists, on="row", how="left", maintain_order="left").drop("row")
+
+    @classmethod
+    def from_frame(cls, frame: pl.DataFrame) -> FeatureMatrix:
+        """Read back what `to_frame` made, also after a round trip through parquet."""
+        missing = [name for name in KEYS if name not in frame.columns]
+        if missing:
+            raise InputError(f"feature frame: column {missing[0]!r} is missing; write it with FeatureMatrix.to_frame")
+        keys, columns = frame.select(KEYS), frame.drop(KEYS)
+        if isinstance(columns.schema.get("feature"), pl.List):
+            return cls._from_lists(keys, columns)
+        values = columns.select(pl.all().cast(pl.Float32).fill_null(float("nan"))).to_numpy(order="c")
+        return cls(keys, tuple(columns.columns), values)
+
+    @classmethod
+    def _from_lists(cls, keys: pl.DataFrame, lists: pl.DataFrame) -> FeatureMatrix:
+        from scipy.sparse import csr_matrix
+
+        names = tuple(lists.schema["feature"].inner.categories)  # type: ignore[attr-defined]
+        lengths = lists["feature"].list.len().fill_null(0).to_numpy()
+        starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        indices = lists["feature"].explode(empty_as_null=False).drop_nulls().to_physical().to_numpy().astype(np.int32)
+        data = lists["value"].explode(empty_as_null=False).drop_nulls().to_numpy()
+        return cls(keys, names, csr_matrix((data, indices, starts), shape=(keys.height, len(names))))
