@@ -2,7 +2,51 @@
 
 from __future__ import annotations
 
-from careloop.evaluate.censoring import Outcomes, horizon_labels, horizon_weights
+from careloop.evaluate.assess import (
+    Comparison,
+    Evaluation,
+    ModelEvaluation,
+    Predictions,
+    compare,
+    evaluate_all,
+    evaluate_predictions,
+)
+from careloop.evaluate.censoring import (
+    Outcomes,
+    aalen_johansen,
+    horizon_labels,
+    horizon_weights,
+    kaplan_meier,
+)
 from careloop.evaluate.definition import EvaluationSection, SubgroupSection
+from careloop.evaluate.discrimination import Threshold, youden_threshold
+from careloop.evaluate.estimate import Band, Estimate, to_json
+from careloop.evaluate.subgroups import cut_groups
+from careloop.evaluate.survival import Survival, evaluate_survival, harrell_c, uno_c
 
-__all__ = ["EvaluationSection", "Outcomes", "SubgroupSection", "horizon_labels", "horizon_weights"]
+__all__ = [
+    "Band",
+    "Comparison",
+    "Estimate",
+    "Evaluation",
+    "EvaluationSection",
+    "ModelEvaluation",
+    "Outcomes",
+    "Predictions",
+    "SubgroupSection",
+    "Survival",
+    "Threshold",
+    "aalen_johansen",
+    "compare",
+    "cut_groups",
+    "evaluate_all",
+    "evaluate_predictions",
+    "evaluate_survival",
+    "harrell_c",
+    "horizon_labels",
+    "horizon_weights",
+    "kaplan_meier",
+    "to_json",
+    "uno_c",
+    "youden_threshold",
+]

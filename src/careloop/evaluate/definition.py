@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -15,13 +16,13 @@ class SubgroupSection(BaseModel):
     feature: str = Field(description="Feature or static code, as named in features.parquet, for example age_years.")
     cut_points: list[float] = Field(
         default=[],
-        description="Increasing borders that make groups of a number, for example [40, 65]; none: one a value.",
+        description="Increasing borders that make groups of a number, such as [40, 65]; none: one a value.",
     )
 
     @field_validator("cut_points")
     @classmethod
     def _increasing(cls, cut_points: list[float]) -> list[float]:
-        if any(high <= low for low, high in zip(cut_points, cut_points[1:], strict=False)):
+        if any(high <= low for low, high in pairwise(cut_points)):
             raise ValueError(f"cut_points must increase: got {cut_points}")
         return cut_points
 
