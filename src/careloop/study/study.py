@@ -1,0 +1,96 @@
+"""A study: who enters, what is predicted, with which models, which treatments; and the loop that carries it out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from careloop import InputError
+from careloop.cohort import CohortSection
+from careloop.evaluate import EvaluationSection
+from careloop.features import FeaturesSection
+from careloop.plan import PlanSection
+from careloop.record import Record
+from careloop.study import stages
+from careloop.study.file import explain_mistakes, read_yaml
+from careloop.study.folder import RunFolder
+from careloop.train import ModelSection, default_models, with_references
+
+
+class Study(BaseModel):
+    """A study file as a typed object; each section is defined in the room that uses it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Short name, used in file names and events.")
+    description: str = Field(default="", description="What the study asks, in a sentence or two, for the report.")
+    cohort: CohortSection = Field(description="Who enters and when, what is predicted, arms and splits.")
+    features: FeaturesSection = Field(default_factory=FeaturesSection, description="What is computed from the history.")
+    models: tuple[ModelSection, ...] = Field(
+        default_factory=lambda: tuple(default_models()), min_length=1, description="Models trained on the same rows."
+    )
+    primary_model: str | None = Field(
+        default=None,
+        description="The model whose predictions are explained, planned with and verified; default: the first.",
+    )
+    evaluation: EvaluationSection = Field(default_factory=EvaluationSection, description="How models are evaluated.")
+    plan: PlanSection | None = Field(default=None, description="How treatments are compared; needs cohort.treatment.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Study:
+        names = [model.name for model in self.all_models]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"two models are called {repeated[0]}; give each its own name")
+        if self.primary_model is not None and self.primary_model not in names:
+            raise ValueError(f"primary_model must be one of {', '.join(names)}, got {self.primary_model}")
+        if self.plan is not None and self.cohort.treatment is None:
+            raise ValueError("plan compares treatments, but cohort.treatment names none; add its arms, or remove plan")
+        return self
+
+    @classmethod
+    def read(cls, path: str | Path) -> Study:
+        """Read a study file. InputError names the line, the field and what is allowed there."""
+        content, lines = read_yaml(Path(path))
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise InputError(explain_mistakes(error, cls, Path(path), lines)) from None
+
+    @cached_property
+    def all_models(self) -> tuple[ModelSection, ...]:
+        """The models named, with logistic regression and LightGBM beside any network."""
+        return tuple(with_references(list(self.models))[0])
+
+    @property
+    def primary(self) -> str:
+        """Name of the model whose predictions are explained and verified."""
+        return self.primary_model or self.models[0].name
+
+    def run(self, record: Record, out: str | Path, *, notify: Callable[[str, str], None] | None = None) -> RunFolder:
+        """Run the loop on `record` into the folder `out`; stages that are finished and unchanged are not run again.
+
+        The study reads the record at its newest facts (`Record.facts_version`), so that the events it writes back
+        itself are no new input. `notify(stage, state)` hears "running", "done" or "unchanged".
+
+        Raises:
+            InputError: the record or the study breaks a rule; finished stages stay.
+        """
+        facts = Record.open(record.path, version=record.facts_version)
+        run = RunFolder.begin(Path(out), notify=notify)
+        stages.note_study(self, facts, run)
+        stages.select(self, facts, run)
+        stages.compute_features(self, facts, run)
+        for model in self.all_models:
+            stages.train(self, model, facts, run)
+        stages.predict_held_out(self, facts, run)
+        stages.evaluate(self, run)
+        if self.plan is not None:
+            stages.make_plans(self, run)
+        stages.verify_held_out(self, run)
+        stages.write_back(self, facts, run)
+        stages.report(self, run)
+        return run
