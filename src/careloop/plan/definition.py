@@ -1,0 +1,72 @@
+"""The study file's `plan` section: what is compared, by which goals, and how treatment came to be given."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+
+class EventGoal(BaseModel):
+    """Fewer outcome events by the study's horizon."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    event: Literal["outcome"] = Field(description="the study's outcome; a lower risk by the horizon is better")
+
+    @property
+    def name(self) -> str:
+        """The name under which results are reported."""
+        return self.event
+
+    @property
+    def better(self) -> Literal["lower", "higher"]:
+        """A lower risk is better."""
+        return "lower"
+
+
+class MeasureGoal(BaseModel):
+    """A numeric measure of the cohort, such as CD4 after 20 weeks."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    measure: str = Field(min_length=1, description="name of one of the cohort's measures")
+    better: Literal["lower", "higher"] = Field(description="whether a lower or a higher value is better")
+
+    @property
+    def name(self) -> str:
+        """The name under which results are reported."""
+        return self.measure
+
+
+def _goal_kind(value: Any) -> str:
+    """Tell the two kinds of goal apart, so that an error speaks about one of them only."""
+    has_event = "event" in value if isinstance(value, dict) else isinstance(value, EventGoal)
+    return "event" if has_event else "measure"
+
+
+Goal = Annotated[Annotated[EventGoal, Tag("event")] | Annotated[MeasureGoal, Tag("measure")], Discriminator(_goal_kind)]
+
+
+class PlanSection(BaseModel):
+    """Options are the study's treatment arms; the first goal decides, the others are reported beside it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reference: str | None = Field(None, description="arm that the others are compared with; default: the first arm")
+    assignment: Literal["randomised", "observed"] = Field(
+        "observed",
+        description="randomised: each arm's probability is the same for everybody; "
+        "observed: it depends on the patient and is estimated from the features",
+    )
+    goals: tuple[Goal, ...] = Field(
+        (EventGoal(event="outcome"),),
+        min_length=1,
+        description="`{event: outcome}` or `{measure: NAME, better: higher|lower}`; the first decides",
+    )
+    folds: int = Field(5, ge=2, le=20, description="folds of the cross-fitting, by subject")
+    seed: int = Field(0, ge=0, description="seed of the folds")
+    minimum_per_arm: int = Field(20, ge=10, description="fewest training and tuning patients an arm may have")
+    minimum_effective_sample: float = Field(
+        50.0, gt=0, description="effective sample size under which an option's effect is not used for plans"
+    )
