@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -24,21 +23,25 @@ class Facts:
 
     `events`: the events whose code the study names (columns `EVENT_COLUMNS`). `spans`, one row a subject: subject_id,
     `first_known` (earliest known_time of a dated event, birth aside) and `follow_up_end` (last time), both without
-    careloop's own events.
+    careloop's own events. `codes`: every code that occurs in the shard.
     """
 
     events: pl.DataFrame
     spans: pl.DataFrame
+    codes: frozenset[str]
 
 
-def lazy_facts(events: pl.LazyFrame, codes: Sequence[str]) -> tuple[pl.LazyFrame, pl.LazyFrame]:
-    """The two frames of `Facts`, still to be collected (together, so that the shard is read once)."""
-    own = pl.col("code").str.starts_with(CARELOOP)
-    spans = events.group_by("subject_id").agg(
-        first_known=pl.col("known_time").filter(~own & (pl.col("code") != BIRTH)).min(),
-        follow_up_end=pl.col("time").filter(~own).max(),
-    )
-    return events.filter(code_matches(codes)).select(EVENT_COLUMNS), spans
+def read_facts(events: pl.LazyFrame, section: CohortSection) -> Facts:
+    """Read one shard in three streaming passes, each over the columns it needs (faster, measured, than one for all)."""
+    codes = events.select(pl.col("code").unique()).collect(engine="streaming")["code"]
+    named = {BIRTH, DEATH, *(code for _, code in section.named_codes())}
+    facts = events.filter(code_matches(sorted(named))).select(EVENT_COLUMNS)
+    own = codes.filter(codes.str.starts_with(CARELOOP)).to_list()
+    last, first = pl.col("time"), pl.col("known_time").filter(~pl.col("code").is_in([BIRTH, *own]))
+    if own:  # a filter costs half as much again, and most records have none
+        last = last.filter(~pl.col("code").is_in(own))
+    spans = events.group_by("subject_id").agg(first_known=first.min(), follow_up_end=last.max())
+    return Facts(facts.collect(engine="streaming"), spans.collect(engine="streaming"), frozenset(codes))
 
 
 def label_outcomes(record: Record, keys: pl.DataFrame, section: CohortSection) -> pl.DataFrame:
@@ -74,17 +77,8 @@ def label_outcomes(record: Record, keys: pl.DataFrame, section: CohortSection) -
 
 
 def _label_shard(events: pl.LazyFrame, keys: pl.DataFrame, section: CohortSection) -> pl.DataFrame:
-    facts = Facts(*pl.collect_all(lazy_facts(events, future_codes(section)), engine="streaming"))
+    facts = read_facts(events, section)
     return label_rows(facts, keys.join(facts.spans, on="subject_id", how="semi"), section)
-
-
-def future_codes(section: CohortSection) -> tuple[str, ...]:
-    """Every code that labels and measures look at."""
-    outcome = section.outcome
-    codes = (*outcome.codes, *outcome.competing, *outcome.censoring, DEATH)
-    for measure in section.measures:
-        codes += (measure.code, *((measure.change_from_baseline_code,) if measure.change_from_baseline_code else ()))
-    return codes
 
 
 def label_rows(facts: Facts, keys: pl.DataFrame, section: CohortSection) -> pl.DataFrame:

@@ -13,7 +13,7 @@ import polars.selectors as cs
 from careloop import InputError
 from careloop.cohort.definition import CohortSection, Outcome, Split, Treatment
 from careloop.cohort.eligibility import Rule, entry_rules, index_times
-from careloop.cohort.labels import KEY, Facts, label_rows, lazy_facts, treatment_arms
+from careloop.cohort.labels import KEY, Facts, label_rows, read_facts, treatment_arms
 from careloop.cohort.split import assign_split, keep_first_split, sites
 from careloop.record import Record
 from careloop.record.schema import BIRTH, DEATH
@@ -82,24 +82,21 @@ def select_cohort(record: Record, section: CohortSection) -> Cohort:
 class _Shard:
     rows: pl.DataFrame
     flow: list[FlowStep]
-    codes: set[str]
+    codes: frozenset[str]
 
 
 def _select_shard(events: pl.LazyFrame, section: CohortSection, rules: Sequence[Rule]) -> _Shard:
-    wanted = {BIRTH, DEATH, *(code for _, code in section.named_codes())}
-    lazy = [*lazy_facts(events, sorted(wanted)), events.select(pl.col("code").unique())]
-    named, spans, codes = pl.collect_all(lazy, engine="streaming")
-    facts = Facts(named, spans)
-    flow = [_step("subjects in the record", "", spans, spans)]
+    facts = read_facts(events, section)
+    flow = [_step("subjects in the record", "", facts.spans, facts.spans)]
     keys = index_times(facts, section.index)
-    flow.append(_step(f"with index event {' or '.join(section.index.codes)}", "no index event", spans, keys))
+    flow.append(_step(f"with index event {' or '.join(section.index.codes)}", "no index event", facts.spans, keys))
     for rule in rules:
         kept = rule.keep(facts, keys)
         flow.append(_step(rule.name, rule.reason, keys, kept))
         keys = kept
     keys = keys.sort(KEY)
     rows = label_rows(facts, keys, section)
-    return _Shard(_add_arm_and_site(facts, rows, section), flow, set(codes["code"]))
+    return _Shard(_add_arm_and_site(facts, rows, section), flow, facts.codes)
 
 
 def _add_arm_and_site(facts: Facts, rows: pl.DataFrame, section: CohortSection) -> pl.DataFrame:
