@@ -1,0 +1,151 @@
+"""A trained model with everything that its predictions depend on, as one immutable object."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from careloop import InputError
+from careloop.features import FeatureMatrix, Recipe
+from careloop.models import cumulative_incidence, survival_at
+from careloop.train.definition import ModelSection
+from careloop.train.preprocess import Preprocessing, TrainingPopulation
+
+
+@dataclass(frozen=True)
+class Recalibration:
+    """Logistic recalibration: log-odds become intercept + slope * log-odds; (0, 1) leaves risks as they are."""
+
+    intercept: float = 0.0
+    slope: float = 1.0
+
+    def apply(self, risk: np.ndarray) -> np.ndarray:
+        """Recalibrated risks of the same shape; 0 and 1 stay."""
+        if (self.intercept, self.slope) == (0.0, 1.0):
+            return risk
+        with np.errstate(divide="ignore"):
+            log_odds = self.intercept + self.slope * (np.log(risk) - np.log1p(-risk))
+            return 1.0 / (1.0 + np.exp(-log_odds))
+
+
+@dataclass(frozen=True, eq=False)
+class TuningScores:
+    """Rising risks of the tuning rows with known label (m,), their labels and censoring weights; for intervals."""
+
+    risk: np.ndarray
+    label: np.ndarray
+    weight: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.risk)
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """What the model card says about the rows: counts, the outcome in words, and where they came from."""
+
+    outcome: str
+    horizon_days: float
+    record_version: int
+    training_rows: int
+    training_subjects: int
+    training_events: int
+    tuning_rows: int
+    libraries: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Package:
+    """A model, its feature recipe, preprocessing, population, calibration and versions; made by `train_model`.
+
+    `estimators` holds one fitted estimator, or for a survival model with competing events two: the outcome's and the
+    competing event's cause-specific hazard. They are read from `files` (the bytes that `save` writes), so predictions
+    are the same bit for bit before and after saving. `version` is a hash of all the content.
+    """
+
+    section: ModelSection
+    facts: TrainingFacts
+    recipe: Recipe
+    preprocessing: Preprocessing
+    population: TrainingPopulation
+    estimators: tuple[Any, ...]
+    recalibration: Recalibration
+    tuning: TuningScores
+    threshold: float
+    version: str
+    files: Mapping[str, bytes] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """The model's name in the study."""
+        return self.section.name
+
+    @property
+    def horizon_days(self) -> float:
+        """The horizon that `risk` is for."""
+        return self.facts.horizon_days
+
+    def risk(self, matrix: FeatureMatrix) -> np.ndarray:
+        """P(outcome within the horizon) of each row (n,) float64."""
+        inputs = self.preprocessing.apply(self.aligned(matrix))
+        return self.recalibration.apply(raw_risk(self.estimators, inputs, self.horizon_days))
+
+    def survival(self, matrix: FeatureMatrix, times: np.ndarray) -> np.ndarray | None:
+        """P(no outcome by each of `times`, in days) (n, len(times)); None where the model knows only the horizon."""
+        if not is_survival(self.estimators[0]):
+            return None
+        inputs = self.preprocessing.apply(self.aligned(matrix))
+        return 1.0 - self.recalibration.apply(incidence(self.estimators, inputs, np.asarray(times, dtype=np.float64)))
+
+    def aligned(self, matrix: FeatureMatrix) -> Any:
+        """The matrix's values (n, p) with its columns in the package's order; InputError if one is missing."""
+        if tuple(matrix.names) == self.preprocessing.names:
+            return matrix.values
+        place = {name: j for j, name in enumerate(matrix.names)}
+        absent = [name for name in self.preprocessing.names if name not in place]
+        if absent:
+            raise InputError(
+                f"model {self.name} reads feature {absent[0]!r} ({len(absent)} absent), which the matrix lacks: "
+                "extract features with the package's own recipe"
+            )
+        return matrix.values[:, [place[name] for name in self.preprocessing.names]]
+
+    def save(self, path: Path, *, figures: str = "") -> None:
+        """Write the package as folder `path`, at once or not at all; `figures` (Markdown) enters the model card."""
+        from careloop.train.storage import save_package
+
+        save_package(self, path, figures=figures)
+
+
+def is_survival(estimator: Any) -> bool:
+    """Whether the estimator follows scikit-survival (survival curves) and not scikit-learn's classifiers."""
+    return hasattr(estimator, "predict_survival_function")
+
+
+def raw_risk(estimators: tuple[Any, ...], inputs: Any, horizon_days: float) -> np.ndarray:
+    """P(outcome within the horizon) (n,) before recalibration, for preprocessed rows."""
+    if is_survival(estimators[0]):
+        return incidence(estimators, inputs, np.array([horizon_days]))[:, 0]
+    return np.asarray(estimators[0].predict_proba(inputs)[:, 1], dtype=np.float64)
+
+
+def incidence(estimators: tuple[Any, ...], inputs: Any, times: np.ndarray) -> np.ndarray:
+    """P(outcome by each time) (n, t) of one survival estimator, or of two with the second cause competing."""
+    if len(estimators) == 1:
+        return 1.0 - survival_at(estimators[0], inputs, times)
+    return cumulative_incidence(estimators[0], estimators[1], inputs, times)
+
+
+def content_version(document: dict[str, Any], files: Mapping[str, bytes]) -> str:
+    """The first 12 hex digits of a SHA-256 over the package's document and its model files."""
+    digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode())
+    for name in sorted(files):
+        digest.update(name.encode() + b"\0" + hashlib.sha256(files[name]).digest())
+    return digest.hexdigest()[:12]
