@@ -23,8 +23,8 @@ CURVE_QUANTILES = (0.01, 0.99)
 CURVE_POINTS = 50
 GROUPS = 10
 HISTOGRAM_BINS = 50
-# Newton's error squares with each step, so a last change below this leaves an error near 1e-12.
-NEWTON_STEPS, NEWTON_TOLERANCE = 30, 1e-6
+# Newton's error squares with each step, so a last change below this leaves an error near 1e-10.
+NEWTON_STEPS, NEWTON_TOLERANCE = 30, 1e-5
 # Largest step of a coefficient in one Newton step, so that a poor start does not overshoot into flat likelihood.
 LONGEST_STEP = 5.0
 # Added to the information matrix's diagonal, relative to it: a resample with one class only must not stop the rest.
@@ -214,6 +214,7 @@ class ModerateStatistic:
     probability: np.ndarray
     label: np.ndarray
     spline: Spline
+    design: np.ndarray
     grid: np.ndarray
     groups: np.ndarray
 
@@ -224,14 +225,15 @@ class ModerateStatistic:
         borders = np.unique(np.quantile(probability, np.linspace(0, 1, GROUPS + 1)[1:-1]))
         place = np.searchsorted(borders, probability, side="left")
         members = (place[:, None] == np.unique(place)).astype(np.float64)
-        grid = np.linspace(low, high, CURVE_POINTS)
-        return cls(probability, outcomes.label.astype(np.float64), Spline.of(logit(probability)), grid, members)
+        grid, log_odds = np.linspace(low, high, CURVE_POINTS), logit(probability)
+        spline = Spline.of(log_odds)
+        design = spline.design(log_odds)
+        return cls(probability, outcomes.label.astype(np.float64), spline, design, grid, members)
 
     def __call__(self, count: np.ndarray, weight: np.ndarray) -> dict[str, np.ndarray]:
         """ICI (b,), curve (b, 50), observed by tenth (b, <=10)."""
-        design = self.spline.design(logit(self.probability))
-        coefficients = weighted_logistic(design, self.label, weight)
-        distance = np.abs(expit(coefficients @ design.T) - self.probability)
+        coefficients = weighted_logistic(self.design, self.label, weight)
+        distance = np.abs(expit(coefficients @ self.design.T) - self.probability)
         return {
             "ici": (count * distance).sum(axis=1) / count.sum(axis=1),
             "curve": expit(coefficients @ self.spline.design(logit(self.grid)).T),

@@ -121,35 +121,36 @@ def horizon_weights(
 class CensoringCurve:
     """Follow-up sorted once, from which G(t-) = P(C >= t) follows for many weightings of the rows at a time.
 
-    `times` (m,) distinct follow-up times; `order` (n,) rows by time; `starts` (m,) first sorted row of each time;
-    `censored` (n,) in sorted order, as float. Build it with `CensoringCurve.of`.
+    `times` (m,) distinct times at which rows are censored; `rows` (n,) all rows by time and `later` (m,) the first of
+    them followed for longer than each time; `censored` the censored rows by time and `starts` (m,) the first at each.
     """
 
     times: np.ndarray
-    order: np.ndarray
-    starts: np.ndarray
+    rows: np.ndarray
+    later: np.ndarray
     censored: np.ndarray
+    starts: np.ndarray
 
     @classmethod
     def of(cls, follow_up_days: np.ndarray, event: np.ndarray, *, until_days: float = np.inf) -> CensoringCurve:
-        """Sort follow-up cut at `until_days`; who reaches that day counts as observed, not as censored."""
-        cut = np.minimum(follow_up_days, until_days)
-        order = np.argsort(cut, kind="stable")
-        times, starts = np.unique(cut[order], return_index=True)
-        censored = (event == CENSORED) & (follow_up_days < until_days)
-        return cls(times, order, starts, censored[order].astype(np.float64))
+        """Sort follow-up; only censoring before `until_days` counts."""
+        rows = np.argsort(follow_up_days, kind="stable")
+        censored = rows[(event[rows] == CENSORED) & (follow_up_days[rows] < until_days)]
+        times, starts = np.unique(follow_up_days[censored], return_index=True)
+        return cls(times, rows, np.searchsorted(follow_up_days[rows], times, side="right"), censored, starts)
 
     def uncensored(self, count: np.ndarray) -> np.ndarray:
         """(b, m + 1) for weights `count` (b, n): P(C >= times[k]) in column k, P(C > last time) in the last."""
-        if not self.censored.any():
-            return np.ones((len(count), len(self.times) + 1))
-        weight = count[:, self.order]
-        leaving = np.add.reduceat(weight, self.starts, axis=1)
-        censored = np.add.reduceat(weight * self.censored, self.starts, axis=1)
-        staying = leaving[:, ::-1].cumsum(axis=1)[:, ::-1] - (leaving - censored)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            kept = np.where(staying > 0, 1 - censored / staying, 1.0)
-        return np.hstack([np.ones((len(count), 1)), np.cumprod(kept, axis=1)])
+        free = np.ones((len(count), len(self.times) + 1))
+        if not len(self.times):
+            return free
+        censored = np.add.reduceat(count[:, self.censored], self.starts, axis=1)
+        up_to = np.cumsum(np.take(count, self.rows, axis=1), axis=1)
+        # Who has an event at a time is no longer at risk of being censored at it.
+        at_risk = up_to[:, -1:] - up_to[:, self.later - 1] + censored
+        kept = 1 - np.divide(censored, at_risk, out=np.zeros_like(censored), where=at_risk > 0)
+        np.cumprod(kept, axis=1, out=free[:, 1:])
+        return free
 
     def position(self, days: np.ndarray | np.float64) -> np.ndarray:
         """Columns of `uncensored` that hold G(days-)."""
@@ -178,7 +179,7 @@ class HorizonWeights:
         """(b, n) weights of the labels, for `count` (b, n) copies of each row."""
         if self.known.all():
             return count
-        free = self.curve.uncensored(count)[:, self.column]
+        free = np.take(self.curve.uncensored(count), self.column, axis=1)
         # Where G is 0 the row itself has no copies in this weighting, and 0 / 0 must stay 0.
         return count * self.known / np.where(free > 0, free, 1.0)
 

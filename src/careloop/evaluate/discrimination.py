@@ -66,7 +66,7 @@ class Ranking:
 
     def above(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Weighted events and event-free rows at or above each of `value`, (b, g + 1); column 0 is none of them."""
-        ranked = weight[:, self.order]
+        ranked = np.take(weight, self.order, axis=1)
         events = np.cumsum(ranked * self.label, axis=1)[:, self.ends]
         others = np.cumsum(ranked * (1 - self.label), axis=1)[:, self.ends]
         none = np.zeros((len(weight), 1))

@@ -24,8 +24,8 @@ PERCENTILES = (2.5, 97.5)
 FEWEST_FOR_INTERVAL = 10
 # A resample in which a figure is undefined (say, no event drawn) cannot count; more than this share and none is given.
 MOST_UNDEFINED = 0.05
-# Draws times rows held at a time: blocks of about 2 MB stay in the processor's cache.
-BLOCK_SIZE = 2**18
+# Draws times rows held at a time: blocks of about 1 MB stay in the processor's cache.
+BLOCK_SIZE = 2**17
 
 # (counts (b, n), weights (b, n)) -> figures by name, each (b,) or (b, k).
 Statistic = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from careloop import InputError
-from careloop.evaluate.censoring import COMPETING, OUTCOME, CensoringCurve, HorizonWeights, Outcomes
+from careloop.evaluate.censoring import COMPETING, OUTCOME, CensoringCurve, HorizonWeights, Outcomes, checked_follow_up
 from careloop.evaluate.discrimination import Ranking, auroc
 from careloop.evaluate.estimate import Band, Estimate, Statistic, Support, band, draw_counts, estimate, replicate
 
@@ -54,15 +54,17 @@ class RiskGroup:
 
 def harrell_c(risk: np.ndarray, follow_up_days: np.ndarray, event: np.ndarray) -> float:
     """Share of comparable pairs in which the row with the earlier outcome has the higher `risk` (ties count half)."""
-    pairs = ComparablePairs.of(np.asarray(risk), np.asarray(follow_up_days, dtype=np.float64), np.asarray(event))
-    ones = np.ones((1, len(event)))
-    return float(pairs.concordance(ones, ones, weighted_by=None)[0])
+    follow_up, event = checked_follow_up(follow_up_days, event, horizon_days=np.finfo(float).max)
+    pairs, ones = ComparablePairs.of(np.asarray(risk), follow_up, event), np.ones((1, len(event)))
+    concordant, comparable = (pairs.longer(ones) + pairs.taken(ones)).sum(axis=(1, 2))
+    return float(concordant / comparable) if comparable else float("nan")
 
 
 def uno_c(risk: np.ndarray, outcomes: Outcomes) -> float:
     """Harrell's C before the horizon, each pair weighted by the inverse probability of being observed."""
-    statistic = ConcordanceStatistic.of(np.asarray(risk), outcomes)
-    return float(statistic(np.ones((1, len(outcomes))), np.ones((1, len(outcomes))))["uno_c"][0])
+    ones = np.ones((1, len(outcomes)))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return float(ConcordanceStatistic.of(np.asarray(risk), outcomes)(ones, ones)["uno_c"][0])
 
 
 def evaluate_survival(
@@ -140,7 +142,7 @@ class PrefixRanks:
         """(b, q) for weights (b, n) in the order of the prefixes."""
         lower_risk = np.zeros((len(weight), self.queries))
         for asked, order, first, lower, upper in self.levels:
-            summed = np.hstack([np.zeros((len(weight), 1)), np.cumsum(weight[:, order], axis=1)])
+            summed = _from_zero(np.take(weight, order, axis=1))
             lower_risk[:, asked] += (summed[:, lower] + summed[:, upper]) / 2 - summed[:, first]
         return lower_risk
 
@@ -183,23 +185,22 @@ class ComparablePairs:
             PrefixRanks.of(risk[competing], earlier_count, risk[events]),
         )
 
-    def concordance(self, count: np.ndarray, chosen: np.ndarray, *, weighted_by: np.ndarray | None) -> np.ndarray:
-        """(b,) concordance where `count` (b, n) are copies of rows, `chosen` (b, n) is 0 for outcomes left out.
+    def longer(self, count: np.ndarray) -> np.ndarray:
+        """(2, b, q): of the rows followed for longer, those of lower risk, and all."""
+        weight = np.take(count, self.by_time, axis=1)
+        return np.stack([self.later(weight), _from_zero(weight)[:, self.later_count]])
 
-        `weighted_by` (b, n) inverse probabilities of being uncensored at each row's own day; None: all pairs count 1.
-        """
-        inverse = np.ones_like(count) if weighted_by is None else weighted_by
-        mine = inverse[:, self.events]
-        outcome = (count * chosen)[:, self.events] * mine
-        later, competing = count[:, self.by_time], (count * inverse)[:, self.competing]
-        concordant = mine * self.later(later) + self.earlier(competing)
-        comparable = mine * _first(later, self.later_count) + _first(competing, self.earlier_count)
-        return (outcome * concordant).sum(axis=1) / (outcome * comparable).sum(axis=1)
+    def taken(self, weight: np.ndarray) -> np.ndarray:
+        """(2, b, q): of the rows taken earlier by a competing event, those of lower risk, and all."""
+        weight = weight[:, self.competing]
+        return np.stack([self.earlier(weight), _from_zero(weight)[:, self.earlier_count]])
 
 
-def _first(weight: np.ndarray, prefix: np.ndarray) -> np.ndarray:
-    """(b, q) summed weight of the first rows of each prefix."""
-    return np.hstack([np.zeros((len(weight), 1)), np.cumsum(weight, axis=1)])[:, prefix]
+def _from_zero(weight: np.ndarray) -> np.ndarray:
+    """(b, n + 1) cumulative sums, the first of none."""
+    summed = np.zeros((len(weight), weight.shape[1] + 1))
+    np.cumsum(weight, axis=1, out=summed[:, 1:])
+    return summed
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,18 +218,21 @@ class ConcordanceStatistic:
         """Prepare pairs and the censoring curve."""
         days, event = outcomes.follow_up_days, outcomes.event
         curve = CensoringCurve.of(days, event)
-        before = (days < outcomes.horizon_days)[None].astype(np.float64)
         pairs, ranking = ComparablePairs.of(risk, days, event), Ranking.of(risk, outcomes.label)
-        return cls(pairs, ranking, curve, curve.position(days), before)
+        return cls(pairs, ranking, curve, curve.position(days), days[pairs.events] < outcomes.horizon_days)
 
     def __call__(self, count: np.ndarray, weight: np.ndarray) -> dict[str, np.ndarray]:
         """(b,) each."""
-        free = self.curve.uncensored(count)[:, self.column]
+        free = np.take(self.curve.uncensored(count), self.column, axis=1)
         inverse = 1 / np.where(free > 0, free, 1.0)
-        everything = np.ones((1, count.shape[1]))
+        copies, mine = count[:, self.pairs.events], inverse[:, self.pairs.events]
+        longer = self.pairs.longer(count)
+        harrell = (copies * (longer + self.pairs.taken(count))).sum(axis=2)
+        # A pair is seen if both rows are: until this outcome, or the one of them until its earlier competing event.
+        uno = (copies * mine * self.before_horizon * (mine * longer + self.pairs.taken(count * inverse))).sum(axis=2)
         return {
-            "harrell_c": self.pairs.concordance(count, everything, weighted_by=None),
-            "uno_c": self.pairs.concordance(count, self.before_horizon, weighted_by=inverse),
+            "harrell_c": harrell[0] / harrell[1],
+            "uno_c": uno[0] / uno[1],
             "auroc": auroc(*self.ranking.above(weight)),
         }
 
