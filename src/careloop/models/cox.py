@@ -174,5 +174,5 @@ class _RiskSets:
     def baseline_hazard(self, coefficients: Floats) -> tuple[Floats, Floats]:
         """Event times in rising order (k,) and Efron's hazard increments at them for X = 0 (k,)."""
         _, _, total, shift = self._risks(coefficients)
-        increments: Floats = np.bincount(self.group, weights=np.exp(-shift) / total)
+        increments = np.bincount(self.group, weights=np.exp(-shift) / total).astype(np.float64)
         return self.times[::-1].copy(), increments[::-1].copy()

@@ -15,8 +15,9 @@ from careloop.models.inputs import check_labels, check_matrix, check_weights
 
 if TYPE_CHECKING:
     import torch
+    from lightning_fabric import Fabric
 
-    from careloop.models.network_loop import Rows
+    from careloop.models.network_loop import LoopSettings, Loss, Rows, Step
 
 ACTIVATIONS = {"relu": "ReLU", "tanh": "Tanh", "gelu": "GELU", "silu": "SiLU"}
 
@@ -70,7 +71,12 @@ class FullyConnected(ClassifierMixin, BaseEstimator):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             self.network_ = make_network(self.n_features_in_, self.hidden, self.activation)
-            self.epochs_ = train_network(self.network_, training, held, loss=logit_loss, settings=settings)
+            plain = self.optimizer == "sgd" and self.activation == "relu"
+            make_step = written_out_step if plain else None
+            self.epochs_ = train_network(
+                self.network_, training, held, loss=logit_loss, settings=settings, make_step=make_step
+            )
+        self.network_.to("cpu")
         return self
 
     def decision_function(self, X: Any) -> NDArray[np.float64]:
@@ -131,6 +137,49 @@ def logit_loss(outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tens
     from torch.nn.functional import binary_cross_entropy_with_logits
 
     return binary_cross_entropy_with_logits(outputs.squeeze(1), targets, weight=weights)
+
+
+def written_out_step(
+    network: torch.nn.Module, loss: Loss, settings: LoopSettings, fabric: Fabric
+) -> tuple[torch.nn.Module, Step]:
+    """Plain SGD on linear layers with relu between them and one output in log-odds, its gradient written out.
+
+    A layer's gradient is added to its weights as it is formed, without a buffer of its own: the weights stay in the
+    cache, and a step takes about half the time that autograd and an optimizer take. The same numbers, up to rounding.
+    """
+    import torch
+
+    layers = [layer for layer in network.modules() if isinstance(layer, torch.nn.Linear)]
+    return network, sgd_step([(layer.weight.detach(), layer.bias.detach()) for layer in layers], loss, settings)
+
+
+def sgd_step(layers: list[tuple[torch.Tensor, torch.Tensor]], loss: Loss, settings: LoopSettings) -> Step:
+    """The step over `layers` of weights (out, in) and biases (out,), which it changes in place."""
+    import torch
+
+    rate = settings.learning_rate
+
+    @torch.no_grad()
+    def step(batch: Rows) -> torch.Tensor:
+        inputs = [batch.inputs]  # of every layer
+        for weight, bias in layers[:-1]:
+            inputs.append(torch.addmm(bias, inputs[-1], weight.t()).relu_())
+        weight, bias = layers[-1]
+        outputs = torch.addmm(bias, inputs[-1], weight.t())
+        error = (outputs.sigmoid() - batch.targets[:, None]) / len(
+            batch.targets
+        )  # gradient of the loss by the log-odds
+        if batch.weights is not None:
+            error *= batch.weights[:, None]
+        for depth in range(len(layers) - 1, -1, -1):
+            weight, bias = layers[depth]
+            below = (error @ weight).mul_(inputs[depth] > 0) if depth else error
+            weight.addmm_(error.t(), inputs[depth], alpha=-rate)
+            bias.sub_(error.sum(0), alpha=rate)
+            error = below
+        return loss(outputs, batch.targets, batch.weights)
+
+    return step
 
 
 def forward(network: torch.nn.Module, matrix: NDArray[np.float32]) -> NDArray[np.float64]:

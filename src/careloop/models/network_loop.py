@@ -11,7 +11,10 @@ from careloop import InputError
 
 if TYPE_CHECKING:
     import torch
+    from lightning_fabric import Fabric
 
+    Step = Callable[["Rows"], torch.Tensor]  # trains on one batch and returns its mean loss
+    MakeStep = Callable[[torch.nn.Module, "Loss", "LoopSettings", Fabric], tuple[torch.nn.Module, Step]]
     Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
@@ -57,47 +60,76 @@ def train_network(
     *,
     loss: Loss,
     settings: LoopSettings,
-    optimizer: torch.optim.Optimizer | None = None,
+    make_step: MakeStep | None = None,
 ) -> list[Epoch]:
-    """Train `network` in place and leave it with the weights of its best epoch, in evaluation mode on the CPU.
+    """Train `network` in place, on the settings' device; it ends in evaluation mode with its best epoch's weights.
 
-    `loss(outputs, targets, weights)` is a mean over the rows it is given. Same seed and same threads: same weights on
-    the CPU.
+    `loss(outputs, targets, weights)` is a mean over the rows it is given; `make_step` replaces autograd's step.
+    The same seed and number of threads give the same weights on the CPU.
     """
     import torch
     from lightning_fabric import Fabric
 
     fabric = Fabric(accelerator=settings.device, devices=1, precision=settings.precision)  # type: ignore[arg-type]
-    with cpu_threads(settings.threads):
-        model, stepper = fabric.setup(network, optimizer or make_optimizer(network, settings))
+    with cpu_threads(settings.threads), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        shuffle = torch.Generator().manual_seed(settings.seed)
+        model, step = (make_step or autograd_step)(network.to(fabric.device), loss, settings, fabric)
         training = _on_device(training, fabric.device)
         validation = None if validation is None else _on_device(validation, fabric.device)
-        shuffle = torch.Generator().manual_seed(settings.seed)
+        best = _Best(settings.patience)
         epochs: list[Epoch] = []
-        best_weights, best_loss, since_best = None, float("inf"), 0
-        for _ in range(settings.max_epochs):
+        while len(epochs) < settings.max_epochs and not best.is_stale:
             model.train()
             total = torch.zeros((), device=fabric.device)
             for batch in shuffled_batches(training, settings.batch_size, shuffle):
-                batch_loss = loss(model(batch.inputs), batch.targets, batch.weights)
-                stepper.zero_grad()
-                fabric.backward(batch_loss)
-                stepper.step()
-                total += batch_loss.detach() * len(batch.targets)
+                total += step(batch) * len(batch.targets)
+            training_loss = float(total) / len(training.targets)
+            model.eval()
             held_loss = None if validation is None else mean_loss(model, validation, loss)
-            epochs.append(Epoch(float(total) / len(training.targets), held_loss))
+            epochs.append(Epoch(training_loss, held_loss))
             _stop_if_diverged(epochs)
-            if held_loss is None:
-                continue
-            if held_loss < best_loss:
-                best_loss, since_best = held_loss, 0
-                best_weights = {name: value.clone() for name, value in network.state_dict().items()}
-            elif (since_best := since_best + 1) >= settings.patience:
-                break
-        if best_weights is not None:
-            network.load_state_dict(best_weights)
-    network.to("cpu").eval()
+            best.see(network, held_loss)
+        best.restore(network)
     return epochs
+
+
+class _Best:
+    """The weights of the epoch with the lowest validation loss, and how many epochs ago that was."""
+
+    def __init__(self, patience: int) -> None:
+        self.patience, self.since, self.loss = patience, 0, float("inf")
+        self.weights: dict[str, torch.Tensor] | None = None
+
+    @property
+    def is_stale(self) -> bool:
+        return self.since >= self.patience and self.weights is not None
+
+    def see(self, network: torch.nn.Module, loss: float | None) -> None:
+        self.since += 1
+        if loss is not None and loss < self.loss:
+            self.since, self.loss = 0, loss
+            self.weights = {name: value.clone() for name, value in network.state_dict().items()}
+
+    def restore(self, network: torch.nn.Module) -> None:
+        if self.weights is not None:
+            network.load_state_dict(self.weights)
+
+
+def autograd_step(
+    network: torch.nn.Module, loss: Loss, settings: LoopSettings, fabric: Fabric
+) -> tuple[torch.nn.Module, Step]:
+    """The usual step for any network: loss, gradient by autograd, and the optimizer named in the settings."""
+    model, optimizer = fabric.setup(network, make_optimizer(network, settings))
+
+    def step(batch: Rows) -> torch.Tensor:
+        value = loss(model(batch.inputs), batch.targets, batch.weights)
+        fabric.backward(value)
+        optimizer.step()
+        optimizer.zero_grad()
+        return value.detach()
+
+    return model, step
 
 
 def make_optimizer(network: torch.nn.Module, settings: LoopSettings) -> torch.optim.Optimizer:
@@ -111,21 +143,19 @@ def make_optimizer(network: torch.nn.Module, settings: LoopSettings) -> torch.op
 
 
 def shuffled_batches(rows: Rows, batch_size: int, shuffle: torch.Generator) -> Iterator[Rows]:
-    """The rows in a new order, cut into batches: one copy an epoch, then views."""
+    """The rows in a new order, batch by batch; each is copied when its turn comes, while it is still in the cache."""
     import torch
 
     order = torch.randperm(len(rows.targets), generator=shuffle).to(rows.targets.device)
-    weights = None if rows.weights is None else rows.weights[order].split(batch_size)
-    inputs, targets = rows.inputs[order].split(batch_size), rows.targets[order].split(batch_size)
-    for i, batch in enumerate(inputs):
-        yield Rows(batch, targets[i], None if weights is None else weights[i])
+    for batch in order.split(batch_size):
+        weights = None if rows.weights is None else rows.weights.index_select(0, batch)
+        yield Rows(rows.inputs.index_select(0, batch), rows.targets.index_select(0, batch), weights)
 
 
 def mean_loss(model: torch.nn.Module, rows: Rows, loss: Loss) -> float:
-    """Loss over all rows in evaluation mode."""
+    """Loss over all rows, without gradients."""
     import torch
 
-    model.eval()
     total = 0.0
     with torch.no_grad():
         for start in range(0, len(rows.targets), ROWS_AT_ONCE):
