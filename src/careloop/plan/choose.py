@@ -7,9 +7,9 @@ benefit commonly grows with risk: PATH statement, Kent et al. 2020, Ann Intern M
 principal components of the covariates.
 
 The rule. An individual choice departs from the best single option where the 95 % interval of the patient's own expected
-gain lies above zero. It is used only if, chosen on other subjects' rows and valued by doubly robust scores, it beats the
-best single option with the lower limit of its 95 % interval above zero. Otherwise everybody is advised the best single
-option, and nobody is advised anything if that cannot be told from the next.
+gain lies above zero. It is used only if, chosen on other subjects' rows and valued by doubly robust scores, it beats
+the best single option with the lower limit of its 95 % interval above zero. Otherwise everybody is advised the best
+single option, and nobody is advised anything if that cannot be told from the next.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Literal
 
 import numpy as np
 
-from careloop.evaluate.estimate import Estimate
+from careloop.evaluate import Estimate
 from careloop.plan.effect.doubly_robust import Z_95, GoalEffect, Scores, mean_estimate
 from careloop.plan.effect.goals import Array
 

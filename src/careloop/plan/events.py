@@ -16,9 +16,9 @@ DECISION = f"{CARELOOP}DECISION//"
 def plan_events(plan: Plan, *, name: str, known_time: datetime | None = None) -> pl.DataFrame:
     """One event per row of the plan's table, with the columns of `EVENTS`.
 
-    `name` is the study's. Code `CARELOOP//PLAN//NAME//OPTION`; `time` the prediction time and `known_time` when the plan
-    was made (default: the prediction time); `numeric_value` the expected value of the first goal, a risk as a fraction;
-    `text_value` JSON with rank, low, high, recommended, abstained and reason.
+    `name` is the study's. Code `CARELOOP//PLAN//NAME//OPTION`; `time` the prediction time and `known_time` when the
+    plan was made (default: the prediction time); `numeric_value` the expected value of the first goal, a risk as a
+    fraction; `text_value` JSON with rank, low, high, recommended, abstained and reason.
     """
     detail = pl.struct("rank", "low", "high", "recommended", "abstained", "reason").struct.json_encode()
     return _events(

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from pydantic import TypeAdapter
 
-from careloop.evaluate.estimate import to_json
+from careloop.evaluate import to_json
 from careloop.features import FeatureMatrix
 from careloop.plan.choose import Policy, Projection, decide, improvement, individual_choice, project
 from careloop.plan.definition import PlanSection
@@ -38,8 +38,8 @@ class Plan:
 
     Table columns: `rank` Int32 (1 first; null where the option is not ranked), `expected`, `low`, `high` Float64 (the
     first goal's expected value under the option, for an event its risk by the horizon, with 95 % interval; null where
-    the option's effect is not usable), `recommended` Boolean (at most one option a row), `abstained` Boolean (no option is
-    recommended in this row), `reason` String.
+    the option's effect is not usable), `recommended` Boolean (at most one option a row), `abstained` Boolean (no option
+    is recommended in this row), `reason` String.
     """
 
     section: PlanSection
@@ -62,7 +62,8 @@ class Plan:
         "contrasts": [{"option", "versus", "adjusted": E, "plain": E, "e_value", "e_value_limit"}] to the reference,
         "pairs": [the same for the other pairs]}],
         "balance": {"covariates": [{"covariate", "before", "after"}], "options": [{"option", "patients",
-        "propensity_low", "propensity_median", "propensity_high", "without_overlap", "effective_sample", "usable", "reason"}],
+        "propensity_low", "propensity_median", "propensity_high", "without_overlap", "effective_sample", "usable",
+        "reason"}],
         "notable_before", "notable_after", "overlap_floor", "rule"},
         "policy": {"goal", "best", "next", "tied": [name], "lead": E|null, "gain": E|null, "departing": share,
         "decision": "individual"|"best_single"|"abstain", "reason": sentence}, "words": [sentence]}

@@ -15,7 +15,7 @@ from careloop.plan.choose import Summaries, fit_summaries
 from careloop.plan.definition import EventGoal, Goal, PlanSection
 from careloop.plan.effect.balance import Balance, check_balance
 from careloop.plan.effect.doubly_robust import Scores, cross_fit_propensity, cross_fit_scores
-from careloop.plan.effect.goals import Array, EventGoalData, GoalData, MeasureGoalData, require_followed
+from careloop.plan.effect.goals import Array, EventGoalData, GoalData, MeasureGoalData, require_told
 from careloop.plan.effect.nuisance import Design, fit_design, subject_folds
 
 LEARNING_SPLITS = ("train", "tuning")
@@ -127,7 +127,7 @@ def learn(cohort_patients: Patients, rows: Array, section: PlanSection, *, optio
     patients = cohort_patients.take(rows)
     _check_arm_sizes(patients, options, section.minimum_per_arm)
     for goal in patients.goals:
-        require_followed(goal, patients.arm, options)
+        require_told(goal, patients.arm, options)
     design = fit_design(patients.features, patients.names)
     covariates = design.transform(patients.features)
     fold = subject_folds(patients.subjects, section.folds, section.seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from careloop.evaluate.estimate import Estimate
+from careloop.evaluate import Estimate
 from careloop.plan.choose import Policy
 from careloop.plan.effect.balance import NOTABLE_DIFFERENCE, Balance
 from careloop.plan.effect.doubly_robust import GoalEffect, OptionEffect

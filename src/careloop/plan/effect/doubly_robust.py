@@ -18,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 
-from careloop.evaluate.estimate import Estimate
+from careloop.evaluate import Estimate
 from careloop.plan.effect.balance import e_value_of_difference, e_value_of_ratio
 from careloop.plan.effect.goals import (
     Array,
@@ -114,9 +114,12 @@ def cross_fit_scores(
 def score(
     goal: GoalData, arm: Array, subjects: Array, *, expected: Array, propensity: Array, probability_known: Array
 ) -> Scores:
-    """Doubly robust scores from nuisance predictions, each (n, K); follow-up is completed within arm on these rows."""
-    completed = np.empty(len(arm))
-    for a in np.unique(arm):
+    """Doubly robust scores from nuisance predictions, each (n, K); follow-up is completed within arm on these rows.
+
+    A row with arm -1 stands for the population only: it has a score under every option, but no completed value (NaN).
+    """
+    completed = np.full(len(arm), np.nan)
+    for a in np.unique(arm[arm >= 0]):
         rows = np.flatnonzero(arm == a)
         own = goal.take(rows)
         if isinstance(own, EventGoalData):
@@ -125,7 +128,7 @@ def score(
             completed[rows] = complete_measure(own, expected[rows, a], probability_known[rows, a])
     given = arm[:, None] == np.arange(expected.shape[1])
     weight = given / np.maximum(propensity, PROPENSITY_CLIP)
-    value = expected + weight * (completed[:, None] - expected)
+    value = expected + np.where(given, weight * (completed[:, None] - expected), 0.0)
     return Scores(value, expected, propensity, completed, arm, subjects)
 
 

@@ -3,8 +3,9 @@
 For every row `complete` returns a value whose mean given covariates and arm is that of the true value:
 
 - an event by the horizon, censored at C with P(C >= t) = G(t) in the arm (Rubin & van der Laan 2007, Int J Biostat
-  3:5; Robins & Rotnitzky 1992): known * Y / G(T-) + integral of Q(u) / G(u) dM_C(u), where Q(u) is the chance of the event by
-  the horizon for a patient free of any event at u and M_C is the censoring martingale. A competing event is "no event".
+  3:5; Robins & Rotnitzky 1992): known * Y / G(T-) + integral of Q(u) / G(u) dM_C(u), where Q(u) is the chance of the
+  event by the horizon for a patient free of any event at u and M_C is the censoring martingale. A competing event is
+  "no event".
 - a measure R-observed with probability r: m + R / r * (Y - m).
 """
 
@@ -16,8 +17,8 @@ from typing import Literal
 import numpy as np
 
 from careloop import InputError
-from careloop.evaluate import horizon_weights
-from careloop.evaluate.censoring import CENSORED, OUTCOME, CensoringCurve, aalen_johansen, kaplan_meier
+from careloop.evaluate import aalen_johansen, horizon_weights, kaplan_meier
+from careloop.evaluate.censoring import CENSORED, OUTCOME, CensoringCurve
 
 GRID_POINTS = 64  # steps of the working model Q(u); its coarseness costs precision only, never bias
 KNOWN_FLOOR = 0.05  # smallest probability of a seen measure that a weight is built on: no row counts more than 20-fold
@@ -113,21 +114,22 @@ def follow_up_curves(goal: EventGoalData) -> FollowUp:
     return FollowUp(times, uncensored, kaplan_meier(cut, event)[1], risk)
 
 
-def require_followed(goal: GoalData, arm: Array, options: tuple[str, ...]) -> None:
-    """Raise InputError where an arm says nothing about the goal: nobody followed to the horizon, or nobody measured."""
+def shortfall(goal: GoalData) -> str | None:
+    """Why these rows (one arm) cannot tell about the goal: none measured, or none followed to the horizon."""
+    if isinstance(goal, MeasureGoalData):
+        return None if goal.known.any() else f"measure {goal.name!r} was taken of none of them"
+    if follow_up_curves(goal).uncensored[-1] > 0:
+        return None
+    return f"all follow-up ends by day {goal.follow_up_days.max():g}, before the horizon of {goal.horizon_days:g} days"
+
+
+def require_told(goal: GoalData, arm: Array, options: tuple[str, ...]) -> None:
+    """Raise InputError where an arm says nothing about the goal."""
     for a, option in enumerate(options):
-        own = goal.take(np.flatnonzero(arm == a))
-        if isinstance(own, MeasureGoalData):
-            if not own.known.any():
-                raise InputError(
-                    f"every arm needs patients with measure {goal.name!r}, got none in arm {option!r}; "
-                    "drop the goal or the arm"
-                )
-        elif follow_up_curves(own).uncensored[-1] <= 0:
-            raise InputError(
-                f"every arm needs patients followed to outcome.horizon_days = {own.horizon_days:g}, but in arm "
-                f"{option!r} all follow-up ends by day {own.follow_up_days.max():g}; shorten the horizon"
-            )
+        reason = shortfall(goal.take(np.flatnonzero(arm == a)))
+        if reason is not None:
+            remedy = "shorten outcome.horizon_days" if goal.kind == "event" else "drop the goal"
+            raise InputError(f"every arm must tell about goal {goal.name!r}, but in {option!r} {reason}; {remedy}")
 
 
 def known_weights(goal: GoalData, arm: Array) -> Array:
