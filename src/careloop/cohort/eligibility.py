@@ -46,7 +46,7 @@ def index_times(facts: Facts, index: IndexEvent) -> pl.DataFrame:
 
 def entry_rules(section: CohortSection) -> list[Rule]:
     """Every rule of the section, in the order in which they are applied."""
-    rules = [*_eligibility_rules(section.eligibility), *_outcome_rules(section.outcome)]
+    rules = [*eligibility_rules(section.eligibility), *_outcome_rules(section.outcome)]
     if section.treatment:
         rules += _arm_rules(section.treatment)
     if section.split.site_code:
@@ -55,7 +55,8 @@ def entry_rules(section: CohortSection) -> list[Rule]:
     return rules
 
 
-def _eligibility_rules(eligibility: Eligibility) -> list[Rule]:
+def eligibility_rules(eligibility: Eligibility) -> list[Rule]:
+    """The rules that see only what was known at the prediction time."""
     rules: list[Rule] = []
     if eligibility.age_years:
         age = eligibility.age_years

@@ -12,7 +12,7 @@ import polars.selectors as cs
 
 from careloop import InputError
 from careloop.cohort.definition import CohortSection, Outcome, Split, Treatment
-from careloop.cohort.eligibility import Rule, entry_rules, index_times
+from careloop.cohort.eligibility import entry_rules, index_times
 from careloop.cohort.labels import KEY, Facts, label_rows, read_facts, treatment_arms
 from careloop.cohort.split import assign_split, keep_first_split, sites
 from careloop.record import Record
@@ -62,8 +62,7 @@ def select_cohort(record: Record, section: CohortSection) -> Cohort:
             horizon, or everybody has; an arm is too small; a split is empty.
 
     """
-    rules = entry_rules(section)
-    shards = [_select_shard(record.events(shard), section, rules) for shard in range(record.shards)]
+    shards = [select_shard(record.events(shard), section) for shard in range(record.shards)]
     _check_codes(section, set().union(*(shard.codes for shard in shards)))
     rows, divided = _divide(pl.concat([shard.rows for shard in shards]).sort(KEY), section.split)
     flow = (*_sum_flow([shard.flow for shard in shards]), *divided)
@@ -79,24 +78,27 @@ def select_cohort(record: Record, section: CohortSection) -> Cohort:
 
 
 @dataclass(frozen=True)
-class _Shard:
+class Shard:
+    """What one shard gives: labelled rows (with `site` where the split asks for it), its flow, and its codes."""
+
     rows: pl.DataFrame
     flow: list[FlowStep]
     codes: frozenset[str]
 
 
-def _select_shard(events: pl.LazyFrame, section: CohortSection, rules: Sequence[Rule]) -> _Shard:
+def select_shard(events: pl.LazyFrame, section: CohortSection) -> Shard:
+    """Walk one shard's subjects through every step, then label those who are left."""
     facts = read_facts(events, section)
     flow = [_step("subjects in the record", "", facts.spans, facts.spans)]
     keys = index_times(facts, section.index)
     flow.append(_step(f"with index event {' or '.join(section.index.codes)}", "no index event", facts.spans, keys))
-    for rule in rules:
+    for rule in entry_rules(section):
         kept = rule.keep(facts, keys)
         flow.append(_step(rule.name, rule.reason, keys, kept))
         keys = kept
     keys = keys.sort(KEY)
     rows = label_rows(facts, keys, section)
-    return _Shard(_add_arm_and_site(facts, rows, section), flow, facts.codes)
+    return Shard(_add_arm_and_site(facts, rows, section), flow, facts.codes)
 
 
 def _add_arm_and_site(facts: Facts, rows: pl.DataFrame, section: CohortSection) -> pl.DataFrame:
@@ -170,7 +172,7 @@ def _check_left(flow: Sequence[FlowStep]) -> None:
             raise InputError(f"cohort: nobody is left after the step '{step.name}' ({lost}); loosen this rule")
 
 
-def _check_sites(shards: Sequence[_Shard], split: Split) -> None:
+def _check_sites(shards: Sequence[Shard], split: Split) -> None:
     known = set().union(*(shard.rows["site"] for shard in shards))
     for site in split.held_out_sites:
         if site not in known:
