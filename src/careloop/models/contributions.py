@@ -1,4 +1,4 @@
-"""Each column's share in a prediction: linear terms, tree SHAP values, integrated gradients; they add up to the score."""
+"""Each column's share in a score: linear terms, tree SHAP values, integrated gradients; they add up to it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from careloop.models.fully_connected import FullyConnected
 from careloop.models.hazard import BoostedHazard, every_period
 from careloop.models.inputs import Floats, check_matrix
 
-PATH_STEPS = (
-    200  # points of the integral; a relu network of this room's size is then complete to about 1e-3 of the score
-)
+PATH_STEPS = 200  # points of the integral; a relu network is then complete to about 1e-3 of its score
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ def contributions(
 ) -> Contributions:
     """Contributions of every column of X (n, p) to the estimator's score.
 
-    `background` (m, p) are the rows that a prediction is compared with (their mean); linear models and networks need it.
+    `background` (m, p) are the rows whose mean a prediction is compared with; linear models and networks need it.
     `horizon` is the time up to which the hazard's contributions are averaged; without it, over the whole follow-up.
 
     Sources: Lundberg et al. 2020 (Nature Machine Intelligence 2) for trees; Sundararajan, Taly and Yan 2017 (ICML) for
@@ -52,7 +50,7 @@ def contributions(
         matrix = check_matrix(estimator, X, dtype=np.float32, reset=False)
         values, base = integrated_gradients(estimator.network_, matrix, _mean(background, matrix).astype(np.float32))
         return Contributions(values, np.full(len(values), base), "log-odds")
-    if np.shape(getattr(estimator, "coef_", None))[:1] == (1,) and hasattr(estimator, "decision_function"):
+    if hasattr(estimator, "decision_function") and np.shape(getattr(estimator, "coef_", ()))[:1] == (1,):
         return _linear_contributions(estimator, X, background)
     raise InputError(
         f"There are no exact contributions for {type(estimator).__name__}. "
