@@ -1,6 +1,7 @@
 """The event table: schema, append, versions, one subject's timeline, and `history`, the one as-of gate."""
 
 from careloop.record.history import history
+from careloop.record.meds import export_meds, import_meds, unplaced_values
 from careloop.record.schema import BIRTH, CARELOOP, DEATH, EVENTS, code_matches, conform, read_events
 from careloop.record.store import Record
 from careloop.record.subjects import subject_ids
@@ -13,7 +14,10 @@ __all__ = [
     "Record",
     "code_matches",
     "conform",
+    "export_meds",
     "history",
+    "import_meds",
     "read_events",
     "subject_ids",
+    "unplaced_values",
 ]

@@ -29,6 +29,9 @@ ATTEMPTS = 100  # a lost race costs about 20 ms, so a writer gives up after some
 LONGEST_WAIT_SECONDS = 0.25
 # Rows of one patient lie together, so small row groups let a reader skip nearly all of a file.
 ROW_GROUP_ROWS = 50_000
+UPKEEP = {"OPTIMIZE", "VACUUM START", "VACUUM END"}  # commits by which other tools rearrange a table
+# Application ids in the table's log: of what is committed, and of what only one writer may do at a time.
+KEY, LOCK = "careloop:key:", "careloop:lock:"
 # Commit records are kept for good: they say which versions hold facts, and pinned versions must stay readable.
 CONFIGURATION = {"delta.enableExpiredLogCleanup": "false", "delta.logRetentionDuration": "interval 36500 days"}
 
@@ -64,18 +67,17 @@ def create_table(folder: Path, schema: pl.Schema, partition_by: Sequence[str] = 
     )
 
 
-def live_files(table: DeltaTable) -> list[LiveFile]:
-    """Return the files of a table version in path order.
+def live_files(folder: Path, table: DeltaTable) -> list[LiveFile]:
+    """Return the data files of a version of the table in `folder`, in path order.
 
     Raises:
         InputError: a file is missing or not of the size that was committed (cut off, overwritten).
     """
     actions = pl.DataFrame(table.get_add_actions(flatten=True))
     shards = actions["partition.shard"].to_list() if "partition.shard" in actions.columns else [None] * actions.height
-    root = Path(table.table_uri.removeprefix("file://"))
     files = []
     for name, size, shard in zip(actions["path"], actions["size_bytes"], shards, strict=True):
-        files.append(LiveFile(root / name, size, shard))
+        files.append(LiveFile(folder / name, size, shard))
     for file in files:
         got = file.path.stat().st_size if file.path.is_file() else None
         if got != file.size:
@@ -104,10 +106,10 @@ def write_file(folder: Path, rows: pl.DataFrame, *, shard: int | None = None, or
     )
 
 
-def remove_file(table: DeltaTable, file: LiveFile, *, origin: str = "facts") -> RemoveAction:
+def remove_file(folder: Path, file: LiveFile, *, origin: str = "facts") -> RemoveAction:
     """Return the action that takes `file` out of the next version; earlier versions keep it."""
     return RemoveAction(
-        path=str(file.path.relative_to(table.table_uri.removeprefix("file://"))),
+        path=file.path.relative_to(folder).as_posix(),
         data_change=origin != "compaction",
         deletion_timestamp=int(time.time() * 1000),
         size=file.size,
@@ -124,15 +126,18 @@ def commit(folder: Path, change: Callable[[DeltaTable], list[Action]], *, what: 
         InputError: the key was committed before with other rows.
         CommitFailedError: another writer came first `ATTEMPTS` times.
     """
-    ids = {what.key: what.fingerprint} | {f"careloop:lock:{lock}": 0 for lock in what.locks}
+    ids = {KEY + what.key: what.fingerprint} | {LOCK + lock: 0 for lock in what.locks}
     properties = CommitProperties(
         custom_metadata={"careloop.origin": what.origin, "careloop.key": what.key},
         app_transactions=[Transaction(name, version) for name, version in ids.items()],
     )
     for attempt in range(ATTEMPTS):
         table = DeltaTable(folder)
-        if already_committed(table, what):
+        committed = committed_fingerprint(table, what.key)
+        if committed == what.fingerprint:
             return table.version()
+        if committed is not None:
+            raise InputError(f"key {what.key!r} was committed before with other rows; give changed rows a new key")
         try:
             table.create_write_transaction(
                 change(table),
@@ -146,16 +151,24 @@ def commit(folder: Path, change: Callable[[DeltaTable], list[Action]], *, what: 
                 raise
             time.sleep(random.uniform(0, min(LONGEST_WAIT_SECONDS, 0.01 * (attempt + 1))))
         else:
-            return DeltaTable(folder).version()
+            table.update_incremental()
+            return table.version()
     raise AssertionError("unreachable: the loop returns or raises")
 
 
-def already_committed(table: DeltaTable, what: Commit) -> bool:
-    """Return whether the key is in the table; raise InputError where it stands for other rows."""
-    committed = table.transaction_version(what.key)
-    if committed is not None and committed != what.fingerprint:
-        raise InputError(f"key {what.key!r} was committed before with other rows; give changed rows a new key")
-    return committed is not None
+def committed_fingerprint(table: DeltaTable, key: str) -> int | None:
+    """Return the fingerprint of the rows that were committed under `key`; None where the key is new."""
+    return table.transaction_version(KEY + key)
+
+
+def brought_facts(folder: Path, version: int) -> bool:
+    """Return whether the commit of this version added or changed facts; another tool's commit counts as if it did."""
+    log = folder / "_delta_log" / f"{version:020}.json"
+    for line in log.read_text().splitlines():
+        information = json.loads(line).get("commitInfo")
+        if information is not None:
+            return information.get("careloop.origin", "facts") == "facts" and information["operation"] not in UPKEEP
+    return True
 
 
 class Fingerprint:

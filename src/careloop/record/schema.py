@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,6 +35,15 @@ LATEST = datetime(2150, 1, 1, tzinfo=UTC)
 TIME_RULE = "must be an ISO 8601 date or time (2026-01-31 or 2026-01-31T09:30:00Z, UTC where no zone is given)"
 TIME_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z")
 NAIVE_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
+
+# CSV is read as text, so that `conform` can name the row of a value that does not fit.
+READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
+    ".csv": lambda path: pl.read_csv(path, infer_schema=False),
+    ".json": lambda path: pl.read_json(path, infer_schema_length=None),
+    ".jsonl": lambda path: pl.read_ndjson(path, infer_schema_length=None),
+    ".ndjson": lambda path: pl.read_ndjson(path, infer_schema_length=None),
+    ".parquet": lambda path: pl.read_parquet(path, hive_partitioning=False),
+}
 
 
 def conform(frame: pl.DataFrame | pl.LazyFrame, *, where: str = "events") -> pl.DataFrame:
@@ -75,26 +84,27 @@ def read_events(path: str | Path) -> pl.DataFrame:
         InputError: no such file, another format, a file that is cut off or unreadable, or a row that `conform` refuses.
     """
     path = Path(path)
-    readers = {
-        ".csv": lambda: pl.read_csv(path, infer_schema=False),
-        ".json": lambda: pl.read_json(path, infer_schema_length=None),
-        ".jsonl": lambda: pl.read_ndjson(path, infer_schema_length=None),
-        ".ndjson": lambda: pl.read_ndjson(path, infer_schema_length=None),
-        ".parquet": lambda: pl.read_parquet(path, hive_partitioning=False),
-    }
     kind = path.suffix.lower()
-    if kind not in readers:
-        raise InputError(f"{path}: events are read from {', '.join(readers)} files; convert the file to one of them")
+    if kind not in READERS:
+        raise InputError(f"{path}: events are read from {', '.join(READERS)} files; convert the file to one of them")
+    return conform(_read(path, kind), where=str(path))
+
+
+def read_parquet(path: Path) -> pl.DataFrame:
+    """Read a whole parquet file; InputError with the remedy where it is missing, cut off or malformed."""
+    return _read(path, ".parquet")
+
+
+def _read(path: Path, kind: str) -> pl.DataFrame:
     if not path.is_file():
         raise InputError(f"{path}: no such file; check the path")
     try:
-        frame = readers[kind]()
+        return READERS[kind](path)
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError):
         # The reader's own message may quote a patient's values, so it is not repeated here.
         raise InputError(
             f"{path}: not a readable {kind[1:]} file (empty, cut off or malformed); export it again"
         ) from None
-    return conform(frame, where=str(path))
 
 
 def _check_columns(names: Sequence[str], where: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +21,9 @@ from careloop.record.delta import (
     Commit,
     Fingerprint,
     LiveFile,
+    brought_facts,
     commit,
+    committed_fingerprint,
     create_table,
     live_files,
     remove_file,
@@ -138,7 +140,10 @@ class Record:
     def compact(self) -> Record:
         """Rewrite each shard of several files as one sorted file; same rows, earlier versions stay readable."""
         table = DeltaTable(self._events)
-        what = Commit(f"careloop:compaction:{table.version()}", 0, "compaction")
+        shards = [file.shard for file in live_files(self._events, table)]
+        if len(shards) == len(set(shards)):
+            return self._at(table.version())
+        what = Commit(f"compaction:{table.version()}", 0, "compaction")
         return self._at(commit(self._events, self._merged, what=what))
 
     def events(self, shard: int | None = None, *, codes: Sequence[str] | None = None) -> pl.LazyFrame:
@@ -189,17 +194,15 @@ class Record:
 
         Predictions, plans and verdicts of careloop itself, and compactions, leave it as it is.
         """
-        table = DeltaTable(self._events, version=self.version)
-        for limit in (1, 100, None):
-            for entry in table.history(limit):
-                if entry.get("careloop.origin", "facts") == "facts" and entry["operation"] != "OPTIMIZE":
-                    return int(entry["version"])
+        # Not through DeltaTable.history: of a pinned version it gives the newest commits under wrong numbers.
+        for version in range(self.version, 0, -1):
+            if brought_facts(self._events, version):
+                return version
         return 0
 
     def code_metadata(self) -> pl.DataFrame:
         """Return what is known about codes, one row a code: description, parents, unit, plausible_low and _high."""
-        files = [file.path for file in live_files(DeltaTable(self.path / "codes"))]
-        return pl.concat([CODES.to_frame(), *map(pl.read_parquet, files)]).sort("code")
+        return self._codes(DeltaTable(self.path / "codes"))
 
     def describe_codes(self, frame: pl.DataFrame) -> Record:
         """Add or change rows of the codes table; a null in `frame` leaves what is there. Not versioned with events.
@@ -208,14 +211,14 @@ class Record:
             InputError: an unknown column, a code that is null or stands there twice, or a wrong type.
         """
         rows = _conform_codes(frame)
-        fingerprint = int.from_bytes(os.urandom(7), "little")
+        folder = self.path / "codes"
+        fingerprint = secrets.randbits(62)
 
         def change(table: DeltaTable) -> list[Action]:
-            updated = self.code_metadata().update(rows, on="code", how="full").sort("code")
-            return [remove_file(table, file) for file in live_files(table)] + [write_file(self.path / "codes", updated)]
+            updated = self._codes(table).update(rows, on="code", how="full").sort("code")
+            return [*(remove_file(folder, file) for file in live_files(folder, table)), write_file(folder, updated)]
 
-        key = f"careloop:codes:{fingerprint}"
-        commit(self.path / "codes", change, what=Commit(key, fingerprint, "facts", locks=("codes",)))
+        commit(folder, change, what=Commit(f"codes:{fingerprint}", fingerprint, "facts", locks=("codes",)))
         return self
 
     def __reduce__(self) -> tuple[type[Record], tuple[Path, int]]:
@@ -228,7 +231,11 @@ class Record:
 
     @cached_property
     def _files(self) -> list[LiveFile]:
-        return live_files(DeltaTable(self._events, version=self.version))
+        return live_files(self._events, DeltaTable(self._events, version=self.version))
+
+    def _codes(self, table: DeltaTable) -> pl.DataFrame:
+        files = live_files(self.path / "codes", table)
+        return pl.concat([CODES.to_frame(), *(pl.read_parquet(file.path) for file in files)]).sort("code")
 
     def _at(self, version: int) -> Record:
         return Record(self.path, version)
@@ -244,7 +251,7 @@ class Record:
         """Fingerprint the rows and, unless the key is committed already, write them; one shard in memory at a time."""
         fingerprint = Fingerprint()
         batch: list[Action] = []
-        is_new = DeltaTable(self._events).transaction_version(key) is None
+        is_new = committed_fingerprint(DeltaTable(self._events), key) is None
         for shard, part in self._by_shard(rows):
             fingerprint.add(part)
             if is_new:
@@ -253,7 +260,7 @@ class Record:
 
     def _without(self, table: DeltaTable, sources: pl.DataFrame) -> list[Action]:
         """Rewrite the files of the newest version that hold rows of these sources, leaving those rows out."""
-        files = {str(file.path): file for file in live_files(table)}
+        files = {str(file.path): file for file in live_files(self._events, table)}
         if not files:
             return []
         stale = pl.scan_parquet(list(files), schema=EVENTS, include_file_paths="file").join(
@@ -262,19 +269,19 @@ class Record:
         actions: list[Action] = []
         for name in sorted(stale.select("file").unique().collect()["file"]):
             kept = _scan([files[name].path]).join(sources.lazy(), on="source", how="anti").collect()
-            actions.append(remove_file(table, files[name]))
+            actions.append(remove_file(self._events, files[name]))
             if kept.height:
                 actions.append(write_file(self._events, kept.sort(ORDER), shard=files[name].shard))
         return actions
 
     def _merged(self, table: DeltaTable) -> list[Action]:
-        files = live_files(table)
+        files = live_files(self._events, table)
         actions: list[Action] = []
         for shard in range(self.shards):
             several = [file for file in files if file.shard == shard]
             if len(several) > 1:
                 rows = _scan([file.path for file in several]).collect().sort(ORDER)
-                actions += [remove_file(table, file, origin="compaction") for file in several]
+                actions += [remove_file(self._events, file, origin="compaction") for file in several]
                 actions.append(write_file(self._events, rows, shard=shard, origin="compaction"))
         return actions
 

@@ -78,20 +78,20 @@ def _hashed(source_ids: pl.Series, key: bytes, *, bits: int) -> pl.DataFrame:
 def _register(folder: Path, hashed: pl.DataFrame) -> None:
     """Add the pairs that the subjects table lacks, in one commit that no other writer of subjects overlaps."""
     table = DeltaTable(folder)
-    if not _missing(table, hashed).height:
+    if not _missing(folder, table, hashed).height:
         return
 
     def change(table: DeltaTable) -> list[Action]:
-        missing = _missing(table, hashed)
+        missing = _missing(folder, table, hashed)
         return [write_file(folder, missing)] if missing.height else []
 
     number = secrets.randbits(62)
-    commit(folder, change, what=Commit(f"careloop:subjects:{number}", number, "facts", locks=("subjects",)))
+    commit(folder, change, what=Commit(f"subjects:{number}", number, "facts", locks=("subjects",)))
 
 
-def _missing(table: DeltaTable, hashed: pl.DataFrame) -> pl.DataFrame:
+def _missing(folder: Path, table: DeltaTable, hashed: pl.DataFrame) -> pl.DataFrame:
     """Return the pairs of `hashed` not yet in the table; raise InputError where one id would stand for two people."""
-    known = pl.concat([SUBJECTS.to_frame(), *(pl.read_parquet(file.path) for file in live_files(table))])
+    known = pl.concat([SUBJECTS.to_frame(), *(pl.read_parquet(file.path) for file in live_files(folder, table))])
     missing = hashed.join(known, on="source_id", how="anti")
     ids = pl.concat([known["subject_id"], missing["subject_id"]])
     if missing["subject_id"].is_in(ids.filter(ids.is_duplicated()).implode()).any():
