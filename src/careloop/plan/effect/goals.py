@@ -18,7 +18,7 @@ import numpy as np
 
 from careloop import InputError
 from careloop.evaluate import aalen_johansen, horizon_weights, kaplan_meier
-from careloop.evaluate.censoring import CENSORED, OUTCOME, CensoringCurve
+from careloop.evaluate.censoring import CENSORED, OUTCOME
 
 GRID_POINTS = 64  # steps of the working model Q(u); its coarseness costs precision only, never bias
 KNOWN_FLOOR = 0.05  # smallest probability of a seen measure that a weight is built on: no row counts more than 20-fold
@@ -91,17 +91,13 @@ GoalData = EventGoalData | MeasureGoalData
 
 @dataclass(frozen=True)
 class FollowUp:
-    """Kaplan-Meier and Aalen-Johansen curves of one arm at the distinct times of its follow-up cut at the horizon."""
+    """Curves of one arm at the distinct times of its follow-up cut at the horizon, each (k,)."""
 
-    times: Array  # (k,)
-    uncensored: Array  # (k + 1,) P(C >= t) at each time, then beyond the last
-    event_free: Array  # (k,) P(no event of any kind by t)
-    risk: Array  # (k,) P(outcome by t)
-
-    @property
-    def censoring_hazard(self) -> Array:
-        """Share of those still followed who are censored at each time, (k,)."""
-        return 1.0 - self.uncensored[1:] / self.uncensored[:-1]
+    times: Array
+    censoring_hazard: Array  # share of those still followed who are censored at each time
+    uncensored: Array  # P(C > t), by Kaplan-Meier
+    event_free: Array  # P(no event of any kind by t)
+    risk: Array  # P(outcome by t), by Aalen-Johansen
 
 
 def follow_up_curves(goal: EventGoalData) -> FollowUp:
@@ -109,9 +105,12 @@ def follow_up_curves(goal: EventGoalData) -> FollowUp:
     cut = np.minimum(goal.follow_up_days, goal.horizon_days)
     event = np.where(goal.follow_up_days <= goal.horizon_days, goal.event, CENSORED)
     times, risk = aalen_johansen(cut, event)
-    curve = CensoringCurve.of(goal.follow_up_days, goal.event, until_days=goal.horizon_days)
-    uncensored = curve.uncensored(np.ones((1, len(cut))))[0]
-    return FollowUp(times, uncensored, kaplan_meier(cut, event)[1], risk)
+    position = np.searchsorted(times, cut)
+    leaving, happened = np.bincount(position), np.bincount(position, weights=event != CENSORED)
+    censored = np.bincount(position, weights=~goal.known)
+    still_followed = leaving[::-1].cumsum()[::-1] - happened
+    hazard = np.divide(censored, still_followed, out=np.zeros(len(times)), where=censored > 0)
+    return FollowUp(times, hazard, np.cumprod(1.0 - hazard), kaplan_meier(cut, event)[1], risk)
 
 
 def shortfall(goal: GoalData) -> str | None:
@@ -159,7 +158,7 @@ def complete_event(goal: EventGoalData, expected_risk: Array) -> Array:
     step = -(-len(curves.times) // GRID_POINTS)
     starts = np.arange(0, len(curves.times), step)
     chance = _chance_of_event(curves, expected_risk, starts)  # (n, g): Q at the start of each step
-    compensator = np.concatenate([[0.0], np.cumsum(hazard / curves.uncensored[1:])])
+    compensator = np.concatenate([[0.0], np.cumsum(hazard / curves.uncensored)])
     # The last time at which a row could have been censored: for one censored its own, for others the one before.
     censored = ~goal.known
     last = np.searchsorted(curves.times, days) - (~censored).astype(int)
@@ -167,7 +166,7 @@ def complete_event(goal: EventGoalData, expected_risk: Array) -> Array:
     spent = compensator[np.minimum(ends, last[:, None] + 1)] - compensator[np.minimum(starts, last[:, None] + 1)]
     completed -= (chance * spent).sum(axis=1)
     at = last[censored]
-    completed[censored] += chance[np.flatnonzero(censored), at // step] / curves.uncensored[1:][at]
+    completed[censored] += chance[np.flatnonzero(censored), at // step] / curves.uncensored[at]
     return completed
 
 

@@ -1,0 +1,9 @@
+"""Do later events bear out predictions and plans: a verdict in figures and in words, written back to the record."""
+
+from __future__ import annotations
+
+from careloop.outcome.accuracy import PredictionVerdict
+from careloop.outcome.value import Comparison, PlanVerdict, Value
+from careloop.outcome.verdict import Verdict, verify
+
+__all__ = ["Comparison", "PlanVerdict", "PredictionVerdict", "Value", "Verdict", "verify"]
