@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from careloop.outcome.accuracy import PredictionVerdict
+from careloop.outcome.events import recorded_predictions, verdict_events, verify_record
 from careloop.outcome.value import Comparison, PlanVerdict, Value
 from careloop.outcome.verdict import Verdict, verify
 
-__all__ = ["Comparison", "PlanVerdict", "PredictionVerdict", "Value", "Verdict", "verify"]
+__all__ = [
+    "Comparison",
+    "PlanVerdict",
+    "PredictionVerdict",
+    "Value",
+    "Verdict",
+    "recorded_predictions",
+    "verdict_events",
+    "verify",
+    "verify_record",
+]

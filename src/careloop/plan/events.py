@@ -26,7 +26,7 @@ def plan_events(plan: Plan, *, name: str, known_time: datetime | None = None) ->
         code=pl.lit(f"{PLAN}{name}//") + pl.col("option"),
         numeric_value=pl.col("expected").cast(pl.Float32),
         text_value=detail,
-        source=f"careloop plan {name}",
+        source=f"careloop:plan:{name}",
         known_time=known_time,
     )
 
@@ -38,7 +38,7 @@ def decision_events(cohort_rows: pl.DataFrame, *, name: str, known_time: datetim
         code=pl.lit(f"{DECISION}{name}"),
         numeric_value=pl.lit(None, pl.Float32),
         text_value=pl.col("treatment"),
-        source=f"careloop decision {name}",
+        source=f"careloop:decision:{name}",
         known_time=known_time,
     )
 
@@ -52,6 +52,7 @@ def _events(
     source: str,
     known_time: datetime | None,
 ) -> pl.DataFrame:
+    moment = pl.col("prediction_time").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
     known = pl.col("prediction_time") if known_time is None else pl.lit(known_time, EVENTS["known_time"])
     events = rows.select(
         "subject_id",
@@ -60,6 +61,6 @@ def _events(
         code=code,
         numeric_value=numeric_value,
         text_value=text_value,
-        source=pl.lit(source),
+        source=pl.format("{}:{}:{}", pl.lit(source), pl.col("subject_id"), moment),
     )
     return conform(events.sort("subject_id", "time", "code"))
