@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from careloop.train.package import Package
+from careloop.train.preprocess import DISTANCE_QUANTILE, WIDENED
 
 MAX_FEATURES_LISTED = 30
 
@@ -66,8 +67,13 @@ def method(package: Package) -> str:
 
 def limits(package: Package) -> str:
     """What the model must not be trusted with."""
+    population = package.population
     return (
-        "## Limits\n\nPredictions for people outside the training population are marked as abstained with the reason. "
+        "## Limits\n\nPredictions for people outside the training population are marked as abstained with the reason: "
+        f"a feature outside its training range by more than {WIDENED:.0%} of that range, more than "
+        f"{population.missing_limit:.0%} of the features missing, or values that together lie further from the "
+        f"training mean than {DISTANCE_QUANTILE:.1%} of the training rows (root mean square of standardised values "
+        f"above {population.distance_limit:.2f}). "
         "The intervals speak of calibration in people like the tuning rows, not of one person. Another hospital, "
         "another decade or another way of coding needs its own evaluation first."
     )

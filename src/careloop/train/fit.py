@@ -34,9 +34,8 @@ NATIVE_KINDS = ("lightgbm", "boosted_hazard")
 SPARSE_KINDS = (*NATIVE_KINDS, "logistic_regression")
 # Recalibration is left out unless the joint 95 % region of (intercept, slope) excludes (0, 1): chi-squared, 2 df.
 JOINT_95 = 5.991
-# Newton steps of a two-parameter logistic regression: it converges in under ten from (0, 1).
-NEWTON_STEPS = 25
-SMALLEST_RISK = 1e-6
+# A forest's risk of exactly 0 or 1 has no log-odds; it is recalibrated as if it were this far from them.
+SMALLEST_RISK = 1e-3
 LIBRARIES = ("numpy", "scikit-learn", "lightgbm", "scikit-survival", "torch")
 
 Progress = Callable[[str, int, int], None]
@@ -168,11 +167,17 @@ def logistic_fit(
     design: np.ndarray, label: np.ndarray, weight: np.ndarray, subject_id: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weighted logistic regression of label (n,) on design (n, 2): coefficients and their cluster-robust covariance."""
-    at = np.array([0.0, 1.0])
-    for _ in range(NEWTON_STEPS):
-        fitted = 1.0 / (1.0 + np.exp(-np.clip(design @ at, -30, 30)))
-        inverse = np.linalg.pinv((design * (weight * fitted * (1 - fitted))[:, None]).T @ design)
-        at = at + np.clip(inverse @ (design.T @ (weight * (label - fitted))), -5, 5)
+    from scipy.optimize import minimize
+    from scipy.special import expit
+
+    def loss(at: np.ndarray) -> tuple[float, np.ndarray]:
+        score = design @ at
+        value = float(weight @ (np.logaddexp(0.0, score) - label * score))
+        return value, design.T @ (weight * (expit(score) - label))
+
+    at = minimize(loss, np.array([0.0, 1.0]), jac=True, method="BFGS").x
+    fitted = expit(design @ at)
+    inverse = np.linalg.pinv((design * (weight * fitted * (1 - fitted))[:, None]).T @ design)
     _, subject = np.unique(subject_id, return_inverse=True)
     scores = np.zeros((subject.max() + 1, 2))
     np.add.at(scores, subject, design * (weight * (label - fitted))[:, None])

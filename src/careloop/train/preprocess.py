@@ -18,6 +18,8 @@ SKEWED = 2.0
 MAX_DENSE_CELLS = 2**28
 # Where a sum over all rows is all that is needed, rows are made dense this many cells at a time (128 MiB).
 BLOCK_CELLS = 2**24
+# A value may lie outside the training range by this fraction of the range: the largest of n values is soon exceeded.
+WIDENED = 0.25
 # Share of training rows that lie nearer to the training centre than the limit of the distance rule.
 DISTANCE_QUANTILE = 0.999
 # Likewise for the share of a row's features that is missing; a limit below the floor would reject one missing value.
@@ -46,6 +48,11 @@ class Preprocessing:
     def owners(self) -> np.ndarray:
         """For each of the q input columns, which of the p features it comes from (indicators: their feature)."""
         return np.concatenate([np.arange(len(self.names)), np.array(self.indicators, dtype=np.int64)])
+
+    def reference(self) -> np.ndarray:
+        """The estimator's input (1, q) for a patient with the mean of every feature and nothing missing."""
+        centre = self.mean / self.scale if self.scheme == "scaled" else np.zeros(len(self.names))
+        return np.concatenate([centre, np.zeros(len(self.indicators))])[None]
 
     def apply(self, values: Any) -> Any:
         """The estimator's input for (n, p) feature values."""
@@ -130,6 +137,11 @@ class TrainingPopulation:
     scale: np.ndarray
     missing_limit: float
     distance_limit: float
+
+    def limits(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest accepted value (p,) of each feature: the training range widened by `WIDENED` of itself."""
+        margin = WIDENED * (self.high - self.low)
+        return self.low - margin, self.high + margin
 
     def distance(self, block: np.ndarray) -> np.ndarray:
         """Root mean square of the standardised values of each row (n, p), over the features that are not missing."""

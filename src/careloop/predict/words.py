@@ -1,0 +1,64 @@
+"""A feature and its value in words that a clinician reads: what, over which time, in which unit."""
+
+from __future__ import annotations
+
+import math
+
+from careloop.features import Column
+
+AGGREGATIONS = {
+    "first": "first value",
+    "last": "last value",
+    "min": "lowest value",
+    "max": "highest value",
+    "mean": "mean",
+    "slope": "change per day",
+    "count": "number of entries",
+    "time_since": "days since the last entry",
+}
+
+
+def label(column: Column) -> str:
+    """What the feature is: `CD4 count, last value in 365 days`, without its value."""
+    what = column.description or column.code.rsplit("//", 1)[-1]
+    if column.kind == "age":
+        return "age"
+    if column.kind == "static_category":
+        return f"{what} = {column.category}"
+    if column.kind in ("static_value", "static_present"):
+        return what
+    window = f" in {column.window_days:g} days" if column.window_days else ""
+    if column.aggregation == "present":
+        return f"{what} recorded{window or ' ever'}"
+    if column.aggregation == "last" and not window:
+        return what
+    return f"{what}, {AGGREGATIONS.get(column.aggregation, column.aggregation)}{window}"
+
+
+def worded_value(column: Column, value: float) -> str:
+    """The value with its unit; yes or no for a 0/1 feature; `missing` for NaN."""
+    if math.isnan(value):
+        return "missing"
+    if is_yes_or_no(column):
+        return "yes" if value else "no"
+    return f"{number(value)}{unit(column)}"
+
+
+def unit(column: Column) -> str:
+    """The unit with a space before it, or nothing."""
+    if column.kind == "age":
+        return " years"
+    if column.aggregation in ("count", "time_since") or not column.unit:
+        return ""
+    return f" {column.unit}/d" if column.aggregation == "slope" else f" {column.unit}"
+
+
+def is_yes_or_no(column: Column) -> bool:
+    """Whether the feature is 0/1 by its making."""
+    return column.aggregation == "present" or column.kind in ("static_category", "static_present")
+
+
+def number(value: float) -> str:
+    """Four significant digits, without an exponent where a clinician would not write one."""
+    rounded = float(f"{value:.4g}")
+    return f"{rounded:g}" if abs(rounded) < 1e5 else f"{rounded:,.0f}"
