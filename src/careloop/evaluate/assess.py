@@ -3,10 +3,11 @@
 `evaluate_all(...).to_json()` has this layout. EST is {"value", "low", "high", "reason"}: a figure with its 95 % limits,
 null where it cannot be given, and then "reason" says why in words. BAND is {"x": [...], "value": [...], "low": [...],
 "high": [...]}, a curve with pointwise limits (nulls possible). ROWS is {"n", "subjects", "events", "competing",
-"event_free", "censored", "event_subjects", "event_free_subjects"}: events within the horizon, rows known to be without
-(those with a competing event included), and rows censored before it, which count through the censoring weights.
+"event_free", "censored", "followed", "event_subjects", "event_free_subjects"}: events within the horizon, rows known to
+be without (those with a competing event included), rows censored before it, which count through the censoring weights,
+and rows followed to it.
 
-    {"outcome": {"horizon_days", "rows": ROWS, "followed": P(not censored before the horizon),
+    {"outcome": {"horizon_days", "rows": ROWS, "uncensored": P(not censored before the horizon),
                  "prevalence": EST, "incidence": BAND of the observed cumulative incidence by day, "at_risk": [...]},
      "threshold": {NAME: {"value", "rule": how it was chosen}},
      "bootstrap": {"resamples", "seed", "unit": "subject", "level": 0.95},
@@ -124,7 +125,7 @@ class OutcomeSummary:
 
     horizon_days: float
     rows: Support
-    followed: float
+    uncensored: float
     prevalence: Estimate
     incidence: Band
     at_risk: tuple[int, ...]
@@ -304,11 +305,11 @@ def _summary(outcomes: Outcomes, prevalence: Estimate, *, resamples: int, seed: 
     """The evaluated rows, whichever the model."""
     everyone = risk_group("all rows", np.zeros(len(outcomes)), outcomes, resamples=resamples, seed=seed)
     curve = CensoringCurve.of(outcomes.follow_up_days, outcomes.event, until_days=outcomes.horizon_days)
-    followed = curve.uncensored(np.ones((1, len(outcomes))))[0, curve.position(np.float64(outcomes.horizon_days))]
+    uncensored = curve.uncensored(np.ones((1, len(outcomes))))[0, curve.position(np.float64(outcomes.horizon_days))]
     return OutcomeSummary(
         horizon_days=float(outcomes.horizon_days),
         rows=Support.of(outcomes),
-        followed=float(followed),
+        uncensored=float(uncensored),
         prevalence=prevalence,
         incidence=everyone.incidence,
         at_risk=everyone.at_risk,

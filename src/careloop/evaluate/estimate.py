@@ -56,7 +56,8 @@ class Support:
     """Rows and subjects behind figures.
 
     `events` outcomes within the horizon; `event_free` rows known to be without, of which `competing` had a competing
-    event; `censored` rows whose label is unknown; `event_subjects` and `event_free_subjects` subjects with such a row.
+    event; `censored` rows whose label is unknown; `followed` rows followed to the horizon; `event_subjects` and
+    `event_free_subjects` subjects with such a row.
     """
 
     n: int
@@ -65,6 +66,7 @@ class Support:
     competing: int
     event_free: int
     censored: int
+    followed: int
     event_subjects: int
     event_free_subjects: int
 
@@ -74,9 +76,16 @@ class Support:
         known, label = outcomes.known, outcomes.label
         free = known & ~label
         competing = free & (outcomes.event == COMPETING) & (outcomes.follow_up_days <= outcomes.horizon_days)
+        followed = outcomes.follow_up_days >= outcomes.horizon_days
         subjects = [len(np.unique(outcomes.subject_id[rows])) for rows in (slice(None), label, free)]
-        rows = [int(chosen.sum()) for chosen in (label, competing, free, ~known)]
+        rows = [int(chosen.sum()) for chosen in (label, competing, free, ~known, followed)]
         return cls(len(outcomes), subjects[0], *rows, *subjects[1:])
+
+    def why_undefined(self) -> str:
+        """Why a figure has no value."""
+        if self.censored and not self.followed:
+            return "not defined: nobody is followed to the horizon"
+        return f"not defined: {self.events} rows with and {self.event_free} without the event"
 
     def shortage(self) -> str | None:
         """Why no interval can be given, or None where it can."""
@@ -133,9 +142,7 @@ def estimate(replicates: np.ndarray, support: Support) -> Estimate:
     """Value (row 0) and percentile interval (the others) of one figure, or the reason why one is missing."""
     value, resampled = float(replicates[0]), replicates[1:]
     if not math.isfinite(value):
-        return Estimate(
-            None, reason=f"not defined: {support.events} rows with and {support.event_free} without the event"
-        )
+        return Estimate(None, reason=support.why_undefined())
     shortage = support.shortage()
     if shortage is not None:
         return Estimate(value, reason=shortage)
