@@ -72,6 +72,10 @@ class Plan:
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in {"table", "section"}}
         return {"section": self.section.model_dump(mode="json"), **to_json(fields)}
 
+    def of(self, rows: pl.DataFrame) -> Plan:
+        """The same plan with only the table's rows of these (subject_id, prediction_time)."""
+        return replace(self, table=self.table.join(rows.select(KEYS), on=KEYS, how="semi", maintain_order="left"))
+
     @classmethod
     def from_json(cls, content: Mapping[str, Any], table: pl.DataFrame) -> Plan:
         """Read back what `to_json` wrote, with the table of plan.parquet."""

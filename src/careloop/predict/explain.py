@@ -25,9 +25,11 @@ SMALLEST_RISK = 1e-9
 class Factor:
     """One code's share in the risk, told by the feature of it that matters most for this patient.
 
-    `share` is in units of risk (0.06 is six percentage points); `text` is the sentence.
+    `name` is the feature with its value; `share` is in units of risk (0.06 is six percentage points); `text` is the
+    sentence.
     """
 
+    name: str
     code: str
     feature: str
     value: float | None
@@ -53,15 +55,19 @@ class Explanation:
     factors: tuple[Factor, ...]
 
     @property
+    def leading(self) -> tuple[Factor, ...]:
+        """The few factors worth showing."""
+        return tuple(f for f in self.factors if abs(f.share) >= SMALLEST_SHARE)[:MOST_FACTORS]
+
+    @property
     def text(self) -> str:
         """The explanation as a few lines."""
-        shown = [f for f in self.factors if abs(f.share) >= SMALLEST_SHARE][:MOST_FACTORS]
         head = (
             f"Risk of {self.outcome} within {self.horizon_days:g} days: {self.risk:.2f}; the model starts from "
             f"{self.reference_risk:.2f} for an average training patient."
         )
         foot = f"By {self.method}; {self.model}, version {self.model_version}. Not for clinical use."
-        return "\n".join([head, *(f"- {factor.text}" for factor in shown), foot])
+        return "\n".join([head, *(f"- {factor.text}" for factor in self.leading), foot])
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,5 +191,6 @@ def factor(package: Package, code: str, feature: int, value: float, share: float
     column = package.recipe.columns[feature]
     compared = "" if is_yes_or_no(column) or column.median is None else f" (training median {number(column.median)})"
     verb = "raises" if share > 0 else "lowers"
-    text = f"{label(column)} {worded_value(column, value)}{compared} {verb} risk, {share:+.2f}"
-    return Factor(code, column.name, None if np.isnan(value) else value, column.median, share, text)
+    name = f"{label(column)} {worded_value(column, value)}"
+    text = f"{name}{compared} {verb} risk, {share:+.2f}"
+    return Factor(name, code, column.name, None if np.isnan(value) else value, column.median, share, text)

@@ -44,14 +44,14 @@ class RunFolder:
         work: Callable[[Path], None],
         *,
         writes: Sequence[str],
-        settings: Any,
+        settings: Any = None,
         reads: Sequence[str] = (),
     ) -> None:
         """Run `work(folder)` unless its `settings` and the files it `reads` are what they were when it last finished.
 
         `work` writes the files and folders named in `writes` into the folder it is given and reads from `self.path`.
         """
-        fingerprint = self._fingerprint(settings, reads)
+        fingerprint = self.fingerprint(settings, reads)
         note = self.path / _STAGES / f"{name}.json"
         if self._is_finished(note, fingerprint):
             self.notify(name, "unchanged")
@@ -69,7 +69,8 @@ class RunFolder:
         _write_text(note, json.dumps({"fingerprint": fingerprint, "files": digests}))
         self.notify(name, "done")
 
-    def _fingerprint(self, settings: Any, reads: Sequence[str]) -> str:
+    def fingerprint(self, settings: Any, reads: Sequence[str]) -> str:
+        """A hash of careloop's version, plain `settings`, and the content of files in the folder."""
         files = {name: _digest(self.path / name) for name in reads}
         text = json.dumps([__version__, settings, files], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()

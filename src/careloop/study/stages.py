@@ -11,15 +11,17 @@ import polars as pl
 import yaml
 from deltalake import DeltaTable
 
-from careloop import InputError
 from careloop.cohort import select_cohort
 from careloop.evaluate import Outcomes, horizon_labels, horizon_weights
 from careloop.features import FeatureMatrix, Recipe, extract, fit_recipe, select_columns
 from careloop.record import Record
 from careloop.study.folder import RunFolder
+from careloop.study.subgroups import subgroups
 from careloop.train import ModelSection, Package, TrainingData, check_leakage, open_package, train_model
 
 if TYPE_CHECKING:
+    from careloop.outcome import Verdict
+    from careloop.plan import Plan
     from careloop.study.study import Study
 
 # Days at which survival curves are evaluated: enough for a smooth curve and the integrated Brier score's trapezia.
@@ -31,13 +33,12 @@ def note_study(study: Study, facts: Record, run: RunFolder) -> None:
     """Write study.yaml, complete with its defaults, and record.json, which pins what was read."""
 
     def work(out: Path) -> None:
-        content = study.model_dump(mode="json", exclude_none=True)
-        (out / "study.yaml").write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110))
+        text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=110)
+        (out / "study.yaml").write_text(text, encoding="utf-8")
         write_json(out / "record.json", {"path": str(facts.path), **_identity(facts)})
 
-    run.stage(
-        "study", work, writes=["study.yaml", "record.json"], settings=[study.model_dump(mode="json"), _identity(facts)]
-    )
+    settings = study.model_dump(mode="json", exclude_none=True)
+    run.stage("study", work, writes=["study.yaml", "record.json"], settings=[settings, _identity(facts)])
 
 
 def select(study: Study, facts: Record, run: RunFolder) -> None:
@@ -57,27 +58,29 @@ def compute_features(study: Study, facts: Record, run: RunFolder) -> None:
 
     def work(out: Path) -> None:
         rows = cohort_rows(run)
-        recipe = fit_recipe(facts, rows, study.features, exclude_codes=_treatment_codes(study))
+        recipe = fit_recipe(facts, rows, study.features, exclude_codes=arm_codes)
         matrix = extract(facts, rows.select(KEYS), recipe)
         check_leakage(_training_data(study, facts, rows, matrix, recipe))
         matrix.to_frame().write_parquet(out / "features.parquet")
-        (out / "recipe.json").write_text(recipe.keep(_selected(study, rows, matrix)).to_json())
+        (out / "recipe.json").write_text(recipe.keep(_selected(study, rows, matrix)).to_json(), encoding="utf-8")
 
-    settings = [study.features.model_dump(mode="json"), _treatment_codes(study), _identity(facts)]
-    run.stage("features", work, writes=["features.parquet", "recipe.json"], settings=settings, reads=["cohort.parquet"])
+    # What is given at the prediction time or after it is what is chosen, not what the choice rests on.
+    arm_codes = () if study.cohort.treatment is None else study.cohort.treatment.codes
+    settings = [study.features.model_dump(mode="json"), arm_codes, _identity(facts)]
+    writes = ["features.parquet", "recipe.json"]
+    run.stage("features", work, writes=writes, settings=settings, reads=["cohort.parquet"])
 
 
 def train(study: Study, model: ModelSection, facts: Record, run: RunFolder) -> None:
     """Write models/NAME, the package of one model; finished tuning trials are kept in tuning/."""
 
     def work(out: Path) -> None:
-        recipe = Recipe.from_json((run.path / "recipe.json").read_text())
-        matrix = feature_matrix(run).select(recipe.names)
+        recipe = Recipe.from_json((run.path / "recipe.json").read_text(encoding="utf-8"))
+        data = _training_data(study, facts, cohort_rows(run), feature_matrix(run).select(recipe.names), recipe)
         journal = run.path / "tuning" / f"{model.name}.log"
         journal.parent.mkdir(exist_ok=True)
-        package = train_model(model, _training_data(study, facts, cohort_rows(run), matrix, recipe), journal=journal)
         (out / "models").mkdir()
-        package.save(out / "models" / model.name)
+        train_model(model, data, journal=journal).save(out / "models" / model.name)
 
     run.stage(
         f"model {model.name}",
@@ -90,60 +93,129 @@ def train(study: Study, model: ModelSection, facts: Record, run: RunFolder) -> N
 
 def predict_held_out(study: Study, facts: Record, run: RunFolder) -> None:
     """Write predictions.parquet: every model on every held-out row."""
-    from careloop.predict import predict
+    from careloop.predict import PREDICTIONS, predict
 
     def work(out: Path) -> None:
-        rows = cohort_rows(run, "held_out")
+        labels = cohort_rows(run, "held_out").select(*KEYS, "boolean_value")
         matrix = feature_matrix(run, "held_out")
         tables = [predict(package, matrix, record_version=facts.version) for package in packages(study, run)]
-        labels = rows.select(*KEYS, "boolean_value")
-        predictions = pl.concat(
-            table.drop("boolean_value").join(labels, on=KEYS, maintain_order="left") for table in tables
-        )
-        predictions.select(tables[0].columns).write_parquet(out / "predictions.parquet")
+        predicted = pl.concat(tables).drop("boolean_value").join(labels, on=KEYS, how="left", maintain_order="left")
+        predicted.select(PREDICTIONS.names()).write_parquet(out / "predictions.parquet")
 
-    run.stage(
-        "predictions",
-        work,
-        writes=["predictions.parquet"],
-        settings=facts.version,
-        reads=["cohort.parquet", "features.parquet", *_model_folders(study)],
-    )
+    reads = ["cohort.parquet", "features.parquet", *_model_folders(study)]
+    run.stage("predictions", work, writes=["predictions.parquet"], settings=facts.version, reads=reads)
 
 
 def evaluate(study: Study, run: RunFolder) -> None:
     """Write evaluation.json: all models on the held-out rows, in the layout of `careloop.evaluate.assess`."""
-    from careloop.evaluate.assess import Predictions, evaluate_all
+    from careloop.evaluate.assess import Predictions, Threshold, evaluate_all
+
+    def predictions_of(package: Package, matrix: FeatureMatrix, days: np.ndarray) -> Predictions:
+        survival = package.survival(matrix, days)
+        threshold = Threshold(package.threshold, package.facts.notes[-1])
+        return Predictions(package.risk(matrix), threshold, None if survival is None else 1 - survival, days)
 
     def work(out: Path) -> None:
-        matrix, outcomes = feature_matrix(run, "held_out"), held_out_outcomes(study, run)
-        days = np.linspace(0, study.cohort.outcome.horizon_days, CURVE_POINTS + 1)[1:]
-        predictions = {}
-        for package in packages(study, run):
-            survival = package.survival(matrix, days)
-            incidence = None if survival is None else 1 - survival
-            predictions[package.name] = Predictions(package.risk(matrix), _threshold(package), incidence, days)
+        section, horizon_days = study.evaluation, study.cohort.outcome.horizon_days
+        matrix = feature_matrix(run, "held_out")
+        days = np.linspace(0, horizon_days, CURVE_POINTS + 1)[1:]
         evaluation = evaluate_all(
-            predictions,
-            outcomes,
-            subgroups=_subgroups(study, matrix),
-            resamples=study.evaluation.resamples,
-            seed=study.evaluation.seed,
+            {package.name: predictions_of(package, matrix, days) for package in packages(study, run)},
+            _outcomes(cohort_rows(run, "held_out"), horizon_days),
+            subgroups=subgroups(section.subgroups, matrix),
+            resamples=section.resamples,
+            seed=section.seed,
         )
         write_json(out / "evaluation.json", evaluation.to_json())
 
-    run.stage(
-        "evaluation",
-        work,
-        writes=["evaluation.json"],
-        settings=study.evaluation.model_dump(mode="json"),
-        reads=["cohort.parquet", "features.parquet", *_model_folders(study)],
-    )
+    reads = ["cohort.parquet", "features.parquet", *_model_folders(study)]
+    settings = study.evaluation.model_dump(mode="json")
+    run.stage("evaluation", work, writes=["evaluation.json"], settings=settings, reads=reads)
 
 
 def make_plans(study: Study, run: RunFolder) -> None:
-    """Write plan.parquet (every option for every held-out patient, ranked) and effects.json (what it rests on)."""
-    raise NotImplementedError
+    """Write plan.parquet (every option for every patient, ranked) and effects.json (what that rests on)."""
+    from careloop.plan import make_plan
+
+    section, treatment = study.plan, study.cohort.treatment
+    if section is None or treatment is None:
+        return
+    options = list(treatment.arms)
+
+    def work(out: Path) -> None:
+        horizon_days = study.cohort.outcome.horizon_days
+        plan = make_plan(cohort_rows(run), feature_matrix(run), section, horizon_days=horizon_days, options=options)
+        plan.table.write_parquet(out / "plan.parquet")
+        write_json(out / "effects.json", plan.to_json())
+
+    reads = ["cohort.parquet", "features.parquet"]
+    settings = [section.model_dump(mode="json"), options]
+    run.stage("plan", work, writes=["plan.parquet", "effects.json"], settings=settings, reads=reads)
+
+
+def show_examples(study: Study, run: RunFolder) -> None:
+    """Write patients.json: prediction, explanation, options and what happened, for a few held-out patients."""
+    from careloop.study.patients import example_patients
+
+    def work(out: Path) -> None:
+        package = open_package(run.path / "models" / study.primary)
+        patients = example_patients(
+            package,
+            feature_matrix(run, "held_out"),
+            primary_predictions(study, run),
+            cohort_rows=cohort_rows(run, "held_out"),
+            plan=read_plan(run),
+            chosen=study.examples,
+        )
+        write_json(out / "patients.json", patients)
+
+    settings = [study.primary, study.examples]
+    reads = ["features.parquet", f"models/{study.primary}", *_judged_files(study)]
+    run.stage("patients", work, writes=["patients.json"], settings=settings, reads=reads)
+
+
+def verify_held_out(study: Study, run: RunFolder) -> None:
+    """Write outcome.json: whether predictions and plan were right for the held-out patients."""
+
+    def work(out: Path) -> None:
+        write_json(out / "outcome.json", _verdict(study, run).to_json())
+
+    reads = ["features.parquet", *_judged_files(study)]
+    run.stage("outcome", work, writes=["outcome.json"], settings=study.primary, reads=reads)
+
+
+def write_back(study: Study, facts: Record, run: RunFolder) -> None:
+    """Append predictions, plans, decisions and verdicts of the held-out patients to the record, once; note it."""
+    from careloop.outcome import verdict_events
+    from careloop.plan import decision_events, plan_events
+    from careloop.predict import prediction_events
+
+    def work(out: Path) -> None:
+        horizon_days, held_out = study.cohort.outcome.horizon_days, cohort_rows(run, "held_out")
+        predicted, plan = pl.read_parquet(run.path / "predictions.parquet"), read_plan(run)
+        batches = {
+            "predictions": prediction_events(predicted, horizon_days=horizon_days),
+            "verdicts": verdict_events(_verdict(study, run), name=study.name),
+        }
+        if plan is not None:
+            batches["plans"] = plan_events(plan.of(held_out), name=study.name)
+            batches["decisions"] = decision_events(held_out, name=study.name)
+        key = f"careloop:{study.name}:{run.fingerprint(_identity(facts), _judged_files(study))}"
+        record = Record.open(facts.path).append(pl.concat(batches.values()), key=key, origin="careloop")
+        counts = {name: batch.height for name, batch in batches.items()}
+        write_json(out / "written.json", {"record_version": record.version, "key": key, "events": counts})
+
+    reads = ["features.parquet", *_judged_files(study)]
+    run.stage("written back", work, writes=["written.json"], settings=_identity(facts), reads=reads)
+
+
+def report(study: Study, run: RunFolder) -> None:
+    """Write report.html."""
+    from careloop.report import write_report
+
+    reads = ["study.yaml", "record.json", "flow.json", "recipe.json", "features.parquet", "evaluation.json"]
+    reads += ["patients.json", "outcome.json", *_judged_files(study)]
+    run.stage("report", lambda out: write_report(run.path, out / "report.html"), writes=["report.html"], reads=reads)
 
 
 def cohort_rows(run: RunFolder, split: str | None = None) -> pl.DataFrame:
@@ -163,19 +235,26 @@ def packages(study: Study, run: RunFolder) -> list[Package]:
     return [open_package(run.path / folder) for folder in _model_folders(study)]
 
 
-def held_out_outcomes(study: Study, run: RunFolder) -> Outcomes:
-    """What happened to the held-out rows."""
-    return _outcomes(cohort_rows(run, "held_out"), study.cohort.outcome.horizon_days)
+def primary_predictions(study: Study, run: RunFolder) -> pl.DataFrame:
+    """The primary model's predictions of the held-out rows."""
+    return pl.read_parquet(run.path / "predictions.parquet").filter(pl.col("model") == study.primary)
+
+
+def read_plan(run: RunFolder) -> Plan | None:
+    """The run's plan, if the study has one."""
+    if not (run.path / "effects.json").exists():
+        return None
+    from careloop.plan import Plan
+
+    return Plan.from_json(
+        json.loads((run.path / "effects.json").read_text()), pl.read_parquet(run.path / "plan.parquet")
+    )
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write plain values, readable by people; NaN is refused."""
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def _outcomes(rows: pl.DataFrame, horizon_days: float) -> Outcomes:
-    columns = (rows[name].to_numpy() for name in ("subject_id", "follow_up_days", "event"))
-    return Outcomes(*columns, horizon_days)
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False, default=str)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def _identity(facts: Record) -> dict[str, Any]:
@@ -183,67 +262,59 @@ def _identity(facts: Record) -> dict[str, Any]:
     return {"id": str(DeltaTable(facts.path / "events").metadata().id), "version": facts.version}
 
 
-def _treatment_codes(study: Study) -> tuple[str, ...]:
-    """Codes of the arms: given at the prediction time or after it, they are what is chosen, not what it is based on."""
-    return () if study.cohort.treatment is None else study.cohort.treatment.codes
+def _outcomes(rows: pl.DataFrame, horizon_days: float) -> Outcomes:
+    subject_id, follow_up_days, event = (rows[name].to_numpy() for name in ("subject_id", "follow_up_days", "event"))
+    return Outcomes(subject_id, follow_up_days, event, horizon_days)
 
 
 def _model_folders(study: Study) -> list[str]:
     return [f"models/{model.name}" for model in study.all_models]
 
 
+def _judged_files(study: Study) -> list[str]:
+    """What a verdict rests on, beside the features."""
+    return ["cohort.parquet", "predictions.parquet", *(["plan.parquet", "effects.json"] if study.plan else [])]
+
+
 def _training_data(
     study: Study, facts: Record, rows: pl.DataFrame, matrix: FeatureMatrix, recipe: Recipe
 ) -> TrainingData:
-    outcome = study.cohort.outcome
-    words = (
-        f"{' or '.join(outcome.codes)} within {outcome.horizon_days:g} days of {' or '.join(study.cohort.index.codes)}"
-    )
     return TrainingData(
-        rows, matrix, recipe, outcome.horizon_days, facts.version, outcome=words, threshold=study.evaluation.threshold
+        rows,
+        matrix,
+        recipe,
+        study.cohort.outcome.horizon_days,
+        facts.version,
+        outcome=_in_words(study.cohort.outcome.codes, facts),
+        threshold=study.evaluation.threshold,
     )
+
+
+def _in_words(codes: tuple[str, ...], facts: Record) -> str:
+    """The outcome's codes, by their descriptions where the record has them."""
+    described = facts.code_metadata().drop_nulls("description")
+    words = dict(described.select("code", "description").iter_rows())
+    return " or ".join(words.get(code, code) for code in codes)
 
 
 def _selected(study: Study, rows: pl.DataFrame, matrix: FeatureMatrix) -> tuple[str, ...]:
     """Columns kept by the study's selection, decided on the training rows whose label is known."""
-    outcomes = _outcomes(rows, study.cohort.outcome.horizon_days)
-    training = (rows["split"] == "train").to_numpy()
-    weights = np.zeros(len(rows))
-    weights[training] = horizon_weights(
-        outcomes.follow_up_days[training], outcomes.event[training], outcomes.horizon_days
-    )
+    is_training = rows["split"] == "train"
+    training = _outcomes(rows.filter(is_training), study.cohort.outcome.horizon_days)
+    weights = horizon_weights(training.follow_up_days, training.event, training.horizon_days)
+    labels = horizon_labels(training.follow_up_days, training.event, training.horizon_days)
     known = weights > 0
-    labels = horizon_labels(outcomes.follow_up_days, outcomes.event, outcomes.horizon_days)
-    return select_columns(matrix.filter(known), labels[known], weights[known], study.features.selection)
+    kept = matrix.filter(is_training).filter(known)
+    return select_columns(kept, labels[known], weights[known], study.features.selection)
 
 
-def _threshold(package: Package) -> Any:
-    from careloop.evaluate.discrimination import Threshold
+def _verdict(study: Study, run: RunFolder) -> Verdict:
+    from careloop.outcome import verify
 
-    return Threshold(package.threshold, package.facts.notes[-1])
-
-
-def _subgroups(study: Study, matrix: FeatureMatrix) -> dict[str, np.ndarray]:
-    """Each subgroup variable's group of every row, from the columns of the feature or static code that it names."""
-    return {s.feature: _groups(s.feature, s.cut_points, matrix) for s in study.evaluation.subgroups}
-
-
-def _groups(feature: str, cut_points: list[float], matrix: FeatureMatrix) -> np.ndarray:
-    from careloop.evaluate.assess import cut_groups
-
-    column = {name: i for i, name in enumerate(matrix.names)}
-    categories = [name for name in matrix.names if name.startswith(f"static|{feature}=")]
-    if categories:
-        chosen = matrix.select(categories).values
-        named = np.array([name.split("=", 1)[1] for name in categories] + ["other"], dtype=object)
-        return named[np.where(chosen.any(axis=1), chosen.argmax(axis=1), len(categories))]
-    name = feature if feature in column else f"static|{feature}"
-    if name not in column:
-        raise InputError(
-            f"evaluation.subgroups: {feature} is no feature of this study; see features.parquet for the names, "
-            f"such as {matrix.names[0]}"
-        )
-    values = np.asarray(matrix.select([name]).values)[:, 0]
-    if cut_points:
-        return cut_groups(values, cut_points)
-    return np.where(values > 0, "yes", "no") if set(np.unique(values)) <= {0.0, 1.0} else cut_groups(values, [])
+    return verify(
+        primary_predictions(study, run),
+        cohort_rows(run),
+        horizon_days=study.cohort.outcome.horizon_days,
+        plan=read_plan(run),
+        matrix=feature_matrix(run),
+    )

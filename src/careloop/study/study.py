@@ -36,6 +36,10 @@ class Study(BaseModel):
         default=None,
         description="The model whose predictions are explained, planned with and verified; default: the first.",
     )
+    examples: tuple[int, ...] = Field(
+        default=(),
+        description="Held-out subjects shown in full in the report; default: one each of low, middle and high risk.",
+    )
     evaluation: EvaluationSection = Field(default_factory=EvaluationSection, description="How models are evaluated.")
     plan: PlanSection | None = Field(default=None, description="How treatments are compared; needs cohort.treatment.")
 
@@ -88,8 +92,8 @@ class Study(BaseModel):
             stages.train(self, model, facts, run)
         stages.predict_held_out(self, facts, run)
         stages.evaluate(self, run)
-        if self.plan is not None:
-            stages.make_plans(self, run)
+        stages.make_plans(self, run)
+        stages.show_examples(self, run)
         stages.verify_held_out(self, run)
         stages.write_back(self, facts, run)
         stages.report(self, run)

@@ -1,0 +1,284 @@
+"""report.html of a run: one self-contained page, made from the files of the run folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from careloop import __version__
+from careloop.report import charts
+from careloop.report.checklist import checklist
+
+Json = Mapping[str, Any]
+SPLITS = ("train", "tuning", "held_out")
+MODEL_FIGURES = (
+    ("AUROC", ("figures", "auroc")),
+    ("AUPRC", ("figures", "auprc")),
+    ("Brier score", ("figures", "brier")),
+    ("calibration intercept", ("calibration", "intercept")),
+    ("calibration slope", ("calibration", "slope")),
+    ("observed : expected", ("calibration", "observed_expected")),
+    ("Harrell's C", ("survival", "harrell_c")),
+    ("Uno's C", ("survival", "uno_c")),
+    ("integrated Brier", ("survival", "integrated_brier")),
+)
+DECISION_FIGURES = ("accuracy", "recall", "specificity", "precision", "f1", "net_benefit")
+COMPARED = (("auroc", "AUROC"), ("auprc", "AUPRC"), ("brier", "Brier score"), ("net_benefit", "net benefit"))
+# Beyond these the page would be unreadable; the complete tables are in the run folder.
+MOST_CHARACTERISTICS, MOST_MISSING = 60, 30
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The files of a run folder that the report is made from."""
+
+    study: Json
+    record: Json
+    flow: list[Json]
+    recipe: Json
+    evaluation: Json
+    patients: list[Json]
+    effects: Json | None
+    verdict: Json | None
+    cohort: pl.DataFrame
+    features: pl.DataFrame
+
+    @classmethod
+    def read(cls, run: Path) -> Contents:
+        """Read the files; those of a study without a plan may be missing."""
+
+        def content(name: str) -> Any:
+            return json.loads((run / name).read_text()) if (run / name).exists() else None
+
+        return cls(
+            study=yaml.safe_load((run / "study.yaml").read_text()),
+            record=content("record.json"),
+            flow=content("flow.json"),
+            recipe=content("recipe.json"),
+            evaluation=content("evaluation.json"),
+            patients=content("patients.json") or [],
+            effects=content("effects.json"),
+            verdict=content("outcome.json"),
+            cohort=pl.read_parquet(run / "cohort.parquet"),
+            features=pl.read_parquet(run / "features.parquet"),
+        )
+
+
+def write_report(run: Path, path: Path) -> None:
+    """Write the report of the run folder `run` to `path`: tables, SVG charts and styles in one HTML file."""
+    contents = Contents.read(run)
+    environment = Environment(
+        loader=PackageLoader("careloop.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters["figure"] = with_interval
+    environment.filters["signed"] = signed
+    environment.filters["expected"] = expected
+    page = environment.get_template("report.html.j2").render(
+        version=__version__,
+        study=contents.study,
+        record=contents.record,
+        flow=contents.flow,
+        outcome=contents.evaluation["outcome"],
+        bootstrap=contents.evaluation["bootstrap"],
+        models=contents.evaluation["models"],
+        primary=_primary(contents),
+        model_table=_model_table(contents.evaluation["models"]),
+        decision_table=_decision_table(contents.evaluation["models"]),
+        comparisons=_comparisons(contents.evaluation),
+        characteristics=list(_characteristics(contents)),
+        columns=contents.recipe["columns"],
+        notes=contents.recipe["notes"],
+        patients=contents.patients,
+        effects=contents.effects,
+        verdict=contents.verdict,
+        checklist=checklist(contents.study, contents.flow, contents.recipe, contents.evaluation),
+        charts=_charts(contents),
+    )
+    path.write_text(page, encoding="utf-8")
+
+
+def with_interval(estimate: Json | None, digits: int = 3) -> str:
+    """`0.743 (0.702 to 0.781)`; without limits where there are none, a dash where nothing was computed."""
+    if estimate is None:
+        return "–"
+    if estimate["value"] is None:
+        return "not estimable"
+    if estimate["low"] is None:
+        return f"{estimate['value']:.{digits}f}"
+    return f"{estimate['value']:.{digits}f} ({estimate['low']:.{digits}f} to {estimate['high']:.{digits}f})"
+
+
+def signed(estimate: Json | None, digits: int = 3) -> str:
+    """A difference with its interval: `+0.012 (-0.004 to +0.028)`."""
+    if estimate is None or estimate["value"] is None:
+        return with_interval(estimate)
+    text = f"{estimate['value']:+.{digits}f}"
+    if estimate["low"] is None:
+        return text
+    return f"{text} ({estimate['low']:+.{digits}f} to {estimate['high']:+.{digits}f})"
+
+
+def expected(option: Json) -> str:
+    """An option's expected value with its interval: a risk (0 to 1) in per cent, a measure as it is."""
+    if option["expected"] is None:
+        return "not estimable"
+    low, middle, high = (option[side] for side in ("low", "expected", "high"))
+    if option["kind"] == "event":
+        return f"{middle:.0%} ({low:.0%} to {high:.0%})"
+    return f"{middle:.4g} ({low:.4g} to {high:.4g})"
+
+
+def _primary(contents: Contents) -> str:
+    named = contents.study.get("primary_model") or contents.study["models"][0]["name"]
+    return str(named)
+
+
+def _model_table(models: Json) -> dict[str, list[Json | None]]:
+    """Figures by row title, one a model; rows that no model has are left out."""
+    table: dict[str, list[Json | None]] = {}
+    for title, (part, figure) in MODEL_FIGURES:
+        values = [(model[part] or {}).get(figure) for model in models.values()]
+        if any(value is not None for value in values):
+            table[title] = values
+    return table
+
+
+def _decision_table(models: Json) -> dict[str, list[Json]]:
+    return {name.replace("_", " "): [model["decision"][name] for model in models.values()] for name in DECISION_FIGURES}
+
+
+def _comparisons(evaluation: Json) -> list[dict[str, Any]]:
+    """Every pair of models with its paired differences, and whether AUROC and Brier tell them apart."""
+    return [
+        {
+            "pair": f"{c['first']} - {c['second']}",
+            "figures": [c["differences"][name] for name, _ in COMPARED],
+            "apart": [title for name, title in COMPARED if _excludes_zero(c["differences"][name])],
+        }
+        for c in evaluation["comparisons"]
+    ]
+
+
+def _excludes_zero(estimate: Json) -> bool:
+    return estimate["low"] is not None and (estimate["low"] > 0 or estimate["high"] < 0)
+
+
+def _characteristics(contents: Contents) -> Iterator[tuple[str, list[str]]]:
+    """Rows of the characteristics table: description, then the training, tuning and held-out subjects' figures."""
+    split = contents.cohort["split"]
+    chosen = [c for c in contents.recipe["columns"] if c["name"] in contents.features.columns][:MOST_CHARACTERISTICS]
+    yield "patients", [f"{(split == s).sum():,}" for s in SPLITS]
+    yield "outcome within the horizon", [_share(contents.cohort.filter(split == s)["boolean_value"]) for s in SPLITS]
+    for column in chosen:
+        values = contents.features[column["name"]]
+        unit = f", {column['unit']}" if column["unit"] else ""
+        yield (
+            f"{column['description'] or column['name']}{unit}",
+            [_summary(values.filter(split == s), column["aggregation"]) for s in SPLITS],
+        )
+
+
+def _share(known: pl.Series) -> str:
+    """Events as n (%) of those followed to the horizon, and how many were not."""
+    followed = known.drop_nulls()
+    lost = known.null_count()
+    return f"{followed.sum():,} of {len(followed):,} followed" + (f"; {lost:,} censored before" if lost else "")
+
+
+def _summary(values: pl.Series, aggregation: str) -> str:
+    """`n (%)` of a 0/1 column, else the median and quartiles, with the number missing."""
+    known = values.drop_nulls()
+    if aggregation in {"present", "category"}:
+        return f"{int((known > 0).sum()):,} ({(known > 0).mean() or 0:.0%})"
+    if known.is_empty():
+        return "none known"
+    low, middle, high = np.percentile(known.to_numpy(), (25, 50, 75))
+    missing = f"; {values.null_count():,} missing" if values.null_count() else ""
+    return f"{middle:.4g} [{low:.4g}, {high:.4g}]{missing}"
+
+
+def _charts(contents: Contents) -> dict[str, Any]:
+    models, outcome, primary = contents.evaluation["models"], contents.evaluation["outcome"], _primary(contents)
+    drawn: dict[str, Any] = {
+        "roc": charts.roc(models),
+        "precision_recall": charts.precision_recall(models, outcome["prevalence"]["value"]),
+        "calibration": {name: charts.calibration(model, name) for name, model in models.items()},
+        "decision_curve": charts.decision_curve(models),
+        "risk_groups": charts.risk_groups(models[primary]["risk_groups"], primary),
+        "incidence": charts.incidence(outcome),
+        "comparisons": _comparison_chart(contents.evaluation, primary),
+        "subgroups": _subgroup_charts(models[primary]),
+        "missingness": _missingness_chart(contents.recipe["columns"]),
+        "patients": [_patient_chart(patient) for patient in contents.patients],
+    }
+    if contents.effects is not None:
+        drawn["effects"] = [_effect_chart(goal) for goal in contents.effects["goals"]]
+        drawn["balance"] = charts.love_plot(contents.effects["balance"]["covariates"])
+    return drawn
+
+
+def _comparison_chart(evaluation: Json, primary: str) -> str:
+    """AUROC of the primary model against each other one, paired, whichever of the two the file names first."""
+    rows = []
+    for pair in evaluation["comparisons"]:
+        if primary in (pair["first"], pair["second"]):
+            other = pair["second"] if pair["first"] == primary else pair["first"]
+            rows.append(
+                (
+                    f"{other}",
+                    pair["differences"]["auroc"] if other == pair["first"] else _negated(pair["differences"]["auroc"]),
+                )
+            )
+    return (
+        charts.forest(rows, title=f"AUROC compared with {primary}", unit="difference on the same rows") if rows else ""
+    )
+
+
+def _negated(estimate: Json) -> Json:
+    flipped = {"value": estimate["value"], "low": estimate["high"], "high": estimate["low"]}
+    return {side: None if value is None else -value for side, value in flipped.items()}
+
+
+def _subgroup_charts(model: Json) -> list[str]:
+    if not model["subgroups"]:
+        return []
+    named = [(f"{s['variable']} {s['group']} (n = {s['rows']['n']})", s) for s in model["subgroups"]]
+    overall = model["figures"]["auroc"]["value"]
+    return [
+        charts.forest(
+            [(n, s["figures"]["auroc"]) for n, s in named], title="AUROC by subgroup", unit="AUROC", reference=overall
+        ),
+        charts.forest(
+            [(n, s["figures"]["observed_expected"]) for n, s in named],
+            title="Calibration by subgroup",
+            unit="observed : expected",
+            reference=1.0,
+        ),
+    ]
+
+
+def _missingness_chart(columns: Sequence[Json]) -> str:
+    shares = sorted(((c["name"], c["missing_share"]) for c in columns if c["missing_share"]), key=lambda c: -c[1])
+    return charts.missingness(shares[:MOST_MISSING]) if shares else ""
+
+
+def _effect_chart(goal: Json) -> str:
+    rows = [
+        (f"{c['option']} vs {c['versus']}, {kind}", c[kind])
+        for c in goal["contrasts"]
+        for kind in ("adjusted", "plain")
+    ]
+    unit = "difference in risk" if goal["kind"] == "event" else f"difference in {goal['goal']}"
+    return charts.forest(rows, title=f"Effects on {goal['goal']} ({goal['better']} is better)", unit=unit)
+
+
+def _patient_chart(patient: Json) -> str:
+    return charts.contributions([(f["label"], f["contribution"]) for f in patient["factors"]], unit=patient["unit"])
