@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -54,6 +54,7 @@ def known_after(row: tuple, day: int) -> bool:
     return row[1] is not None and row[1] + row[2] > day
 
 
+@settings(deadline=None)
 @given(facts, facts, keys)
 def test_facts_known_later_change_nothing(now: list, later: list, asked: list) -> None:
     """Adding, changing or deleting rows known after t leaves the history as of t as it is, for every t."""
@@ -66,6 +67,7 @@ def test_facts_known_later_change_nothing(now: list, later: list, asked: list) -
         assert_frame_equal(seen(as_events(now + other_future), as_keys([key])), expected)  # added
 
 
+@settings(deadline=None)
 @given(facts, keys)
 def test_history_is_what_a_loop_over_rows_gives(rows: list, asked: list) -> None:
     expected = sorted(

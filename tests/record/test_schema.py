@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -127,6 +127,7 @@ rows_of_events = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(rows_of_events)
 def test_conform_is_idempotent_and_changes_no_value(rows: list[tuple]) -> None:
     schema = {"subject_id": pl.Int64, "time": pl.Datetime("us"), "code": pl.String, "numeric_value": pl.Float32}

@@ -65,6 +65,8 @@ def test_two_people_with_one_hash_are_found_in_one_batch_and_across_batches(tmp_
 def test_empty_identifiers_are_refused(record: Record) -> None:
     with pytest.raises(InputError, match="row 2: must not be empty"):
         subject_ids(record, pl.Series(["a", None]))
+    with pytest.raises(InputError, match="must be text or integers, got Float64"):
+        subject_ids(record, pl.Series([1.0]))
 
 
 def test_record_shared_without_private_still_opens(record: Record, events: pl.DataFrame) -> None:

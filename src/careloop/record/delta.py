@@ -91,7 +91,8 @@ def write_file(folder: Path, rows: pl.DataFrame, *, shard: int | None = None, or
     name = f"{uuid.uuid4().hex}.parquet" if shard is None else f"shard={shard}/{uuid.uuid4().hex}.parquet"
     path = folder / name
     path.parent.mkdir(exist_ok=True)
-    rows.write_parquet(path, row_group_size=ROW_GROUP_ROWS)
+    # Snappy: what every Delta reader knows; against zstd a third larger, written and read a third faster.
+    rows.write_parquet(path, compression="snappy", row_group_size=ROW_GROUP_ROWS)
     statistics: dict[str, object] = {"numRecords": rows.height}
     if "subject_id" in rows.columns:
         statistics["minValues"] = {"subject_id": rows["subject_id"].min()}
@@ -161,14 +162,22 @@ def committed_fingerprint(table: DeltaTable, key: str) -> int | None:
     return table.transaction_version(KEY + key)
 
 
-def brought_facts(folder: Path, version: int) -> bool:
-    """Return whether the commit of this version added or changed facts; another tool's commit counts as if it did."""
+def origin_of(folder: Path, version: int) -> str | None:
+    """Return what the commit of this version was: "facts", "careloop" or "compaction"; None where there is none.
+
+    A commit by another tool counts as facts, unless it only rearranged the table.
+    """
     log = folder / "_delta_log" / f"{version:020}.json"
+    if not log.exists():
+        return None
+    # Not through DeltaTable.history: of a pinned version it gives the newest commits under wrong numbers (1.6.6).
     for line in log.read_text().splitlines():
-        information = json.loads(line).get("commitInfo")
-        if information is not None:
-            return information.get("careloop.origin", "facts") == "facts" and information["operation"] not in UPKEEP
-    return True
+        information = json.loads(line).get("commitInfo", {})
+        if "careloop.origin" in information:
+            return str(information["careloop.origin"])
+        if information.get("operation") in UPKEEP:
+            return "compaction"
+    return "facts"
 
 
 class Fingerprint:

@@ -33,9 +33,15 @@ CARELOOP = "CARELOOP//"  # prefix of what careloop itself writes: predictions, p
 EARLIEST = datetime(1850, 1, 1, tzinfo=UTC)
 LATEST = datetime(2150, 1, 1, tzinfo=UTC)
 TIME_RULE = "must be an ISO 8601 date or time (2026-01-31 or 2026-01-31T09:30:00Z, UTC where no zone is given)"
-TIME_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z")
-NAIVE_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
-
+TIME_FORMATS = (
+    "%Y-%m-%d",
+    "%Y-%m-%dT%H:%M:%S%.f%#z",
+    "%Y-%m-%dT%H:%M:%S%.f",
+    "%Y-%m-%d %H:%M:%S%.f",
+    "%Y-%m-%d %H:%M:%S%.f%#z",
+    "%Y-%m-%dT%H:%M",
+    "%Y-%m-%d %H:%M",
+)
 # CSV is read as text, so that `conform` can name the row of a value that does not fit.
 READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
     ".csv": lambda path: pl.read_csv(path, infer_schema=False),
@@ -167,17 +173,24 @@ def _times(column: pl.Series, where: str) -> pl.Series:
     when = column.dt.epoch("ms")
     outside = (when < int(EARLIEST.timestamp() * 1000)) | (when > int(LATEST.timestamp() * 1000))
     _refuse(outside.fill_null(False), f"{column.name} must lie between 1850 and 2150", where)
-    zone = column.dt.convert_time_zone("UTC") if column.dtype.time_zone else column.dt.replace_time_zone("UTC")
-    return zone.cast(TIME)
+    return _utc(column).cast(TIME)
+
+
+def _utc(column: pl.Series) -> pl.Series:
+    zoned = isinstance(column.dtype, pl.Datetime) and column.dtype.time_zone
+    return column.dt.convert_time_zone("UTC") if zoned else column.dt.replace_time_zone("UTC")
 
 
 def _parse(text: pl.Series) -> pl.Series:
-    value = pl.col(text.name).str.strip_chars()
-    zoned = [value.str.to_datetime(f, time_unit="us", strict=False) for f in TIME_FORMATS]
-    naive = [value.str.to_datetime(f, time_unit="us", strict=False) for f in NAIVE_FORMATS]
-    dates = value.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us"))
-    utc = [t.dt.convert_time_zone("UTC") for t in zoned] + [t.dt.replace_time_zone("UTC") for t in [*naive, dates]]
-    return text.to_frame().select(pl.coalesce(utc)).to_series()
+    """Return the times that `text` writes in any of `TIME_FORMATS`; null where in none."""
+    text = text.str.strip_chars()
+    times = pl.Series(text.name, [None], dtype=TIME).new_from_index(0, len(text))
+    for form in TIME_FORMATS:
+        done = times.is_not_null() | text.is_null()
+        if done.all():
+            break
+        times = times.zip_with(done, _utc(text.str.to_datetime(form, time_unit="us", strict=False)))
+    return times
 
 
 def _refuse(bad: pl.Series, rule: str, where: str) -> None:

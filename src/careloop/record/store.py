@@ -21,11 +21,11 @@ from careloop.record.delta import (
     Commit,
     Fingerprint,
     LiveFile,
-    brought_facts,
     commit,
     committed_fingerprint,
     create_table,
     live_files,
+    origin_of,
     remove_file,
     write_file,
 )
@@ -194,9 +194,8 @@ class Record:
 
         Predictions, plans and verdicts of careloop itself, and compactions, leave it as it is.
         """
-        # Not through DeltaTable.history: of a pinned version it gives the newest commits under wrong numbers.
         for version in range(self.version, 0, -1):
-            if brought_facts(self._events, version):
+            if origin_of(self._events, version) == "facts":
                 return version
         return 0
 
@@ -231,7 +230,11 @@ class Record:
 
     @cached_property
     def _files(self) -> list[LiveFile]:
-        return live_files(self._events, DeltaTable(self._events, version=self.version))
+        # A compaction right after this version holds the same rows in fewer files; a pinned study reads those.
+        version = self.version
+        while origin_of(self._events, version + 1) == "compaction":
+            version += 1
+        return live_files(self._events, DeltaTable(self._events, version=version))
 
     def _codes(self, table: DeltaTable) -> pl.DataFrame:
         files = live_files(self.path / "codes", table)

@@ -42,10 +42,13 @@ def subject_ids(record: Record, source_ids: pl.Series) -> pl.Series:
     get from one to the other. New identifiers are added to the subjects table in one commit before returning.
 
     Raises:
-        InputError: an identifier is null or empty; the record was shared without `private/`; two identifiers collide.
+        InputError: an identifier is null, empty or of another type; the record was shared without `private/`; two
+            identifiers collide.
     """
     folder = record.path / "private"
     key = _secret(folder)
+    if not (source_ids.dtype.is_integer() or source_ids.dtype in {pl.String, pl.Categorical, pl.Enum}):
+        raise InputError(f"subject identifiers must be text or integers, got {source_ids.dtype}; convert the column")
     source = source_ids.cast(pl.String).alias("source_id")
     empty = source.fill_null("") == ""
     if empty.any():
