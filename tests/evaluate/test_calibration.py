@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from careloop.evaluate import Outcomes, Threshold, evaluate_predictions
+from careloop.evaluate import Outcomes, Threshold, aalen_johansen, evaluate_predictions
 from careloop.evaluate.calibration import ModerateStatistic, Spline, WeakStatistic, expit, logit, weighted_logistic
 
 STATED = Threshold(0.5, "stated in the test")
@@ -104,6 +104,14 @@ def test_deciles_and_histogram_count_every_row_once(simulated) -> None:
     histogram = evaluate_predictions(probability, seen, threshold=STATED, resamples=20).calibration.histogram
     assert sum(histogram.n) == 4000
     assert sum(histogram.events) + sum(histogram.event_free) == seen.known.sum()
+
+
+def test_observed_to_expected_compares_all_rows_under_censoring(simulated) -> None:
+    probability, _, seen = simulated
+    times, incidence = aalen_johansen(seen.follow_up_days, seen.event)
+    observed = incidence[np.searchsorted(times, seen.horizon_days, side="right") - 1]
+    found = evaluate_predictions(probability, seen, threshold=STATED, resamples=20).calibration.observed_expected
+    assert found.value == pytest.approx(observed / probability.mean())
 
 
 def test_equal_and_certain_predictions_are_survived(binary) -> None:

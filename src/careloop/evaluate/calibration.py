@@ -99,14 +99,14 @@ def weighted_logistic(
     usable = weight[seen]
     start = np.zeros((1, design.shape[1]))
     start = _newton(design, label, usable.mean(axis=0, keepdims=True), start, offset)
-    coefficients[seen] = _newton(design, label, usable, np.nan_to_num(start).repeat(len(usable), axis=0), offset)
+    coefficients[seen] = _newton(design, label, usable, np.nan_to_num(start), offset)
     return coefficients
 
 
 def _newton(
     design: np.ndarray, label: np.ndarray, weight: np.ndarray, start: np.ndarray, offset: np.ndarray | float
 ) -> np.ndarray:
-    """Newton's method for every row of `weight` at once; NaN where it does not converge."""
+    """Newton's method for every row of `weight` at once from one `start` (1, k); NaN where it does not converge."""
     k = design.shape[1]
     products = (design[:, :, None] * design[:, None, :]).reshape(len(design), k * k)
     observed = weight @ (label[:, None] * design)
@@ -117,8 +117,8 @@ def _newton(
         fitted = expit(np.clip(fitted, -SEPARATED, SEPARATED, out=fitted))
         expected = weight * fitted
         gradient = observed - expected @ design
-        fitted *= expected
-        information = ((expected - fitted) @ products).reshape(-1, k, k)
+        expected *= np.subtract(1, fitted, out=fitted)
+        information = (expected @ products).reshape(-1, k, k)
         diagonal = np.trace(information, axis1=1, axis2=2)[:, None, None] * RIDGE + np.finfo(float).tiny
         change = np.linalg.solve(information + diagonal * np.eye(k), gradient[:, :, None])[:, :, 0]
         change = np.clip(change, -LONGEST_STEP, LONGEST_STEP)

@@ -4,7 +4,8 @@ Whether the outcome happened within the horizon is known for a row that had the 
 was followed to it. Rows censored earlier are unknown: they get weight 0, and the known rows stand in for them with
 weight 1 / P(still uncensored), the inverse probability of censoring weight (IPCW). Convention at ties, everywhere in
 this room: events come before censoring, so P(still uncensored at t) is G(t-) = P(C >= t), and a row censored exactly at
-the horizon is known to be event-free.
+the horizon is known to be event-free. The weights assume that censoring has nothing to do with who the subject is or
+what would have happened, since one curve is fitted for all given rows.
 
 Sources: Graf et al., Stat Med 1999;18:2529 (weights); Satten and Datta, Am Stat 2001;55:207 (weighted proportions equal
 the product-limit estimate); Aalen and Johansen, Scand J Stat 1978;5:141.
