@@ -12,8 +12,8 @@ from careloop.record import EVENTS, Record, conform
 
 @pytest.fixture
 def record(tmp_path: Path) -> Record:
-    # A blank and non-Latin letters in the path: a hospital's folders have both.
-    return Record.create(tmp_path / "病院 record", shards=4)
+    # A blank, non-Latin letters and a wildcard in the path: a hospital's folders have them all.
+    return Record.create(tmp_path / "病院 record [1]", shards=4)
 
 
 @pytest.fixture

@@ -86,9 +86,15 @@ def live_files(folder: Path, table: DeltaTable) -> list[LiveFile]:
     return sorted(files, key=lambda file: file.path)
 
 
-def write_file(folder: Path, rows: pl.DataFrame, *, shard: int | None = None, origin: str = "facts") -> AddAction:
-    """Write `rows` as one new parquet file of the table in `folder`; nobody sees it before it is committed."""
-    name = f"{uuid.uuid4().hex}.parquet" if shard is None else f"shard={shard}/{uuid.uuid4().hex}.parquet"
+def write_file(
+    folder: Path, rows: pl.DataFrame, *, stem: str = "part", shard: int | None = None, origin: str = "facts"
+) -> AddAction:
+    """Write `rows` as one new parquet file of the table in `folder`; nobody sees it before it is committed.
+
+    Files are read in the order of their names, which begin with `stem`.
+    """
+    name = f"{stem}-{uuid.uuid4().hex}.parquet"
+    name = name if shard is None else f"shard={shard}/{name}"
     path = folder / name
     path.parent.mkdir(exist_ok=True)
     # Snappy: what every Delta reader knows; against zstd a third larger, written and read a third faster.
@@ -180,25 +186,20 @@ def origin_of(folder: Path, version: int) -> str | None:
     return "facts"
 
 
-class Fingerprint:
-    """A digest of rows, column by column; equal rows in equal order give the same number with every polars version."""
+def fingerprint(rows: pl.DataFrame) -> int:
+    """Return a 63-bit digest of rows of integers, floats, times and text.
 
-    def __init__(self) -> None:
-        self._digest = hashlib.blake2b(digest_size=8)
-
-    def add(self, rows: pl.DataFrame) -> None:
-        """Take in `rows` (integers, floats, times and text)."""
-        for column in rows:
-            self._digest.update(column.name.encode() + rows.height.to_bytes(8, "little"))
-            self._digest.update(column.is_null().to_numpy().tobytes())
-            if column.dtype == pl.String:
-                filled = column.fill_null("")
-                self._digest.update(filled.str.len_bytes().to_numpy().tobytes())
-                self._digest.update("".join(filled.str.join("").to_list()).encode())
-            else:
-                numbers = column.to_physical().fill_null(0)
-                self._digest.update(numbers.to_numpy().tobytes())
-
-    def number(self) -> int:
-        """Return the digest as a non-negative 63-bit integer."""
-        return int.from_bytes(self._digest.digest(), "little") >> 1
+    Equal rows in equal order give the same number with every release of polars (whose own row hash promises that only
+    within one), because it is kept in the table: a retry after an upgrade must find its commit.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for column in rows:
+        digest.update(column.name.encode() + rows.height.to_bytes(8, "little"))
+        digest.update(column.is_null().to_numpy().tobytes())
+        if column.dtype == pl.String:
+            filled = column.fill_null("")
+            digest.update(filled.str.len_bytes().to_numpy().tobytes())
+            digest.update("".join(filled.str.join("").to_list()).encode())
+        else:
+            digest.update(column.to_physical().fill_null(0).to_numpy().tobytes())
+    return int.from_bytes(digest.digest(), "little") >> 1

@@ -44,11 +44,11 @@ TIME_FORMATS = (
 )
 # CSV is read as text, so that `conform` can name the row of a value that does not fit.
 READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
-    ".csv": lambda path: pl.read_csv(path, infer_schema=False),
+    ".csv": lambda path: pl.read_csv(path, infer_schema=False, glob=False),
     ".json": lambda path: pl.read_json(path, infer_schema_length=None),
     ".jsonl": lambda path: pl.read_ndjson(path, infer_schema_length=None),
     ".ndjson": lambda path: pl.read_ndjson(path, infer_schema_length=None),
-    ".parquet": lambda path: pl.read_parquet(path, hive_partitioning=False),
+    ".parquet": lambda path: pl.read_parquet(path, hive_partitioning=False, glob=False),
 }
 
 

@@ -19,11 +19,11 @@ from careloop import InputError
 from careloop.record.delta import (
     Action,
     Commit,
-    Fingerprint,
     LiveFile,
     commit,
     committed_fingerprint,
     create_table,
+    fingerprint,
     live_files,
     origin_of,
     remove_file,
@@ -211,18 +211,18 @@ class Record:
         """
         rows = _conform_codes(frame)
         folder = self.path / "codes"
-        fingerprint = secrets.randbits(62)
+        number = secrets.randbits(62)
 
         def change(table: DeltaTable) -> list[Action]:
             updated = self._codes(table).update(rows, on="code", how="full").sort("code")
             return [*(remove_file(folder, file) for file in live_files(folder, table)), write_file(folder, updated)]
 
-        commit(folder, change, what=Commit(f"codes:{fingerprint}", fingerprint, "facts", locks=("codes",)))
+        commit(folder, change, what=Commit(f"codes:{number}", number, "facts", locks=("codes",)))
         return self
 
     def __reduce__(self) -> tuple[type[Record], tuple[Path, int]]:
-        """Travel to worker processes as path and version only."""
-        return (Record, (self.path, self.version))
+        """Travel to worker processes, which may run in another folder, as absolute path and version only."""
+        return (Record, (self.path.absolute(), self.version))
 
     @property
     def _events(self) -> Path:
@@ -238,7 +238,7 @@ class Record:
 
     def _codes(self, table: DeltaTable) -> pl.DataFrame:
         files = live_files(self.path / "codes", table)
-        return pl.concat([CODES.to_frame(), *(pl.read_parquet(file.path) for file in files)]).sort("code")
+        return pl.concat([CODES.to_frame(), *(pl.read_parquet(file.path, glob=False) for file in files)]).sort("code")
 
     def _at(self, version: int) -> Record:
         return Record(self.path, version)
@@ -252,29 +252,34 @@ class Record:
 
     def _prepare(self, rows: pl.DataFrame, *, key: str, origin: str) -> tuple[Commit, list[Action]]:
         """Fingerprint the rows and, unless the key is committed already, write them; one shard in memory at a time."""
-        fingerprint = Fingerprint()
+        numbers: dict[str, list[int]] = {"shard": [], "fingerprint": []}
         batch: list[Action] = []
         is_new = committed_fingerprint(DeltaTable(self._events), key) is None
         for shard, part in self._by_shard(rows):
-            fingerprint.add(part)
+            number = fingerprint(part)
+            numbers["shard"].append(shard)
+            numbers["fingerprint"].append(number)
             if is_new:
-                batch.append(write_file(self._events, part, shard=shard))
-        return Commit(key, fingerprint.number(), origin), batch
+                batch.append(self._write(part, number, shard=shard))
+        schema = {"shard": pl.Int64(), "fingerprint": pl.Int64()}
+        return Commit(key, fingerprint(pl.DataFrame(numbers, schema=schema)), origin), batch
+
+    def _write(self, rows: pl.DataFrame, number: int, *, shard: int | None, origin: str = "facts") -> Action:
+        # Named by content, so that records made from the same batches are read in the same order.
+        return write_file(self._events, rows, stem=f"{number:016x}", shard=shard, origin=origin)
 
     def _without(self, table: DeltaTable, sources: pl.DataFrame) -> list[Action]:
         """Rewrite the files of the newest version that hold rows of these sources, leaving those rows out."""
         files = {str(file.path): file for file in live_files(self._events, table)}
         if not files:
             return []
-        stale = pl.scan_parquet(list(files), schema=EVENTS, include_file_paths="file").join(
-            sources.lazy(), on="source", how="semi"
-        )
+        stale = _scan(list(files), include_file_paths="file").join(sources.lazy(), on="source", how="semi")
         actions: list[Action] = []
         for name in sorted(stale.select("file").unique().collect()["file"]):
-            kept = _scan([files[name].path]).join(sources.lazy(), on="source", how="anti").collect()
+            kept = _scan([name]).join(sources.lazy(), on="source", how="anti").collect().sort(ORDER)
             actions.append(remove_file(self._events, files[name]))
             if kept.height:
-                actions.append(write_file(self._events, kept.sort(ORDER), shard=files[name].shard))
+                actions.append(self._write(kept, fingerprint(kept), shard=files[name].shard))
         return actions
 
     def _merged(self, table: DeltaTable) -> list[Action]:
@@ -285,14 +290,21 @@ class Record:
             if len(several) > 1:
                 rows = _scan([file.path for file in several]).collect().sort(ORDER)
                 actions += [remove_file(self._events, file, origin="compaction") for file in several]
-                actions.append(write_file(self._events, rows, shard=shard, origin="compaction"))
+                actions.append(self._write(rows, fingerprint(rows), shard=shard, origin="compaction"))
         return actions
 
 
-def _scan(files: Sequence[Path]) -> pl.LazyFrame:
+def _scan(files: Sequence[Path | str], *, include_file_paths: str | None = None) -> pl.LazyFrame:
     if not files:
         return EVENTS.to_frame().lazy()
-    return pl.scan_parquet(list(files), schema=EVENTS, hive_partitioning=False)
+    # No globbing: a folder may have brackets in its name.
+    return pl.scan_parquet(
+        [str(file) for file in files],
+        schema=EVENTS,
+        hive_partitioning=False,
+        glob=False,
+        include_file_paths=include_file_paths,
+    )
 
 
 def _settings(path: Path) -> dict[str, int]:

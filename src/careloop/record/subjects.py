@@ -94,7 +94,9 @@ def _register(folder: Path, hashed: pl.DataFrame) -> None:
 
 def _missing(folder: Path, table: DeltaTable, hashed: pl.DataFrame) -> pl.DataFrame:
     """Return the pairs of `hashed` not yet in the table; raise InputError where one id would stand for two people."""
-    known = pl.concat([SUBJECTS.to_frame(), *(pl.read_parquet(file.path) for file in live_files(folder, table))])
+    known = pl.concat(
+        [SUBJECTS.to_frame(), *(pl.read_parquet(file.path, glob=False) for file in live_files(folder, table))]
+    )
     missing = hashed.join(known, on="source_id", how="anti")
     ids = pl.concat([known["subject_id"], missing["subject_id"]])
     if missing["subject_id"].is_in(ids.filter(ids.is_duplicated()).implode()).any():
