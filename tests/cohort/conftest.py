@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+
 from careloop.record import Record, conform
 
 DAY_0 = datetime(2020, 1, 1, tzinfo=UTC)

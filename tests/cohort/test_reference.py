@@ -8,12 +8,13 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import polars as pl
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from careloop.cohort import CohortSection
 from careloop.cohort.eligibility import eligibility_rules, index_times
 from careloop.cohort.labels import read_facts
 from careloop.cohort.select import select_shard
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 DAY_0 = datetime(2020, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -269,7 +270,7 @@ sections = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(events=histories, section=sections, death_competes=st.booleans())
 def test_rows_and_counts_equal_the_reference(
     events_of: Callable[..., pl.DataFrame], events: list[Event], section: dict[str, Any], death_competes: bool
@@ -284,7 +285,7 @@ def test_rows_and_counts_equal_the_reference(
     assert [step.rows for step in got.flow[1:]] == counts
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(past=histories, later=histories, section=sections, day=days)
 def test_what_becomes_known_later_never_changes_who_was_eligible(
     events_of: Callable[..., pl.DataFrame], past: list[Event], later: list[Event], section: dict[str, Any], day: int
