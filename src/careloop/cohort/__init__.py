@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+from careloop.cohort.aces import AcesTask, is_aces, read_aces
+from careloop.cohort.aces_windows import aces_cohort
 from careloop.cohort.definition import CohortSection
 from careloop.cohort.labels import label_outcomes, meds_labels
 from careloop.cohort.select import Cohort, FlowStep, select_cohort
 
-__all__ = ["Cohort", "CohortSection", "FlowStep", "label_outcomes", "meds_labels", "select_cohort"]
+__all__ = [
+    "AcesTask",
+    "Cohort",
+    "CohortSection",
+    "FlowStep",
+    "aces_cohort",
+    "is_aces",
+    "label_outcomes",
+    "meds_labels",
+    "read_aces",
+    "select_cohort",
+]

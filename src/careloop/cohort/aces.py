@@ -256,6 +256,15 @@ class AcesTask:
         return {self.trigger}.union(*(window.uses for window in self.windows.values()))
 
 
+def is_aces(path: Path) -> bool:
+    """Whether a YAML file looks like an ACES task file: it has a trigger, which no study file has."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return False
+    return isinstance(content, dict) and "trigger" in content
+
+
 def read_aces(path: Path) -> AcesTask:
     """Read and check one ACES task file.
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 
 from careloop import InputError
-from careloop.record import BIRTH, DEATH, conform
+from careloop.ingest.paths import open_or_create
+from careloop.record import BIRTH, DEATH, Record, conform
 
 ACTG175_DAY_0 = datetime(1992, 1, 1, tzinfo=UTC)  # the trial randomised from December 1991 to October 1992
 NAFLD_DAY_0 = datetime(2006, 1, 1, tzinfo=UTC)  # the cohort was built from 1997 to 2014
@@ -201,3 +203,16 @@ def _as_events(parts: list[pl.DataFrame], source: str) -> pl.DataFrame:
     day = pl.col("time").dt.date().cast(pl.String).fill_null("static")
     place = pl.format("{}:subject={}:{}:{}:{}", pl.lit(source), "subject_id", "code", day, repeat)
     return conform(events.with_columns(place.alias("source")))
+
+
+def example_record(name: Literal["actg175", "nafld"] | str, path: Path) -> Record:
+    """The record in folder `path` with the named data set in it, and the descriptions of its codes.
+
+    Raises InputError for an unknown name or a package that is not installed.
+    """
+    events = {"actg175": actg175_events, "nafld": nafld_events}
+    if name not in events:
+        raise InputError(f"example must be one of {', '.join(events)}, got {name}")
+    record = open_or_create(path).append(events[name](), key=f"example:{name}")
+    described = pl.DataFrame({"code": list(CODE_DESCRIPTIONS), "description": list(CODE_DESCRIPTIONS.values())})
+    return record.describe_codes(described)

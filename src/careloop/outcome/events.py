@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import polars as pl
@@ -17,13 +18,16 @@ DETAILS = pl.Struct({"version": pl.String, "horizon_days": pl.Float64, "abstaine
 MICROSECONDS_PER_DAY = 86_400_000_000
 
 
-def verify_record(record: Record, section: CohortSection) -> Verdict:
+def verify_record(record: Record, section: CohortSection, *, model_versions: Sequence[str] | None = None) -> Verdict:
     """Judge the predictions that the record holds by the outcomes it holds by now, as later events arrive.
 
-    Only predictions for the section's horizon count. Raises InputError where the record has none.
+    Only predictions for the section's horizon count, and only those of `model_versions` if given: a record may hold
+    predictions of other outcomes. Raises InputError where the record has none.
     """
     horizon_days = section.outcome.horizon_days
     predictions = recorded_predictions(record, horizon_days=horizon_days)
+    if model_versions is not None:
+        predictions = predictions.filter(pl.col("model_version").is_in(list(model_versions)))
     if predictions.is_empty():
         raise InputError(
             f"{record.path}: a verdict needs predictions for {horizon_days:g} days in the record, got none; "

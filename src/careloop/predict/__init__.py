@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from careloop.predict.apply import PREDICTIONS, predict, prediction_events
 from careloop.predict.explain import Explanation, Factor, explain
+from careloop.predict.recorded import record_patients, record_predictions
 from careloop.predict.table import NewPatients, read_patients
 
 __all__ = [
@@ -15,4 +16,6 @@ __all__ = [
     "predict",
     "prediction_events",
     "read_patients",
+    "record_patients",
+    "record_predictions",
 ]

@@ -16,6 +16,15 @@ from careloop import InputError
 Location = tuple[str | int, ...]
 
 
+def example_study(name: str) -> Path:
+    """The study file of a published example, as it comes with the package; InputError for an unknown name."""
+    folder = Path(__file__).parents[1] / "studies"
+    if not (folder / f"{name}.yaml").is_file():
+        known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
+        raise InputError(f"example must be one of {known}, got {name}")
+    return folder / f"{name}.yaml"
+
+
 def read_yaml(path: Path) -> tuple[dict[str, Any], dict[Location, int]]:
     """Return the file's mapping, and the line (from 1) of each location in it, such as ("cohort", "index", "code").
 

@@ -38,6 +38,13 @@ class RunFolder:
         (path / _STAGES).mkdir(parents=True, exist_ok=True)
         return cls(path, notify) if notify else cls(path)
 
+    @classmethod
+    def reopen(cls, path: Path) -> RunFolder:
+        """Open the folder of an earlier run; InputError where there is none."""
+        if not (path / _STAGES).is_dir():
+            raise InputError(f"{path} is no run folder; give the folder that careloop run wrote")
+        return cls(path)
+
     def stage(
         self,
         name: str,

@@ -58,15 +58,13 @@ def compute_features(study: Study, facts: Record, run: RunFolder) -> None:
 
     def work(out: Path) -> None:
         rows = cohort_rows(run)
-        recipe = fit_recipe(facts, rows, study.features, exclude_codes=arm_codes)
+        recipe = fit_recipe(facts, rows, study.features, exclude_codes=study.arm_codes)
         matrix = extract(facts, rows.select(KEYS), recipe)
         check_leakage(_training_data(study, facts, rows, matrix, recipe))
         matrix.to_frame().write_parquet(out / "features.parquet")
         (out / "recipe.json").write_text(recipe.keep(_selected(study, rows, matrix)).to_json(), encoding="utf-8")
 
-    # What is given at the prediction time or after it is what is chosen, not what the choice rests on.
-    arm_codes = () if study.cohort.treatment is None else study.cohort.treatment.codes
-    settings = [study.features.model_dump(mode="json"), arm_codes, _identity(facts)]
+    settings = [study.features.model_dump(mode="json"), study.arm_codes, _identity(facts)]
     writes = ["features.parquet", "recipe.json"]
     run.stage("features", work, writes=writes, settings=settings, reads=["cohort.parquet"])
 

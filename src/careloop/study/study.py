@@ -70,6 +70,11 @@ class Study(BaseModel):
         return tuple(with_references(list(self.models))[0])
 
     @property
+    def arm_codes(self) -> tuple[str, ...]:
+        """Codes of the treatment arms: what is chosen at the prediction time, never what the choice rests on."""
+        return () if self.cohort.treatment is None else self.cohort.treatment.codes
+
+    @property
     def primary(self) -> str:
         """Name of the model whose predictions are explained and verified."""
         return self.primary_model or self.models[0].name
