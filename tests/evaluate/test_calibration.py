@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from careloop.evaluate import Outcomes, Threshold, aalen_johansen, evaluate_predictions
+from careloop.evaluate import Outcomes, Threshold, aalen_johansen, evaluate_predictions, horizon_weights
 from careloop.evaluate.calibration import ModerateStatistic, Spline, WeakStatistic, expit, logit, weighted_logistic
 
 STATED = Threshold(0.5, "stated in the test")
@@ -104,6 +104,15 @@ def test_deciles_and_histogram_count_every_row_once(simulated) -> None:
     histogram = evaluate_predictions(probability, seen, threshold=STATED, resamples=20).calibration.histogram
     assert sum(histogram.n) == 4000
     assert sum(histogram.events) + sum(histogram.event_free) == seen.known.sum()
+
+
+def test_ici_is_the_mean_distance_over_all_rows_under_censoring(simulated) -> None:
+    probability, _, seen = simulated
+    weight = horizon_weights(seen.follow_up_days, seen.event, seen.horizon_days)[None]
+    design = ModerateStatistic.of(probability, seen).design
+    smooth = expit(design @ weighted_logistic(design, seen.label, weight)[0])
+    found = evaluate_predictions(probability, seen, threshold=STATED, resamples=20).calibration.ici
+    assert found.value == pytest.approx(np.abs(smooth - probability).mean(), abs=1e-9)
 
 
 def test_observed_to_expected_compares_all_rows_under_censoring(simulated) -> None:
