@@ -286,13 +286,20 @@ def test_rows_and_counts_equal_the_reference(
 
 
 @settings(max_examples=40, deadline=None)
-@given(past=histories, later=histories, section=sections, day=days)
+@given(past=histories, later=histories, section=sections, day=st.integers(5, 20), extra=criteria)
 def test_what_becomes_known_later_never_changes_who_was_eligible(
-    events_of: Callable[..., pl.DataFrame], past: list[Event], later: list[Event], section: dict[str, Any], day: int
+    events_of: Callable[..., pl.DataFrame],
+    past: list[Event],
+    later: list[Event],
+    section: dict[str, Any],
+    day: int,
+    extra: dict[str, Any],
 ) -> None:
     """All but `last`, which is documented to look ahead."""
     if section["index"]["which"] == "last":
         section["index"]["which"] = "every"
+    rules_given = section["eligibility"]
+    rules_given["exclude"] = [*rules_given["exclude"], extra]
     t = DAY_0 + day * DAY
     rules_of = CohortSection.model_validate(section)
     first = [e for e in past if e.known is None or e.known <= t]
