@@ -115,7 +115,11 @@ class Eligibility(BaseModel):
 
     model_config = STRICT
 
-    age_years: AgeRange | None = Field(default=None, description="Age at the prediction time, from MEDS_BIRTH.")
+    age_years: AgeRange | None = Field(
+        default=None,
+        description="Age at the prediction time, from MEDS_BIRTH; where the record gives the age as a value instead, "
+        "use `require` with its code and `value`.",
+    )
     history_days: float = Field(
         default=0,
         ge=0,
