@@ -127,22 +127,21 @@ def run(study: Path, record_path: Path, out: Path, as_json: bool) -> None:
 @json_option
 def cohort(study: Path, record_path: Path, out: Path | None, as_json: bool) -> None:
     """Show who enters STUDY, step by step. STUDY may also be an ACES task file."""
-    from careloop.cohort import aces_cohort, is_aces, read_aces, select_cohort
+    from careloop.cohort import Cohort, aces_cohort, is_aces, read_aces, select_cohort
     from careloop.record import Record
     from careloop.report.summary import table
     from careloop.study import Study
 
-    record, flow = Record.open(record_path), ()
+    record = Record.open(record_path)
     if is_aces(study):
-        rows = aces_cohort(record, read_aces(study))
-        text = f"{rows.height} rows"
+        found = Cohort(aces_cohort(record, read_aces(study)), flow=())
     else:
-        selected = select_cohort(record, Study.read(study).cohort)
-        rows, flow = selected.rows, selected.flow
-        text = table(["step", "subjects", "left out", "because"], [(s.name, s.kept, s.dropped, s.reason) for s in flow])
+        found = select_cohort(record, Study.read(study).cohort)
     if out is not None:
-        rows.write_parquet(out)
-    _show({"rows": rows.height, "flow": [vars(step) for step in flow]}, text, as_json=as_json)
+        found.rows.write_parquet(out)
+    steps = [(step.name, step.kept, step.dropped, step.reason) for step in found.flow]
+    text = f"{table(['step', 'subjects', 'left out', 'because'], steps)}{found.rows.height} rows"
+    _show({"rows": found.rows.height, "flow": [vars(step) for step in found.flow]}, text, as_json=as_json)
 
 
 @cli.command()

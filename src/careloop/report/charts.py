@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -18,7 +19,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 GREY = "#8a8f98"
 DAYS_PER_YEAR = 365.25
 # Identical input gives identical SVG: fixed salt for identifiers, no date, text kept as text.
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "careloop",
     "font.family": "sans-serif",
@@ -122,7 +123,7 @@ def incidence(outcome: Json) -> str:
 def forest(rows: Sequence[tuple[str, Json]], *, title: str, unit: str, reference: float | None = 0.0) -> str:
     """A row for each (label, estimate) with its interval and figures; rows without a value say why."""
     figure, axes = _figure(7.6, 0.9 + 0.3 * len(rows))
-    for position, (label, estimate) in enumerate(rows):
+    for position, (_, estimate) in enumerate(rows):
         if estimate["value"] is None:
             continue
         if estimate["low"] is not None:
@@ -173,19 +174,21 @@ def missingness(shares: Sequence[tuple[str, float]]) -> str:
     return _svg(figure)
 
 
+def style() -> AbstractContextManager[None]:
+    """The context in which charts are drawn; outside of it matplotlib's settings stay as the user has them."""
+    return mpl.rc_context(STYLE)
+
+
 def _figure(width: float, height: float, *, rows: tuple[int, ...] = (1,)) -> tuple[Figure, Any]:
     """A figure of width x height inches, and its axes: one, or one above the other with these heights."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.subplots(len(rows), 1, height_ratios=rows)
-    return figure, axes
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(len(rows), 1, height_ratios=rows)
 
 
 def _svg(figure: Figure) -> str:
     """The figure as an <svg> element that scales with the page."""
     target = io.StringIO()
-    with mpl.rc_context(STYLE):
-        figure.savefig(target, format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(target, format="svg", metadata={"Date": None, "Creator": None})
     text = target.getvalue()
     return text[text.index("<svg") :]
 
@@ -193,8 +196,7 @@ def _svg(figure: Figure) -> str:
 def _draw_band(axes: Axes, band: Json, colour: str, label: str, *, step: bool = False) -> None:
     x, value = _points(band)
     low, high = (np.array(band[side], dtype=float) for side in ("low", "high"))
-    where = "post" if step else None
-    axes.fill_between(band["x"], low, high, color=colour, alpha=0.15, linewidth=0, step=where)
+    axes.fill_between(band["x"], low, high, color=colour, alpha=0.15, linewidth=0, step="post" if step else None)
     axes.plot(x, value, color=colour, linewidth=1.5, label=label, drawstyle="steps-post" if step else "default")
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Json = Mapping[str, Any]
-AUTHORS = "For the authors to write."
 
 
 @dataclass(frozen=True)
@@ -29,31 +28,27 @@ def checklist(study: Json, flow: list[Json], recipe: Json, evaluation: Json) -> 
         **_methods(study, recipe, evaluation),
         **_results(flow, recipe, evaluation),
         "1": f"Development and evaluation of models in the study {study['name']}.",
-        "3b": study.get("description") or AUTHORS,
+        **({"3b": study["description"]} if study.get("description") else {}),
         "4": f"To predict {_outcome(study)}.",
     }
-    return [
-        Item(
-            number,
-            topic,
-            answers.get(number, AUTHORS),
-            "for the authors" if _open(answers, number) else "from this run",
-        )
-        for number, topic in TOPICS
-    ]
+    return [_item(number, topic, answers.get(number)) for number, topic in TOPICS]
 
 
-def _open(answers: Mapping[str, str], number: str) -> bool:
-    return answers.get(number, AUTHORS) == AUTHORS
+def _item(number: str, topic: str, answer: str | None) -> Item:
+    if answer is None:
+        return Item(number, topic, "For the authors to write.", "for the authors")
+    return Item(number, topic, answer, "from this run")
 
 
 def _methods(study: Json, recipe: Json, evaluation: Json) -> dict[str, str]:
     cohort, split = study["cohort"], study["cohort"]["split"]
     rows = evaluation["outcome"]["rows"]
+    index = f"Index event {_codes(cohort['index']['codes'])} ({cohort['index']['which']})"
+    shares = ", ".join(f"{split[part]:.0%} {part.replace('_', ' ')}" for part in ("train", "tuning", "held_out"))
     arms = cohort.get("treatment")
     tuned = [m["name"] for m in study["models"] if m.get("tuning")]
     return {
-        "6b": f"Index event {_codes(cohort['index']['codes'])} ({cohort['index']['which']}); each rule is a step of the flow.",
+        "6b": f"{index}; each rule is a step of the flow.",
         "6c": f"Arms: {', '.join(arms['arms'])}; arm codes are not predictors."
         if arms
         else "Treatments are not modelled.",
@@ -63,18 +58,17 @@ def _methods(study: Json, recipe: Json, evaluation: Json) -> dict[str, str]:
         "9b": "Every column with its code, window, aggregation and unit is listed below and in recipe.json.",
         "10": f"{rows['events']} events among {rows['n']} held-out rows. No formal calculation was made.",
         "11": "Trees take missing values as they are; other models take training medians and 0/1 indicators.",
-        "12a": f"Split by {split['by']}: {split['train']:.0%} train, {split['tuning']:.0%} tuning, {split['held_out']:.0%} held out.",
+        "12a": f"Split by {split['by']}: {shares}.",
         "12b": "Skewed non-negative columns as log(1 + x); standardised by training rows.",
         "12c": f"{', '.join(m['kind'] for m in study['models'])}; tuned: {', '.join(tuned) or 'none'}.",
-        "12e": "Discrimination, calibration, overall and decision measures, each with a 95 % bootstrap interval by subject; "
-        "labels weighted by the inverse probability of censoring.",
+        "12e": "Discrimination, calibration, overall and decision measures, with 95 % bootstrap intervals by subject.",
         "12f": "Recalibrated on tuning rows only where the model card says so.",
         "12g": "Held-out rows are predicted by the saved package.",
         "13": "Classes were neither resampled nor reweighted.",
         "14": _subgroup_text(study),
         "15": "Probability by the horizon; a threshold chosen as stated beside each model.",
         "16": "Training and evaluation share source, eligibility, outcome and predictors.",
-        "18f": "careloop is open source (Apache-2.0); study.yaml and the record's version repeat this run.",
+        "18f": "careloop is open source (Apache-2.0); study.yaml and the record's version repeat the run.",
     }
 
 

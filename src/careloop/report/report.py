@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import polars as pl
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from careloop import __version__
 from careloop.report import charts
@@ -78,6 +78,8 @@ def write_report(run: Path, path: Path) -> None:
     environment = Environment(
         loader=PackageLoader("careloop.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    with charts.style():
+        drawn = _charts(contents)
     environment.filters["figure"] = with_interval
     environment.filters["signed"] = signed
     environment.filters["expected"] = expected
@@ -100,30 +102,28 @@ def write_report(run: Path, path: Path) -> None:
         effects=contents.effects,
         verdict=contents.verdict,
         checklist=checklist(contents.study, contents.flow, contents.recipe, contents.evaluation),
-        charts=_charts(contents),
+        charts=drawn,
     )
     path.write_text(page, encoding="utf-8")
 
 
-def with_interval(estimate: Json | None, digits: int = 3) -> str:
-    """`0.743 (0.702 to 0.781)`; without limits where there are none, a dash where nothing was computed."""
+def with_interval(estimate: Json | None, sign: Literal["", "+"] = "") -> Markup:
+    """The value above its interval; a dash where nothing was computed."""
     if estimate is None:
-        return "–"
+        return Markup("–")
     if estimate["value"] is None:
-        return "not estimable"
+        return Markup('<span title="{}">not estimable</span>').format(estimate["reason"])
+    size = abs(estimate["value"])
+    form = f"{sign}.{3 if size < 2 else 2 if size < 10 else 1}f"
     if estimate["low"] is None:
-        return f"{estimate['value']:.{digits}f}"
-    return f"{estimate['value']:.{digits}f} ({estimate['low']:.{digits}f} to {estimate['high']:.{digits}f})"
+        return Markup(f"{estimate['value']:{form}}")
+    limits = f"{estimate['low']:{form}} to {estimate['high']:{form}}"
+    return Markup(f'<span class="figure">{estimate["value"]:{form}}<small>{limits}</small></span>')
 
 
-def signed(estimate: Json | None, digits: int = 3) -> str:
-    """A difference with its interval: `+0.012 (-0.004 to +0.028)`."""
-    if estimate is None or estimate["value"] is None:
-        return with_interval(estimate)
-    text = f"{estimate['value']:+.{digits}f}"
-    if estimate["low"] is None:
-        return text
-    return f"{text} ({estimate['low']:+.{digits}f} to {estimate['high']:+.{digits}f})"
+def signed(estimate: Json | None) -> Markup:
+    """A difference with its sign, above its interval."""
+    return with_interval(estimate, "+")
 
 
 def expected(option: Json) -> str:
@@ -197,10 +197,11 @@ def _summary(values: pl.Series, aggregation: str) -> str:
     """`n (%)` of a 0/1 column, else the median and quartiles, with the number missing."""
     known = values.drop_nulls()
     if aggregation in {"present", "category"}:
-        return f"{int((known > 0).sum()):,} ({(known > 0).mean() or 0:.0%})"
+        having = int((known > 0).sum())
+        return f"{having:,} ({having / max(len(known), 1):.0%})"
     if known.is_empty():
         return "none known"
-    low, middle, high = np.percentile(known.to_numpy(), (25, 50, 75))
+    low, middle, high = (float(known.quantile(q, "linear") or 0.0) for q in (0.25, 0.5, 0.75))
     missing = f"; {values.null_count():,} missing" if values.null_count() else ""
     return f"{middle:.4g} [{low:.4g}, {high:.4g}]{missing}"
 

@@ -60,11 +60,9 @@ def _model_figures(model: Json) -> dict[str, Any]:
 def _model_table(figures: Json) -> Table:
     rows = figures["rows"]
     title = f"{rows['n']} held-out rows, {rows['events']} events; 95 % intervals"
-    drawn = _table(
-        title, ["model", "AUROC", "AUPRC", "Brier", "calibration slope", "observed : expected", "Harrell's C"]
-    )
+    drawn = _table(title, ["model", "AUROC", "AUPRC", "Brier", "slope", "observed : expected", "Harrell's C"])
     for name, model in figures["models"].items():
-        drawn.add_row(name, *(_interval(model.get(f)) for f in (*FIGURES, *CALIBRATION, "harrell_c")))
+        drawn.add_row(name, *(_interval(model.get(f), ".2f") for f in (*FIGURES, *CALIBRATION, "harrell_c")))
     return drawn
 
 
@@ -88,14 +86,14 @@ def _effect_table(goal: str, contrasts: Sequence[Json]) -> Table:
     return drawn
 
 
-def _interval(estimate: Json | None, form: str = ".3f") -> str:
+def _interval(estimate: Json | None, form: str) -> str:
     if estimate is None:
         return ""
     if estimate["value"] is None:
         return "not estimable"
     if estimate["low"] is None:
         return f"{estimate['value']:{form}}"
-    return f"{estimate['value']:{form}} ({estimate['low']:{form}} to {estimate['high']:{form}})"
+    return f"{estimate['value']:{form}} [{estimate['low']:{form}}, {estimate['high']:{form}}]"
 
 
 def _sentence(text: str) -> str:
@@ -104,8 +102,8 @@ def _sentence(text: str) -> str:
 
 def _table(title: str, columns: Sequence[str]) -> Table:
     drawn = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
-    for column in columns:
-        drawn.add_column(column)
+    for position, column in enumerate(columns):
+        drawn.add_column(column, no_wrap=position == 0)
     return drawn
 
 

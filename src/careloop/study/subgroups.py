@@ -20,7 +20,7 @@ def subgroups(sections: Sequence[SubgroupSection], matrix: FeatureMatrix) -> dic
 
 
 def _groups(section: SubgroupSection, matrix: FeatureMatrix) -> np.ndarray:
-    from careloop.evaluate.assess import cut_groups
+    from careloop.evaluate.subgroups import cut_groups
 
     categories = [name for name in matrix.names if name.startswith(f"static|{section.feature}=")]
     if categories:
