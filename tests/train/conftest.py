@@ -58,7 +58,7 @@ def training_data(
 def simulate() -> Callable[..., TrainingData]:
     """Exponential times to the outcome with rates by A and B, censoring, a competing event; 10 % of C missing."""
 
-    def make(n: int = 1500, *, seed: int = 1, competing_rate: float = 0.0, censoring_rate: float = 0.3) -> TrainingData:
+    def make(n: int = 1000, *, seed: int = 1, competing_rate: float = 0.0, censoring_rate: float = 0.3) -> TrainingData:
         random = np.random.default_rng(seed)
         values = random.normal(size=(n, 4))
         values[random.random(n) < 0.1, 2] = np.nan
@@ -76,3 +76,9 @@ def simulate() -> Callable[..., TrainingData]:
 def data(simulate: Callable[..., TrainingData]) -> TrainingData:
     """The plain simulated cohort."""
     return simulate()
+
+
+@pytest.fixture(scope="session")
+def competing(simulate: Callable[..., TrainingData]) -> TrainingData:
+    """The same with a competing event."""
+    return simulate(competing_rate=0.2)

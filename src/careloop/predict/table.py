@@ -17,6 +17,7 @@ import polars as pl
 
 from careloop import InputError
 from careloop.features import Column, FeatureMatrix, extract
+from careloop.predict.words import code_words
 from careloop.record import CARELOOP, Record, conform, read_events
 from careloop.train import Package
 
@@ -93,7 +94,8 @@ def as_text(value: Any, path: Path) -> str | None:
 
 def from_events(events: pl.DataFrame, package: Package, prediction_time: datetime | None) -> NewPatients:
     """Features of the events' subjects through a record of their own, so that the as-of gate holds here too."""
-    events = conform(events).filter(~pl.col("code").str.starts_with(CARELOOP))
+    check_units(events, package.recipe.columns)
+    events = events.filter(~pl.col("code").str.starts_with(CARELOOP))
     keys = events.group_by("subject_id").agg(prediction_time=pl.col("known_time").max()).sort("subject_id")
     if prediction_time is not None:
         keys = keys.with_columns(prediction_time=pl.lit(prediction_time).cast(TIME))
@@ -108,6 +110,22 @@ def from_events(events: pl.DataFrame, package: Package, prediction_time: datetim
     given = set(events["code"].unique())
     absent = tuple(c.name for c in package.recipe.columns if c.kind != "age" and c.code not in given)
     return NewPatients(matrix, absent)
+
+
+def check_units(events: pl.DataFrame, columns: tuple[Column, ...]) -> None:
+    """InputError at a number in another unit than the model's, which extraction would leave out."""
+    units = {c.code: c.unit for c in columns if c.kind in ("value", "static_value")}
+    expected = pl.col("code").replace_strict(units, default=None, return_dtype=pl.String)
+    other = (
+        pl.col("code").is_in(list(units)) & pl.col("numeric_value").is_not_null() & pl.col("unit").ne_missing(expected)
+    )
+    wrong = events.with_row_index("row", offset=1).filter(other)
+    if wrong.height:
+        row, code = wrong.row(0, named=True)["row"], wrong["code"][0]
+        raise InputError(
+            f"events, row {row}: the model reads {code} in unit {units[code] or '(none)'}, "
+            f"got {wrong['unit'][0] or 'none'} ({wrong.height} such rows); convert the numbers and state the unit"
+        )
 
 
 def from_table(frame: pl.DataFrame, package: Package, now: datetime, *, where: str) -> NewPatients:
@@ -164,7 +182,7 @@ def plain_names_of(column: Column) -> set[str]:
     """The code, its last part, and its description; `age` and `age_years` for the age."""
     if column.kind == "age":
         return {"age", "age_years"}
-    return {name for name in (column.code, column.code.rsplit("//", 1)[-1], column.description) if name}
+    return {column.code, column.code.rsplit("//", 1)[-1], code_words(column)}
 
 
 def fill_plain(

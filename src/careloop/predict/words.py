@@ -18,18 +18,32 @@ AGGREGATIONS = {
 }
 
 
+# How `Column.description` begins, before the code's own words.
+BEGINNINGS = {"present": "any ", "count": "number of ", "time_since": "days since the last ", "slope": "slope of "}
+
+
+def code_words(column: Column) -> str:
+    """The code in words: `CD4 count` of `last CD4 count (LOINC//24467-3) in 365 days`, else the code's last part."""
+    words, described, _ = column.description.partition(f" ({column.code})")
+    if not described:
+        return column.code.rsplit("//", 1)[-1]
+    return words.removeprefix(BEGINNINGS.get(column.aggregation, f"{column.aggregation} "))
+
+
 def label(column: Column) -> str:
     """What the feature is: `CD4 count, last value in 365 days`, without its value."""
-    what = column.description or column.code.rsplit("//", 1)[-1]
+    what = code_words(column)
     if column.kind == "age":
         return "age"
     if column.kind == "static_category":
-        return f"{what} = {column.category}"
-    if column.kind in ("static_value", "static_present"):
+        return f"{what} {column.category}:"
+    if column.kind == "static_present":
+        return f"{what}:"
+    if column.kind == "static_value":
         return what
     window = f" in {column.window_days:g} days" if column.window_days else ""
     if column.aggregation == "present":
-        return f"{what} recorded{window or ' ever'}"
+        return f"{what} recorded{window or ' ever'}:"
     if column.aggregation == "last" and not window:
         return what
     return f"{what}, {AGGREGATIONS.get(column.aggregation, column.aggregation)}{window}"
@@ -61,4 +75,4 @@ def is_yes_or_no(column: Column) -> bool:
 def number(value: float) -> str:
     """Four significant digits, without an exponent where a clinician would not write one."""
     rounded = float(f"{value:.4g}")
-    return f"{rounded:g}" if abs(rounded) < 1e5 else f"{rounded:,.0f}"
+    return f"{rounded:g}" if abs(rounded) < 1e4 else f"{rounded:,.0f}"

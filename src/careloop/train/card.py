@@ -81,5 +81,5 @@ def limits(package: Package) -> str:
 
 def versions(package: Package) -> str:
     """Library versions that made the package."""
-    rows = "\n".join(f"- {name} {number}" for name, number in package.facts.libraries.items())
+    rows = "\n".join(f"- {name} {number}" for name, number in sorted(package.facts.libraries.items()))
     return f"## Versions\n\n{rows}"

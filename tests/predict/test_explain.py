@@ -1,0 +1,129 @@
+"""Explanations: shares that add up, agree with the model's direction, and read well."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from careloop import InputError
+from careloop.features import Column
+from careloop.features.recipe import describe
+from careloop.predict import explain
+from careloop.predict.words import label, number, worded_value
+
+NETWORK = {"hidden": (8,), "max_epochs": 5}
+EXACT = [
+    ("logistic_regression", {}),
+    ("cox", {}),
+    ("lightgbm", {}),
+    ("boosted_hazard", {"max_rounds": 30}),
+    ("fully_connected", NETWORK),
+]
+
+
+@pytest.mark.parametrize(("kind", "parameters"), EXACT, ids=[kind for kind, _ in EXACT])
+def test_shares_add_up_to_the_distance_from_the_reference(kind: str, parameters: dict, world: Any) -> None:
+    package = world.package(kind, **parameters)
+    for row in range(5):
+        found = explain(package, world.matrix, row)
+        assert found.risk == pytest.approx(package.risk(world.matrix)[row], abs=1e-6)
+        assert sum(f.share for f in found.factors) == pytest.approx(found.risk - found.reference_risk, abs=2e-3)
+        shares = [abs(f.share) for f in found.factors]
+        assert shares == sorted(shares, reverse=True)
+
+
+def test_the_reference_of_a_linear_model_is_the_mean_patient(world: Any) -> None:
+    package = world.package()
+    intercept = package.estimators[0].intercept_[0]
+    mean_risk = package.recalibration.apply(np.array([1 / (1 + np.exp(-intercept))]))[0]
+    assert explain(package, world.matrix).reference_risk == pytest.approx(mean_risk)
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters"), [*EXACT[:4], ("sklearn.ensemble.RandomForestClassifier", {"n_estimators": 30})]
+)
+def test_a_low_cd4_count_raises_the_risk_and_a_high_one_lowers_it(kind: str, parameters: dict, world: Any) -> None:
+    cd4 = world.matrix.values[:, world.matrix.names.index("LOINC//24467-3|all|last")]
+    package = world.package(kind, **parameters)
+    low, high = (explain(package, world.matrix, int(pick(cd4))) for pick in (np.nanargmin, np.nanargmax))
+    (lowest,) = (f for f in low.factors if f.code == "LOINC//24467-3")
+    (highest,) = (f for f in high.factors if f.code == "LOINC//24467-3")
+    assert lowest.share > 0.02
+    assert highest.share < -0.02
+    assert "CD4 count" in lowest.text
+    assert "/uL (training median 3" in lowest.text
+    assert lowest.text.endswith(f"raises risk, {lowest.share:+.2f}")
+
+
+def test_the_text_reads_as_lines_and_warns(world: Any) -> None:
+    text = explain(world.package(), world.matrix, 3).text
+    lines = text.splitlines()
+    assert lines[0].startswith("Risk of AIDS or death within 365 days: 0.")
+    assert all(line.startswith("- ") for line in lines[1:-1])
+    assert lines[-1].endswith("Not for clinical use.")
+    assert "+0.00" not in text
+    assert "-0.00" not in text
+
+
+def test_another_estimator_is_explained_by_occlusion_and_says_so(world: Any) -> None:
+    package = world.package("sklearn.ensemble.RandomForestClassifier", n_estimators=30)
+    found = explain(package, world.matrix, 2)
+    assert "occlusion" in found.method
+    age = world.matrix.names.index("age_years")
+    without = world.matrix.values[[2]].copy()
+    without[0, age] = world.data.recipe.columns[age].median
+    changed = type(world.matrix)(world.matrix.keys[[2]], world.matrix.names, without)
+    (factor,) = (f for f in found.factors if f.feature == "age_years")
+    assert factor.share == pytest.approx(found.risk - package.risk(changed)[0])
+
+
+def test_a_missing_value_is_called_missing(world: Any) -> None:
+    cd4 = world.matrix.values[:, world.matrix.names.index("LOINC//24467-3|all|last")]
+    found = explain(world.package("lightgbm"), world.matrix, int(np.flatnonzero(np.isnan(cd4))[0]))
+    (factor,) = (f for f in found.factors if f.code == "LOINC//24467-3")
+    assert factor.value is None or "recorded" in factor.text
+
+
+def test_no_such_row(world: Any) -> None:
+    with pytest.raises(InputError, match="rows 0 to 599"):
+        explain(world.package(), world.matrix, 600)
+
+
+def column(kind: str, code: str, aggregation: str, text: str | None = None, **fields: object) -> Column:
+    """A column described as the features room describes it."""
+    bare = Column("name", kind, code, aggregation, **fields)
+    return replace(bare, description=describe(bare, text))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "expected"),
+    [
+        (column("age", "MEDS_BIRTH", "age"), 63.24, "age 63.24 years"),
+        (column("static_category", "SEX", "category", category="male"), 1.0, "SEX male: yes"),
+        (column("static_present", "GENDER//M", "present", "male"), 0.0, "male: no"),
+        (
+            column("value", "LOINC//2160-0", "mean", "creatinine", window_days=365.0, unit="mg/dL"),
+            1.2345678,
+            "creatinine, mean in 365 days 1.235 mg/dL",
+        ),
+        (
+            column("value", "A//B", "slope", "body mass", window_days=30.0, unit="kg"),
+            -0.5,
+            "body mass, change per day in 30 days -0.5 kg/d",
+        ),
+        (column("value", "A//B", "last", "body mass", unit="kg"), float("nan"), "body mass missing"),
+        (column("value", "A//B", "present", "body mass"), 1.0, "body mass recorded ever: yes"),
+        (column("code", "ICD10CM//K74", "present", window_days=365.0), 0.0, "K74 recorded in 365 days: no"),
+        (column("code", "ICD10CM//K74", "count", "cirrhosis"), 3.0, "cirrhosis, number of entries 3"),
+        (column("code", "ICD10CM//K74", "time_since", "cirrhosis"), 12.0, "cirrhosis, days since the last entry 12"),
+    ],
+)
+def test_features_in_words(column: Column, value: float, expected: str) -> None:
+    assert f"{label(column)} {worded_value(column, value)}" == expected
+
+
+def test_numbers_are_written_as_clinicians_write_them() -> None:
+    assert [number(v) for v in (0.012345, 98765.4, 1234567.0, 5.0)] == ["0.01235", "98,770", "1,235,000", "5"]

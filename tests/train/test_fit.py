@@ -1,0 +1,160 @@
+"""Fitted packages against independent fits, a simulation with known risks, and what must not influence them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from careloop import InputError
+from careloop.evaluate import Outcomes, horizon_weights
+from careloop.train import LabelledRows, ModelSection, TrainingData, train_model
+from careloop.train.fit import known_labels, logistic_fit, recalibrate
+
+
+def replace_rows(data: TrainingData, split: str, **columns: object) -> TrainingData:
+    """The data with columns of one split's rows set to constants."""
+    changed = [
+        pl.when(pl.col("split") == split)
+        .then(pl.lit(value))
+        .otherwise(pl.col(name))
+        .cast(data.rows.schema[name])
+        .alias(name)
+        for name, value in columns.items()
+    ]
+    return replace(data, rows=data.rows.with_columns(changed))
+
+
+def test_logistic_regression_equals_scikit_learn_on_weighted_known_rows(data: TrainingData) -> None:
+    package = train_model(ModelSection(kind="logistic_regression"), data)
+    rows = data.part("train")
+    weight = horizon_weights(rows.outcomes.follow_up_days, rows.outcomes.event, data.horizon_days)
+    known = weight > 0
+    assert 0 < known.sum() < len(known)
+    inputs = package.preprocessing.apply(rows.values)
+    direct = LogisticRegression(max_iter=1000).fit(
+        inputs[known], rows.outcomes.label[known], sample_weight=weight[known]
+    )
+    np.testing.assert_allclose(package.estimators[0].coef_, direct.coef_, rtol=1e-6)
+    np.testing.assert_allclose(
+        package.risk(data.matrix)[:5], direct.predict_proba(package.preprocessing.apply(data.matrix.values))[:5, 1]
+    )
+
+
+def test_cox_equals_scikit_survival(data: TrainingData) -> None:
+    sksurv = pytest.importorskip("sksurv.linear_model")
+    from sksurv.util import Surv
+
+    package = train_model(ModelSection(kind="cox", parameters={"l2": 0.0}), data)
+    rows = data.part("train")
+    inputs = package.preprocessing.apply(rows.values)
+    target = Surv.from_arrays(rows.outcomes.event == 1, rows.outcomes.follow_up_days)
+    direct = sksurv.CoxPHSurvivalAnalysis(ties="efron").fit(inputs, target)
+    np.testing.assert_allclose(package.estimators[0].coef_, direct.coef_, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["logistic_regression", "lightgbm", "cox", "boosted_hazard"])
+def test_risks_are_right_on_average_under_censoring(kind: str, simulate: Callable[..., TrainingData]) -> None:
+    data = simulate(4000, seed=5, censoring_rate=0.6)
+    free = simulate(4000, seed=5, censoring_rate=0.0)  # the same people, nobody censored
+    truth = free.part("held_out").outcomes.label.mean()
+    risk = train_model(ModelSection(kind=kind), data).risk(data.matrix.filter(data.rows["split"] == "held_out"))
+    assert risk.mean() == pytest.approx(truth, abs=0.05)
+    naive = data.part("held_out").outcomes
+    assert abs(naive.label.mean() - truth) > 0.05  # counting censored rows as free of the outcome would be off
+
+
+@pytest.mark.parametrize("kind", ["cox", "boosted_hazard"])
+def test_competing_events_lower_the_survival_models_risk(kind: str, competing: TrainingData) -> None:
+    package = train_model(ModelSection(kind=kind), competing)
+    assert len(package.estimators) == 2
+    held = competing.part("held_out").outcomes
+    weight = horizon_weights(held.follow_up_days, held.event, held.horizon_days)
+    risk = package.risk(competing.matrix.filter(competing.rows["split"] == "held_out"))
+    assert risk.mean() == pytest.approx(np.average(held.label, weights=weight), abs=0.06)
+
+
+def test_survival_starts_at_one_falls_and_meets_the_risk_at_the_horizon(competing: TrainingData) -> None:
+    package = train_model(ModelSection(kind="cox"), competing)
+    curves = package.survival(competing.matrix, np.array([0.0, 100.0, 365.0, 700.0]))
+    assert curves is not None
+    np.testing.assert_array_equal(curves[:, 0], 1.0)
+    assert (np.diff(curves, axis=1) <= 0).all()
+    np.testing.assert_allclose(1 - curves[:, 2], package.risk(competing.matrix))
+    assert (
+        train_model(ModelSection(kind="logistic_regression"), competing).survival(competing.matrix, np.ones(1)) is None
+    )
+
+
+@pytest.mark.parametrize("kind", ["logistic_regression", "lightgbm", "cox"])
+def test_held_out_outcomes_change_nothing(kind: str, data: TrainingData) -> None:
+    changed = replace_rows(data, "held_out", event=1, follow_up_days=1.0)
+    assert train_model(ModelSection(kind=kind), changed).version == train_model(ModelSection(kind=kind), data).version
+
+
+def test_training_outcomes_change_the_version(data: TrainingData) -> None:
+    rows = data.rows.with_columns(follow_up_days=pl.col("follow_up_days") * 1.5)
+    section = ModelSection(kind="logistic_regression")
+    assert train_model(section, replace(data, rows=rows)).version != train_model(section, data).version
+
+
+@pytest.mark.parametrize(("event", "what"), [(0, "had the outcome"), (1, "free of it")])
+@pytest.mark.parametrize(("split", "part"), [("train", "training"), ("tuning", "tuning")])
+def test_one_class_only_is_refused(event: int, what: str, split: str, part: str, data: TrainingData) -> None:
+    changed = replace_rows(data, split, event=event, follow_up_days=364.0 if event else 400.0)
+    with pytest.raises(InputError, match=f"{part} rows .*{what}"):
+        train_model(ModelSection(kind="logistic_regression"), changed)
+
+
+def test_estimators_that_cannot_give_a_risk_are_refused(data: TrainingData) -> None:
+    with pytest.raises(InputError, match="choose a classifier or a survival model"):
+        train_model(ModelSection(kind="sklearn.linear_model.Ridge"), data)
+    with pytest.raises(InputError, match="takes no sample weights"):
+        train_model(ModelSection(kind="sklearn.neighbors.KNeighborsClassifier"), data)
+
+
+def test_recalibration_finds_a_known_distortion_and_leaves_good_risks_alone() -> None:
+    random = np.random.default_rng(3)
+    score = random.normal(size=4000) * 1.5
+    truth = 1 / (1 + np.exp(-score))
+    event = (random.random(4000) < truth).astype(int)
+    rows = LabelledRows(score[:, None], Outcomes(np.arange(4000), np.where(event == 1, 10.0, 100.0), event, 50.0))
+    assert recalibrate(truth, rows)[0].slope == 1.0
+    distorted = 1 / (1 + np.exp(-(2.0 * score + 1.0)))  # overfitted and too high
+    found, note = recalibrate(distorted, rows)
+    assert found.slope == pytest.approx(0.5, abs=0.05)
+    assert found.intercept == pytest.approx(-0.5, abs=0.1)
+    assert "recalibrated by intercept" in note
+    np.testing.assert_allclose(found.apply(distorted), truth, atol=0.05)
+    reversed_risk, note = recalibrate(1 - truth, rows)
+    assert reversed_risk.slope == 1.0
+    assert "a slope at or below 0" in note
+
+
+def test_recalibration_regression_equals_scikit_learn() -> None:
+    random = np.random.default_rng(4)
+    score, weight = random.normal(size=500), random.uniform(0.5, 2, 500)
+    label = (random.random(500) < 1 / (1 + np.exp(-0.7 * score))).astype(int)
+    found, covariance = logistic_fit(np.column_stack([np.ones(500), score]), label, weight, np.arange(500))
+    direct = LogisticRegression(C=1e10, tol=1e-10).fit(score[:, None], label, sample_weight=weight)
+    np.testing.assert_allclose(found, [direct.intercept_[0], direct.coef_[0, 0]], atol=1e-4)
+    doubled = logistic_fit(
+        np.column_stack([np.ones(1000), np.tile(score, 2)]),
+        np.tile(label, 2),
+        np.tile(weight, 2),
+        np.tile(np.arange(500), 2),
+    )
+    np.testing.assert_allclose(doubled[1], covariance, rtol=1e-3)  # rows of one subject add no certainty
+
+
+def test_tuning_scores_are_the_known_tuning_rows_in_rising_order(data: TrainingData) -> None:
+    package = train_model(ModelSection(kind="logistic_regression"), data)
+    label, weight, _ = known_labels(data.part("tuning"))
+    assert len(package.tuning) == len(label)
+    assert (np.diff(package.tuning.risk) >= 0).all()
+    assert package.tuning.label.sum() == label.sum()
+    assert package.tuning.weight.sum() == pytest.approx(weight.sum())
