@@ -128,7 +128,7 @@ def fit_regression(covariates: Array, target: Array, weight: Array, *, kind: Lit
         return lambda rows: np.full(len(rows), constant)
     rare = min((target == 0).sum(), (target == 1).sum()) if kind == "risk" else len(target)
     candidates = _candidates(kind, len(target))
-    if rare < 2 * INNER_FOLDS:
+    if rare < 2 * INNER_FOLDS or len(candidates) == 1:
         return candidates[0](covariates, target, weight)
     fold = _inner_folds(target, kind)
     losses = []

@@ -1,0 +1,84 @@
+"""Covariates, folds and regressions that effects are adjusted by."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from careloop import InputError
+from careloop.plan.effect import nuisance
+from careloop.plan.effect.nuisance import fit_design, fit_propensity, fit_regression, subject_folds
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
+
+
+def test_design_fills_standardises_and_flags_missing_values_once_for_each_pattern() -> None:
+    values = np.array([[1.0, 5, np.nan, np.nan], [2, 5, 1, 10], [3, 5, 3, 30], [100, 5, np.nan, np.nan]])
+    design = fit_design(values, ("a", "constant", "b", "b_squared"))
+    assert design.names == ("a", "b", "b_squared", "b missing")
+    covariates = design.transform(values)
+    np.testing.assert_array_equal(covariates[:, 3], [1, 0, 0, 1])
+    assert np.abs(covariates[:, 0].mean()) < 1e-12
+    assert np.abs(design.transform(np.full((1, 4), 1e9))).max() == nuisance.FARTHEST
+
+
+def test_design_reads_sparse_features_as_dense_ones() -> None:
+    values = np.array([[0.0, 1, 0], [2, 0, 0], [0, 0, 3], [1, 1, np.nan]])
+    dense = fit_design(values, ("a", "b", "c"))
+    sparse = fit_design(csr_matrix(values), ("a", "b", "c"))
+    np.testing.assert_array_equal(sparse.transform(csr_matrix(values)), dense.transform(values))
+
+
+def test_too_many_features_are_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nuisance, "MOST_CELLS", 10)
+    with pytest.raises(InputError, match=r"4 rows x 3 features; set features.selection.keep_top"):
+        fit_design(np.zeros((4, 3)), ("a", "b", "c"))
+
+
+@given(st.lists(st.integers(0, 40), min_size=30, max_size=200), st.integers(2, 5), st.integers(0, 5))
+def test_folds_keep_subjects_together_and_even(subjects: list[int], folds: int, seed: int) -> None:
+    ids = np.array(subjects)
+    fold = subject_folds(ids, folds, seed)
+    assert all(len(np.unique(fold[ids == s])) == 1 for s in np.unique(ids))
+    sizes = [len(np.unique(ids[fold == k])) for k in range(folds)]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_trees_are_taken_only_where_they_predict_better() -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(size=(1500, 3))
+    bent = np.where(np.abs(x[:, 0]) > 1, 0.9, 0.1)
+    label = (random.random(1500) < bent).astype(float)
+    predicted = fit_regression(x, label, np.ones(1500), kind="risk")(x)
+    assert np.corrcoef(predicted, bent)[0, 1] > 0.9  # a line cannot: the truth is even in x0
+    straight = 2 * x[:, 0] + random.normal(size=1500)
+    assert np.abs(fit_regression(x, straight, np.ones(1500), kind="mean")(x) - 2 * x[:, 0]).mean() < 0.15
+
+
+@pytest.mark.parametrize("target", [np.zeros(50), np.ones(50)])
+def test_a_target_that_does_not_vary_is_predicted_as_it_is(target: np.ndarray) -> None:
+    x = np.random.default_rng(0).normal(size=(50, 2))
+    np.testing.assert_array_equal(fit_regression(x, target, np.ones(50), kind="risk")(x), target)
+
+
+def test_weights_count_as_copies() -> None:
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(60, 2)), random.normal(size=60)
+    weight = np.repeat([1.0, 3.0], 30)
+    lines = nuisance._ridge(x, y, weight)(x)
+    copies = np.repeat(np.arange(60), weight.astype(int))
+    again = nuisance._ridge(x[copies], y[copies], np.ones(len(copies)))(x)
+    assert np.corrcoef(lines, again)[0, 1] > 0.999
+
+
+def test_propensities_are_shares_when_randomised_and_follow_covariates_when_not() -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(size=(3000, 2))
+    logits = np.column_stack([np.zeros(3000), x[:, 0], -x[:, 0]])
+    truth = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    arm = np.array([random.choice(3, p=p) for p in truth])
+    shares = fit_propensity(x, arm, 3, assignment="randomised")(x)
+    np.testing.assert_allclose(shares, np.tile(np.bincount(arm) / 3000, (3000, 1)))
+    estimated = fit_propensity(x, arm, 3, assignment="observed")(x)
+    np.testing.assert_allclose(estimated.sum(axis=1), 1)
+    assert np.abs(estimated - truth).mean() < 0.04
