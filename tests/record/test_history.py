@@ -92,6 +92,11 @@ def test_dated_row_without_known_time_is_never_shown_as_if_static() -> None:
     assert seen(events, as_keys([(1, 9)])).height == 0
 
 
+def test_undated_row_with_a_known_time_is_shown_from_then_on() -> None:
+    events = as_events([(1, 3, 0, 7)]).with_columns(time=pl.lit(None, dtype=TIME))
+    assert seen(events, as_keys([(1, 2), (1, 3)]))["prediction_time"].to_list() == [on(3)]
+
+
 def test_other_columns_of_the_prediction_times_do_not_pass() -> None:
     labelled = as_keys([(1, 5)]).with_columns(boolean_value=True)
     assert seen(as_events([(1, 3, 0, 7)]), labelled).columns == [*EVENTS, "prediction_time"]

@@ -71,6 +71,9 @@ def test_supersede_replaces_rows_of_the_same_source_only(record: Record, events:
     second = first.supersede(pl.concat([new.cast(EVENTS), added]), key="second")
     expected = pl.concat([events.filter(pl.col("source") != "labs.csv:7"), new.cast(EVENTS), added]).sort(pl.all())
     assert_frame_equal(all_rows(second), expected)
+    for file in (record.path / "events").glob("shard=*/*.parquet"):
+        kept = pl.read_parquet(file, glob=False)
+        assert_frame_equal(kept, kept.sort("subject_id", "time", maintain_order=True))
     assert_frame_equal(all_rows(first), events.sort(pl.all()))
     assert second.version == first.version + 1, "one commit"
     assert second.supersede(pl.concat([new.cast(EVENTS), added]), key="second") == second
@@ -149,6 +152,8 @@ def test_records_made_of_the_same_batches_give_the_same_rows_in_the_same_order(
         record = record.append(events[number::4], key=str(number))
         other = other.append(events[number::4].reverse(), key=str(number))
     record, other = record.supersede(corrected, key="c"), other.supersede(corrected, key="c")
+    assert_frame_equal(record.events().collect(), other.events().collect())
+    record, other = record.compact().append(events, key="d"), other.compact().append(events, key="d")
     assert_frame_equal(record.events().collect(), other.events().collect())
 
 

@@ -47,6 +47,7 @@ CODES = pl.Schema(
         "plausible_high": pl.Float64(),
     }
 )
+COMPACTED = "0" * 16  # begins the names of compacted files, so that later appends are read after them
 Ids = TypeVar("Ids", pl.Series, pl.Expr)
 
 
@@ -260,13 +261,10 @@ class Record:
             numbers["shard"].append(shard)
             numbers["fingerprint"].append(number)
             if is_new:
-                batch.append(self._write(part, number, shard=shard))
+                # Named by content, so that records made of the same batches are read in the same order.
+                batch.append(write_file(self._events, part, stem=f"{number:016x}", shard=shard))
         schema = {"shard": pl.Int64(), "fingerprint": pl.Int64()}
         return Commit(key, fingerprint(pl.DataFrame(numbers, schema=schema)), origin), batch
-
-    def _write(self, rows: pl.DataFrame, number: int, *, shard: int | None, origin: str = "facts") -> Action:
-        # Named by content, so that records made from the same batches are read in the same order.
-        return write_file(self._events, rows, stem=f"{number:016x}", shard=shard, origin=origin)
 
     def _without(self, table: DeltaTable, sources: pl.DataFrame) -> list[Action]:
         """Rewrite the files of the newest version that hold rows of these sources, leaving those rows out."""
@@ -276,10 +274,11 @@ class Record:
         stale = _scan(list(files), include_file_paths="file").join(sources.lazy(), on="source", how="semi")
         actions: list[Action] = []
         for name in sorted(stale.select("file").unique().collect()["file"]):
-            kept = _scan([name]).join(sources.lazy(), on="source", how="anti").collect().sort(ORDER)
+            kept = _scan([name]).join(sources.lazy(), on="source", how="anti", maintain_order="left").collect()
             actions.append(remove_file(self._events, files[name]))
             if kept.height:
-                actions.append(self._write(kept, fingerprint(kept), shard=files[name].shard))
+                stem, _, _ = files[name].path.name.partition("-")
+                actions.append(write_file(self._events, kept, stem=stem, shard=files[name].shard))
         return actions
 
     def _merged(self, table: DeltaTable) -> list[Action]:
@@ -290,7 +289,7 @@ class Record:
             if len(several) > 1:
                 rows = _scan([file.path for file in several]).collect().sort(ORDER)
                 actions += [remove_file(self._events, file, origin="compaction") for file in several]
-                actions.append(self._write(rows, fingerprint(rows), shard=shard, origin="compaction"))
+                actions.append(write_file(self._events, rows, stem=COMPACTED, shard=shard, origin="compaction"))
         return actions
 
 
