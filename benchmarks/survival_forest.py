@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/survival_forest.py --repeats 3
 
-Three data sets of scikit-survival, nothing tuned, the same folds for all models (repeated 5-fold). The
-integrated Brier score runs from the 10th to the 90th percentile of the event times, with censoring weights from the
-training fold. The forest is shown with its defaults and with the leaves of scikit-survival's user guide. Printed are means
-over the folds (fold standard error), the difference from the default forest fold by fold, and seconds a fit.
+Three data sets of scikit-survival, nothing tuned, the same folds for all models (repeated 5-fold). The integrated Brier
+score runs from the 10th to the 90th percentile of the event times, with censoring weights from the training fold. The
+forest is shown with its defaults and with the leaves of scikit-survival's user guide. Printed are means over the folds
+(fold standard error), the difference from the default forest fold by fold, and seconds a fit.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Cox regression against R's published results, scikit-survival, lifelines and the likelihood written out by definition."""
+"""Cox regression against R's published results, scikit-survival, lifelines and the likelihood by definition."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def rossi() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_rossi_as_in_r() -> None:
-    """Fox and Weisberg, appendix on Cox regression to "An R Companion to Applied Regression", coxph with Efron's ties."""
+    """Fox and Weisberg, "An R Companion to Applied Regression", appendix on Cox regression; Efron's ties."""
     X, y = rossi()
     model = CoxPH(l2=0).fit(X, y)
     assert model.coef_ == pytest.approx([-0.37942, -0.05744, 0.31390, -0.14980, -0.43370, -0.08487, 0.09150], abs=6e-6)

@@ -1,4 +1,4 @@
-"""The boosted hazard on simulations with known truth, and cumulative incidence against closed forms and Aalen-Johansen."""
+"""The boosted hazard on simulations with known truth; cumulative incidence in closed form and by Aalen-Johansen."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def simulated(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 
 def test_known_survival_is_found() -> None:
-    X, y, hazard = simulated(4000)
+    X, y, hazard = simulated(2500)
     model = BoostedHazard().fit(X, y)
     times = np.array([0.5, 1.0, 2.0, 4.0])
     found = survival_at(model, X, times)
@@ -39,7 +39,7 @@ def test_known_survival_is_found() -> None:
 
 
 def test_without_signal_it_is_kaplan_meier() -> None:
-    _, y, _ = simulated(3000)
+    _, y, _ = simulated(2000)
     model = BoostedHazard(num_leaves=20, max_rounds=300).fit(np.zeros((len(y), 1)), y)
     times = np.quantile(y["time"], [0.1, 0.3, 0.5, 0.7, 0.9])
     peer = KaplanMeierFitter().fit(y["time"], y["event"]).survival_function_at_times(times).to_numpy()
@@ -49,12 +49,13 @@ def test_without_signal_it_is_kaplan_meier() -> None:
 def test_curves_fall_and_are_deterministic() -> None:
     frame, y = load_whas500()
     X = OneHotEncoder().fit_transform(frame).to_numpy(float)
-    first, second = (BoostedHazard(threads=threads).fit(X, y) for threads in (1, 2))
+    first = BoostedHazard().fit(X, y)
     curves = first.predict_survival_function(X)
     assert curves.shape == (len(X), len(first.unique_times_))
     assert ((curves > 0) & (curves <= 1)).all()
     assert (np.diff(curves, axis=1) <= 0).all()
-    assert np.array_equal(curves, second.predict_survival_function(X))
+    one, two = (BoostedHazard(max_rounds=5, threads=threads).fit(X, y) for threads in (1, 2))
+    assert np.array_equal(one.predict_survival_function(X), two.predict_survival_function(X))
     assert concordance_index_censored(y["fstat"], y["lenfol"], first.predict(X))[0] > 0.77
 
 
@@ -97,6 +98,7 @@ def test_cumulative_incidence_of_constant_hazards() -> None:
     X = random.normal(size=(6000, 1))
     first, second = (CoxPH().fit(X, survival_target(cause == c, end)) for c in (1, 2))
     times = np.array([0.0, 1.0, 3.0, 8.0])
+    X = X[:20]
     found = cumulative_incidence(first, second, X, times)
     assert found.mean(axis=0) == pytest.approx(0.2 / 0.3 * (1 - np.exp(-0.3 * times)), abs=0.02)
     other = cumulative_incidence(second, first, X, times)

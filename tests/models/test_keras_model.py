@@ -76,7 +76,7 @@ def test_another_backend_and_a_model_without_configuration_are_named(rows, monke
         def call(self, inputs):
             return inputs[:, :1]
 
-    with pytest.raises(InputError, match="Unregistered.*register_keras_serializable"):
+    with pytest.raises(InputError, match=r"Unregistered.*register_keras_serializable"):
         KerasClassifier(Unregistered()).fit(*rows)
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(InputError, match="KERAS_BACKEND=torch"):

@@ -15,7 +15,7 @@ from careloop.models.fully_connected import FullyConnected
 from careloop.models.hazard import BoostedHazard, every_period
 from careloop.models.inputs import Floats, check_matrix
 
-PATH_STEPS = 200  # points of the integral; a relu network is then complete to about 1e-3 of its score
+PATH_STEPS = 200  # points of the integral; a relu network is then complete to within 1 % of its scores' range
 
 
 @dataclass(frozen=True)

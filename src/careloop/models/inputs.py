@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from careloop import InputError
@@ -26,7 +27,10 @@ def check_matrix(estimator: Any, X: Any, **rules: Any) -> Any:
 
 
 def _one_line(error: ValueError) -> str:
+    """scikit-learn's message without the lines after the first, which may show values."""
     first = str(error).strip().splitlines()[0]
+    if "2D array" in first:
+        return first.rstrip(":") + ". Reshape your data to rows and columns."
     if "NaN" in first:
         first += (
             " Impute the missing values before fitting, or use an estimator on trees, which takes them as they are."
@@ -36,6 +40,10 @@ def _one_line(error: ValueError) -> str:
 
 def check_labels(y: ArrayLike) -> tuple[NDArray[Any], NDArray[np.float32]]:
     """The two classes in sorted order, and y as 0 and 1 (n,)."""
+    try:
+        check_classification_targets(y)
+    except ValueError as error:
+        raise InputError(_one_line(error)) from error
     classes, codes = np.unique(np.asarray(y), return_inverse=True)
     if len(classes) == 1:
         raise InputError("A classifier needs two classes; the labels hold one class. Widen the cohort or the horizon.")
@@ -55,8 +63,6 @@ def check_weights(sample_weight: ArrayLike | None, X: Any) -> NDArray[np.float64
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     except ValueError as error:
         raise InputError(_one_line(error)) from error
-    if not weights.sum() > 0:
-        raise InputError("Sample weights must have a positive sum; all of them are zero.")
     return weights / weights.mean()
 
 
