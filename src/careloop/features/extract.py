@@ -12,11 +12,13 @@ import polars as pl
 from careloop import InputError
 from careloop.features.matrix import KEYS, FeatureMatrix
 from careloop.features.recipe import Column, Recipe, is_wide
-from careloop.features.windows import AGGREGATIONS, Groups
+from careloop.features.windows import AGGREGATIONS, MICROSECONDS_A_DAY, Groups
 from careloop.record import Record, history
 from careloop.record.schema import BIRTH
 
-MICROSECONDS_A_YEAR = 365.25 * 86_400_000_000
+MICROSECONDS_A_YEAR = 365.25 * MICROSECONDS_A_DAY
+IN_ORDER = ("subject_id", "time", "number", "known_time", "numeric_value")
+STATIC = {"column": pl.Int64, "kind": pl.String, "code": pl.String, "wanted_unit": pl.String, "category": pl.String}
 Progress = Callable[[str, int, int], None]
 
 
@@ -75,6 +77,13 @@ def shards_of(record: Record, keys: pl.DataFrame) -> Iterator[tuple[int, pl.Data
             yield number, members
 
 
+def of_subjects(events: pl.LazyFrame, keys: pl.DataFrame) -> pl.LazyFrame:
+    """The events of the keys' subjects; the range lets the reader skip parts of a file when there are few keys."""
+    subjects = keys["subject_id"].unique()
+    here = pl.col("subject_id").is_between(subjects.min(), subjects.max())
+    return events.filter(here & pl.col("subject_id").is_in(subjects.implode()))
+
+
 def _fill_dense(shards: Iterator[tuple[np.ndarray, Iterator[Cells]]], height: int, columns: Sequence[Column]) -> Any:
     values = np.empty((height, len(columns)), dtype=np.float32)
     values[:] = np.array([column.absent for column in columns], dtype=np.float32)
@@ -120,64 +129,123 @@ def _by_shard(
     record: Record, rows: pl.DataFrame, columns: Sequence[Column], progress: Progress | None
 ) -> Iterator[tuple[np.ndarray, Iterator[Cells]]]:
     """For each shard with keys: the numbers of its rows, and the cells of these rows, numbered from 0 in that order."""
+    plan = _Plan.of(columns)
     for number, members in shards_of(record, rows):
         here = members.drop("row").with_row_index("row")
-        yield members["row"].to_numpy(), _shard_cells(record.events(number), here, columns)
+        yield members["row"].to_numpy(), _shard_cells(of_subjects(record.events(number), here), here, plan)
         if progress is not None:
             progress("features", number + 1, record.shards)
 
 
-def _shard_cells(events: pl.LazyFrame, rows: pl.DataFrame, columns: Sequence[Column]) -> Iterator[Cells]:
-    numbers, codes = _vocabulary(columns, "value"), _vocabulary(columns, "code")
-    with_number = pl.col("numeric_value").is_finite() & pl.col("unit").eq_missing(pl.col("wanted_unit"))
-    queries = [
-        _timed_facts(events.join(numbers.lazy(), on="code").filter(with_number), rows, numbers.height),
-        _timed_facts(events.join(codes.lazy(), on="code").with_columns(numeric_value=None), rows, codes.height),
-        _static_facts(events, rows, columns),
-        _births(events, rows),
-    ]
-    timed_numbers, timed_codes, static, births = pl.collect_all(queries)
-    yield from _window_cells(timed_numbers, numbers, columns)
-    yield from _window_cells(timed_codes, codes, columns)
-    yield from _static_cells(static, columns)
-    yield from _age_cells(births, columns)
+@dataclass(frozen=True)
+class _Plan:
+    """What to read, and in which column each result belongs.
+
+    `numbers` and `codes`: number, code, wanted_unit of the timed facts with and without numbers; `static`: as `STATIC`;
+    `places[kind][window_days][aggregation]`: the column of each number, -1 for none.
+    """
+
+    numbers: pl.DataFrame
+    codes: pl.DataFrame
+    static: pl.DataFrame
+    places: dict[str, dict[float | None, dict[str, np.ndarray]]]
+    age: tuple[int, ...]
+
+    @classmethod
+    def of(cls, columns: Sequence[Column]) -> _Plan:
+        static = [(i, c.kind, c.code, c.unit, c.category) for i, c in enumerate(columns) if c.kind.startswith("static")]
+        numbers, codes = _vocabulary(columns, "value"), _vocabulary(columns, "code")
+        return cls(
+            numbers=numbers,
+            codes=codes,
+            static=pl.DataFrame(static, schema=STATIC, orient="row"),
+            places={"value": _places(columns, "value", numbers), "code": _places(columns, "code", codes)},
+            age=tuple(i for i, column in enumerate(columns) if column.kind == "age"),
+        )
 
 
 def _vocabulary(columns: Sequence[Column], kind: str) -> pl.DataFrame:
-    """The codes of this kind of timed column, numbered, and the unit that numbers must have."""
     units = {column.code: column.unit for column in columns if column.kind == kind}
     frame = pl.DataFrame(sorted(units.items()), schema={"code": pl.String, "wanted_unit": pl.String}, orient="row")
     return frame.with_row_index("number")
 
 
-def _timed_facts(events: pl.LazyFrame, rows: pl.DataFrame, codes: int) -> pl.LazyFrame:
-    """Known facts by `group` (row * codes + number), oldest first; of one time by known_time, then value."""
-    known = history(events.select("subject_id", "time", "known_time", "number", "numeric_value"), rows)
-    return (
-        known.filter(pl.col("time") <= pl.col("prediction_time"))
-        .join(rows.lazy(), on=KEYS)
-        .select(
-            (pl.col("row").cast(pl.Int64) * codes + pl.col("number")).alias("group"),
-            (pl.col("prediction_time") - pl.col("time")).dt.total_microseconds().alias("age_us"),
-            (pl.col("prediction_time") - pl.col("known_time")).dt.total_microseconds().alias("known_us"),
-            pl.col("numeric_value").cast(pl.Float32),
-        )
-        .sort("group", "age_us", "known_us", "numeric_value", descending=[False, True, True, False])
+def _places(
+    columns: Sequence[Column], kind: str, vocabulary: pl.DataFrame
+) -> dict[float | None, dict[str, np.ndarray]]:
+    number = {code: i for i, code in enumerate(vocabulary["code"])}
+    places: dict[float | None, dict[str, np.ndarray]] = {}
+    for position, column in enumerate(columns):
+        if column.kind == kind:
+            window = places.setdefault(column.window_days, {})
+            if column.aggregation not in window:
+                window[column.aggregation] = np.full(len(number), -1)
+            window[column.aggregation][number[column.code]] = position
+    return places
+
+
+def _shard_cells(events: pl.LazyFrame, rows: pl.DataFrame, plan: _Plan) -> Iterator[Cells]:
+    timed, static = events.filter(pl.col("time").is_not_null()), events.filter(pl.col("time").is_null())
+    with_number = pl.col("numeric_value").is_finite() & pl.col("unit").eq_missing(pl.col("wanted_unit"))
+    numbers, codes, fixed, births = pl.collect_all(
+        [
+            timed.join(plan.numbers.lazy(), on="code").filter(with_number).select(IN_ORDER),
+            timed.join(plan.codes.lazy(), on="code").with_columns(numeric_value=pl.lit(0, pl.Float32)).select(IN_ORDER),
+            _static_values(history(static.join(plan.static.lazy(), on="code"), rows), rows),
+            _ages(history(timed.filter(pl.col("code") == BIRTH), rows), rows),
+        ]
     )
+    for facts, vocabulary, kind in ((numbers, plan.numbers, "value"), (codes, plan.codes, "code")):
+        yield from _window_cells(_in_order(facts), rows, vocabulary.height, plan.places[kind])
+    yield Cells(*(fixed[name].to_numpy() for name in ("row", "column", "value")))
+    for position in plan.age:
+        yield Cells(births["row"].to_numpy(), np.full(births.height, position), births["age"].to_numpy())
 
 
-def _window_cells(timed: pl.DataFrame, vocabulary: pl.DataFrame, columns: Sequence[Column]) -> Iterator[Cells]:
-    if timed.is_empty():
+def _in_order(facts: pl.DataFrame) -> pl.DataFrame:
+    """Facts sorted by `IN_ORDER`, numbered: oldest first, those of one time by known_time, then by value."""
+    if not _is_sorted(facts):  # a shard of one file is, and looking is ten times faster than sorting
+        facts = facts.sort(IN_ORDER)
+    return facts.with_row_index("order")
+
+
+def _is_sorted(facts: pl.DataFrame) -> bool:
+    equal_so_far = np.ones(max(facts.height - 1, 0), dtype=bool)
+    for name in IN_ORDER:
+        column = facts[name].to_numpy()
+        if (equal_so_far & (column[1:] < column[:-1])).any():
+            return False
+        equal_so_far &= column[1:] == column[:-1]
+    return True
+
+
+def _window_cells(
+    facts: pl.DataFrame, rows: pl.DataFrame, codes: int, places: dict[float | None, dict[str, np.ndarray]]
+) -> Iterator[Cells]:
+    known = history(facts.lazy(), rows).filter(pl.col("time") <= pl.col("prediction_time")).join(rows.lazy(), on=KEYS)
+    group = pl.col("row").cast(pl.Int64) * codes + pl.col("number")
+    # One number for group and order, so that one plain sort puts the facts of each group in their order.
+    both = known.select(group * facts.height + pl.col("order")).collect().to_series().to_numpy()
+    if not len(both):
         return
-    group = timed["group"].to_numpy()
-    starts = np.flatnonzero(np.diff(group, prepend=-1))
-    row, number = np.divmod(group[starts], vocabulary.height)
-    everything = Groups(
-        timed["age_us"].to_numpy(), timed["numeric_value"].to_numpy(), np.diff(starts, append=len(group))
+    group_of_fact, order = np.divmod(np.sort(both), facts.height)
+    starts = np.flatnonzero(np.diff(group_of_fact, prepend=-1))
+    row, number = np.divmod(group_of_fact[starts], codes)
+    sizes = np.diff(starts, append=len(order))
+    times, prediction_times = (
+        frame[name].to_physical().to_numpy() for frame, name in ((facts, "time"), (rows, KEYS[1]))
     )
-    for days, places in _places(vocabulary, columns).items():
+    ages = prediction_times[row].repeat(sizes) - times[order]
+    yield from _cells_of(Groups(ages, facts["numeric_value"].to_numpy()[order], sizes), row, number, places)
+
+
+def _cells_of(
+    everything: Groups, row: np.ndarray, number: np.ndarray, places: dict[float | None, dict[str, np.ndarray]]
+) -> Iterator[Cells]:
+    """Cells of each window and aggregation that has a column; `row` and `number` (of the code) are of the groups."""
+    for days, aggregations in places.items():
         some, groups = everything.within(days)
-        for aggregation, place in places.items():
+        for aggregation, place in aggregations.items():
             column = place[number[some]]
             wanted = column >= 0
             if wanted.any():
@@ -185,48 +253,22 @@ def _window_cells(timed: pl.DataFrame, vocabulary: pl.DataFrame, columns: Sequen
                 yield Cells(row[some][wanted], column[wanted], values)
 
 
-def _places(vocabulary: pl.DataFrame, columns: Sequence[Column]) -> dict[float | None, dict[str, np.ndarray]]:
-    """For each window and aggregation, the column of each code of the vocabulary, -1 where there is none."""
-    number = {code: i for i, code in enumerate(vocabulary["code"])}
-    places: dict[float | None, dict[str, np.ndarray]] = {}
-    for position, column in enumerate(columns):
-        if column.kind in ("value", "code") and column.code in number:
-            window = places.setdefault(column.window_days, {})
-            place = window.setdefault(column.aggregation, np.full(len(number), -1))
-            place[number[column.code]] = position
-    return places
-
-
-def _static_facts(events: pl.LazyFrame, rows: pl.DataFrame, columns: Sequence[Column]) -> pl.LazyFrame:
-    codes = sorted({column.code for column in columns if column.kind.startswith("static")})
-    static = events.filter(pl.col("time").is_null() & pl.col("code").is_in(codes))
-    return history(static, rows).join(rows.lazy(), on=KEYS).select("row", "code", "numeric_value", "unit", "text_value")
-
-
-def _static_cells(facts: pl.DataFrame, columns: Sequence[Column]) -> Iterator[Cells]:
-    places = [(i, c.kind, c.code, c.unit, c.category) for i, c in enumerate(columns) if c.kind.startswith("static")]
-    schema = {"column": pl.Int64, "kind": pl.String, "code": pl.String, "wanted_unit": pl.String, "category": pl.String}
-    chosen = facts.join(pl.DataFrame(places, schema=schema, orient="row"), on="code").filter(
-        pl.when(pl.col("kind") == "static_value")
+def _static_values(known: pl.LazyFrame, rows: pl.DataFrame) -> pl.LazyFrame:
+    """Row, column and value of each static fact that has a column."""
+    is_value = pl.col("kind") == "static_value"
+    fits = (
+        pl.when(is_value)
         .then(pl.col("numeric_value").is_finite() & pl.col("unit").eq_missing(pl.col("wanted_unit")))
         .when(pl.col("kind") == "static_category")
         .then(pl.col("text_value") == pl.col("category"))
-        .otherwise(True)
+        .otherwise(pl.lit(True))
     )
-    value = pl.when(pl.col("kind") == "static_value").then("numeric_value").otherwise(1.0)
-    # Two static numbers of one code contradict each other; the larger is taken so that the order of rows cannot matter.
-    cells = chosen.group_by("row", "column").agg(value.max().cast(pl.Float32).alias("value"))
-    yield Cells(cells["row"].to_numpy(), cells["column"].to_numpy(), cells["value"].to_numpy())
+    value = pl.when(is_value).then("numeric_value").otherwise(pl.lit(1, dtype=pl.Float32))
+    # Two static numbers of one code contradict each other; the larger is taken, so that the order cannot matter.
+    return known.filter(fits).join(rows.lazy(), on=KEYS).group_by("row", "column").agg(value.max().alias("value"))
 
 
-def _births(events: pl.LazyFrame, rows: pl.DataFrame) -> pl.LazyFrame:
-    births = history(events.filter(pl.col("code") == BIRTH), rows).filter(pl.col("time") <= pl.col("prediction_time"))
-    age = (pl.col("prediction_time") - pl.col("time")).dt.total_microseconds() / MICROSECONDS_A_YEAR
-    return births.join(rows.lazy(), on=KEYS).group_by("row").agg(age.max().cast(pl.Float32).alias("age_years"))
-
-
-def _age_cells(ages: pl.DataFrame, columns: Sequence[Column]) -> Iterator[Cells]:
-    for position, column in enumerate(columns):
-        if column.kind == "age":
-            values = ages["age_years"].to_numpy()
-            yield Cells(ages["row"].to_numpy(), np.full(len(values), position), values)
+def _ages(births: pl.LazyFrame, rows: pl.DataFrame) -> pl.LazyFrame:
+    born = births.filter(pl.col("time") <= pl.col("prediction_time"))
+    years = (pl.col("prediction_time") - pl.col("time")).dt.total_microseconds() / MICROSECONDS_A_YEAR
+    return born.join(rows.lazy(), on=KEYS).group_by("row").agg(years.max().cast(pl.Float32).alias("age"))

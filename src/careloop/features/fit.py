@@ -13,9 +13,10 @@ import polars as pl
 
 from careloop import InputError
 from careloop.features.definition import FeaturesSection
-from careloop.features.extract import Progress, checked_keys, matrix_of, shards_of
+from careloop.features.extract import Progress, checked_keys, matrix_of, of_subjects, shards_of
 from careloop.features.matrix import KEYS, FeatureMatrix
 from careloop.features.recipe import Column, Recipe, describe, is_wide, window_name
+from careloop.features.windows import MICROSECONDS_A_DAY
 from careloop.record import Record, history
 from careloop.record.schema import BIRTH, CARELOOP, DEATH, code_matches
 
@@ -88,7 +89,7 @@ def _survey(record: Record, train: pl.DataFrame) -> Survey:
     last = train.group_by("subject_id").agg(pl.col("prediction_time").max())
     parts: list[list[pl.DataFrame]] = []
     for shard, members in shards_of(record, last):
-        known = history(record.events(shard), members)
+        known = history(of_subjects(record.events(shard), members), members)
         timed = known.filter(pl.col("time") <= pl.col("prediction_time"))
         parts.append(pl.collect_all(_counts(timed, known.filter(pl.col("time").is_null()))))
     totals = [pl.concat(frames) for frames in zip(*parts, strict=True)]
@@ -123,28 +124,38 @@ def _named(codes: Iterable[str] | str) -> list[str]:
 def _check_named(
     record: Record, train: pl.DataFrame, section: FeaturesSection, survey: Survey, excluded: Sequence[str]
 ) -> None:
-    """Stop at a code that the section names and that no training row knows, saying when it becomes known."""
+    """Stop at a code that the section names and that is excluded or that no training row knows."""
     for place, names, known in (
         ("codes", _named(section.codes), survey.timed),
         ("static", _named(section.static), survey.static),
     ):
         for name in names:
-            if known.filter(code_matches([name]) & ~code_matches(NEVER)).is_empty():
+            if pl.select(code=pl.lit(name)).filter(code_matches(excluded)).height:
+                raise InputError(
+                    f"features.{place}: {name} is excluded (by exclude_codes, as a treatment, or as one of {NEVER});"
+                    " name it in one place only"
+                )
+            if known.filter(code_matches([name])).is_empty():
                 raise InputError(f"features.{place}: {_why_unknown(record, train, name, survey)}")
 
 
 def _why_unknown(record: Record, train: pl.DataFrame, name: str, survey: Survey) -> str:
+    """Why no training row knows a code: it is of the other kind, becomes known later, or is misspelt."""
+    for kind, place, known in (("timed", "codes", survey.timed), ("static", "static", survey.static)):
+        if known.filter(code_matches([name])).height:
+            return f"{name} is a {kind} fact in this record; name it in features.{place}"
     # The one look past the prediction time: whether and when the code becomes known, no value of it.
-    later = record.events(codes=[name]).select("subject_id", "known_time").join(train.lazy(), on="subject_id")
-    wait = (pl.col("known_time") - pl.col("prediction_time")).dt.total_microseconds() / 86_400_000_000
-    first = later.group_by(KEYS).agg(wait.min().alias("days")).collect()["days"].drop_nulls()
+    events = record.events(codes=[name]).select("subject_id", "known_time").join(train.lazy(), on="subject_id")
+    wait = (pl.col("known_time") - pl.col("prediction_time")).dt.total_microseconds() / MICROSECONDS_A_DAY
+    later = events.with_columns(days=wait).filter(pl.col("days") > 0)
+    first = later.group_by(KEYS).agg(pl.col("days").min()).collect()["days"]
     if len(first):
+        earliest, median = np.quantile(first.to_numpy(), [0, 0.5])
         return (
-            f"{name} is never known at the prediction time, only later (earliest after {first.min():.1f} days, median"
-            f" {first.median():.1f}); remove it from the features, or move the index event"
+            f"{name} is never known at the prediction time, only later (earliest after {earliest:.1f} days, median"
+            f" {median:.1f}); remove it from the features, or move the index event"
         )
-    codes = sorted({*survey.timed["code"], *survey.static["code"]})
-    close = difflib.get_close_matches(name, codes, n=3)
+    close = difflib.get_close_matches(name, sorted({*survey.timed["code"], *survey.static["code"]}), n=3)
     hint = f"did you mean {', '.join(close)}?" if close else "check its spelling against the record's codes"
     return f"no training row has {name}; {hint}"
 

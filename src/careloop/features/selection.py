@@ -122,11 +122,17 @@ def _permutation_importance(matrix: FeatureMatrix, y: np.ndarray, weights: np.nd
     rise = np.zeros(held.shape[1])
     # A column that no tree uses cannot change a prediction.
     for column in np.flatnonzero(model.feature_importances_):
-        rise[column] = np.mean([loss(_permuted(held, column, random)) for _ in range(PERMUTATIONS)]) - before
+        losses = [loss(_permuted(held, int(column), random)) for _ in range(PERMUTATIONS)]
+        rise[column] = np.mean(losses) - before
     return rise
 
 
 def _permuted(values: Any, column: int, random: np.random.Generator) -> Any:
-    shuffled = values.copy() if isinstance(values, np.ndarray) else values.tolil()
-    shuffled[:, [column]] = shuffled[:, [column]][random.permutation(values.shape[0])]
-    return shuffled if isinstance(values, np.ndarray) else shuffled.tocsr()
+    order = random.permutation(values.shape[0])
+    if isinstance(values, np.ndarray):
+        shuffled = values.copy()
+        shuffled[:, column] = values[order, column]
+        return shuffled
+    from scipy.sparse import hstack
+
+    return hstack([values[:, :column], values[order][:, [column]], values[:, column + 1 :]], format="csr")
