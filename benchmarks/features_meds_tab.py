@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -122,7 +123,8 @@ def run_careloop(folder: Path) -> None:
 
 def run_meds_tab(folder: Path, binaries: Path) -> list[tuple[str, float, float]]:
     """meds-tab's own commands, one after the other; (step, seconds, peak MB) of each."""
-    places = [f"input_dir={folder / 'meds' / 'data'}", f"output_dir={folder / 'meds_tab'}", "do_overwrite=True"]
+    shutil.rmtree(folder / "meds_tab", ignore_errors=True)
+    places = [f"input_dir={folder / 'meds' / 'data'}", f"output_dir={folder / 'meds_tab'}"]
     windows = f"tabularization.window_sizes=[{','.join(WINDOWS)}]"
     aggregations = f"tabularization.aggs=[static/present,static/first,{','.join(AGGREGATIONS)}]"
     labels = f"input_label_dir={folder / 'labels'}"

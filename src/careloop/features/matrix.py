@@ -68,7 +68,7 @@ class FeatureMatrix:
         cells = pl.DataFrame(
             {
                 "row": rows.cast(pl.UInt32),
-                "feature": pl.Series(values.indices.astype(np.uint32)).cast(pl.Enum(self.names)),
+                "feature": pl.Series(values.indices.astype(np.uint32)).cat.to(pl.Enum(self.names)),
                 "value": values.data,
             }
         )
