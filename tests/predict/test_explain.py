@@ -35,11 +35,12 @@ def test_shares_add_up_to_the_distance_from_the_reference(kind: str, parameters:
         assert shares == sorted(shares, reverse=True)
 
 
-def test_the_reference_of_a_linear_model_is_the_mean_patient(world: Any) -> None:
+def test_the_reference_of_a_linear_model_is_the_mean_of_its_training_rows(world: Any) -> None:
     package = world.package()
-    intercept = package.estimators[0].intercept_[0]
-    mean_risk = package.recalibration.apply(np.array([1 / (1 + np.exp(-intercept))]))[0]
-    assert explain(package, world.matrix).reference_risk == pytest.approx(mean_risk)
+    estimator, inputs = package.estimators[0], package.preprocessing.apply(world.data.part("train").values)
+    mean_risk = 1 / (1 + np.exp(-estimator.decision_function(inputs).mean()))
+    expected = package.recalibration.apply(np.array([mean_risk]))[0]
+    assert explain(package, world.matrix).reference_risk == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -115,8 +116,10 @@ def column(kind: str, code: str, aggregation: str, text: str | None = None, **fi
             "body mass, change per day in 30 days -0.5 kg/d",
         ),
         (column("value", "A//B", "last", "body mass", unit="kg"), float("nan"), "body mass missing"),
-        (column("value", "A//B", "present", "body mass"), 1.0, "body mass recorded ever: yes"),
-        (column("code", "ICD10CM//K74", "present", window_days=365.0), 0.0, "K74 recorded in 365 days: no"),
+        (column("value", "A//B", "last", "CD4 count", unit="{cells}/uL"), 210.0, "CD4 count 210 cells/uL"),
+        (column("value", "A//B", "last", "Karnofsky score", unit="{score}"), 90.0, "Karnofsky score 90"),
+        (column("value", "A//B", "present", "body mass"), 1.0, "body mass: recorded"),
+        (column("code", "ICD10CM//K74", "present", window_days=365.0), 0.0, "K74 in 365 days: not recorded"),
         (column("code", "ICD10CM//K74", "count", "cirrhosis"), 3.0, "cirrhosis, number of entries 3"),
         (column("code", "ICD10CM//K74", "time_since", "cirrhosis"), 12.0, "cirrhosis, days since the last entry 12"),
     ],

@@ -34,6 +34,8 @@ def test_standardised_equals_median_imputation_and_standard_scaling(values: np.n
     found = fit_preprocessing(values[:200], names(4), "standardised").apply(values)
     np.testing.assert_allclose(found[:, :4], scaler.transform(expected[:, :4]), atol=1e-12)
     np.testing.assert_array_equal(found[:, 4:], expected[:, 4:])
+    preprocessing = fit_preprocessing(values[:200], names(4), "standardised")
+    np.testing.assert_allclose(preprocessing.reference()[0], found[:200].mean(axis=0), atol=1e-12)
 
 
 def test_a_skewed_non_negative_column_enters_as_its_logarithm() -> None:
@@ -68,6 +70,7 @@ def test_scaled_sparse_equals_dense_arithmetic() -> None:
     assert preprocessing.scheme == "scaled"
     filled = np.where(np.isnan(dense), np.nanmedian(dense, axis=0), dense)
     np.testing.assert_allclose(preprocessing.apply(matrix).toarray(), filled / filled.std(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(preprocessing.reference()[0], (filled / filled.std(axis=0)).mean(axis=0), rtol=1e-5)
 
 
 def test_too_many_features_for_a_dense_model_are_refused() -> None:

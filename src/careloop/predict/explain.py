@@ -180,8 +180,8 @@ def factors_of(package: Package, values: np.ndarray, shares: np.ndarray) -> tupl
     """One factor a code, from its features' values (p,) and shares (p,), largest first."""
     factors = []
     for code, places in code_groups(package).items():
-        leading = max(places, key=lambda j: (abs(shares[j]), -j))
         share = float(shares[places].sum())
+        leading = max(places, key=lambda j: shares[j] * np.sign(share))  # the feature that speaks for the code's share
         factors.append(factor(package, code, leading, float(values[leading]), share))
     return tuple(sorted(factors, key=lambda f: (-abs(f.share), f.code)))
 

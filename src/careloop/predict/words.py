@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from careloop.features import Column
 
@@ -18,6 +19,7 @@ AGGREGATIONS = {
 }
 
 
+LONE_ANNOTATION = re.compile(r"\{[^}]*\}")
 # How `Column.description` begins, before the code's own words.
 BEGINNINGS = {"present": "any ", "count": "number of ", "time_since": "days since the last ", "slope": "slope of "}
 
@@ -43,28 +45,31 @@ def label(column: Column) -> str:
         return what
     window = f" in {column.window_days:g} days" if column.window_days else ""
     if column.aggregation == "present":
-        return f"{what} recorded{window or ' ever'}:"
+        return f"{what}{window}:"
     if column.aggregation == "last" and not window:
         return what
     return f"{what}, {AGGREGATIONS.get(column.aggregation, column.aggregation)}{window}"
 
 
 def worded_value(column: Column, value: float) -> str:
-    """The value with its unit; yes or no for a 0/1 feature; `missing` for NaN."""
+    """The value with its unit; yes or no for a 0/1 feature, recorded or not for an event; `missing` for NaN."""
     if math.isnan(value):
         return "missing"
+    if column.aggregation == "present" and column.kind != "static_present":
+        return "recorded" if value else "not recorded"
     if is_yes_or_no(column):
         return "yes" if value else "no"
     return f"{number(value)}{unit(column)}"
 
 
 def unit(column: Column) -> str:
-    """The unit with a space before it, or nothing."""
+    """The unit with a space before it, or nothing; UCUM's annotations in braces as words, a lone one left out."""
     if column.kind == "age":
         return " years"
-    if column.aggregation in ("count", "time_since") or not column.unit:
+    if column.aggregation in ("count", "time_since") or not column.unit or LONE_ANNOTATION.fullmatch(column.unit):
         return ""
-    return f" {column.unit}/d" if column.aggregation == "slope" else f" {column.unit}"
+    written = column.unit.replace("{", "").replace("}", "")
+    return f" {written}/d" if column.aggregation == "slope" else f" {written}"
 
 
 def is_yes_or_no(column: Column) -> bool:

@@ -42,6 +42,7 @@ class Preprocessing:
     mean: np.ndarray
     scale: np.ndarray
     logged: np.ndarray
+    missing_share: np.ndarray
     indicators: tuple[int, ...] = ()
 
     @property
@@ -50,9 +51,9 @@ class Preprocessing:
         return np.concatenate([np.arange(len(self.names)), np.array(self.indicators, dtype=np.int64)])
 
     def reference(self) -> np.ndarray:
-        """The estimator's input (1, q) for a patient with the mean of every feature and nothing missing."""
+        """The mean (1, q) of the estimator's inputs over the training rows."""
         centre = self.mean / self.scale if self.scheme == "scaled" else np.zeros(len(self.names))
-        return np.concatenate([centre, np.zeros(len(self.indicators))])[None]
+        return np.concatenate([centre, self.missing_share[list(self.indicators)]])[None]
 
     def apply(self, values: Any) -> Any:
         """The estimator's input for (n, p) feature values."""
@@ -74,11 +75,11 @@ def fit_preprocessing(values: Any, names: tuple[str, ...], scheme: Scheme) -> Pr
     p = len(names)
     zeros, ones, none = np.zeros(p), np.ones(p), np.zeros(p, dtype=bool)
     if scheme == "native":
-        return Preprocessing("native", names, zeros, zeros, ones, none)
+        return Preprocessing("native", names, zeros, zeros, ones, none, zeros)
     if is_sparse(values):
         median = stored_medians(values)
         mean, variance = column_moments(fill_stored(values, median))
-        return Preprocessing("scaled", names, median, mean, positive(np.sqrt(variance)), none)
+        return Preprocessing("scaled", names, median, mean, positive(np.sqrt(variance)), none, zeros)
     dense = np.asarray(values, dtype=np.float64)
     missing = np.isnan(dense)
     median = np.array([np.median(c[~m]) if not m.all() else 0.0 for c, m in zip(dense.T, missing.T, strict=True)])
@@ -86,7 +87,8 @@ def fit_preprocessing(values: Any, names: tuple[str, ...], scheme: Scheme) -> Pr
     logged = skewed_columns(filled)
     filled[:, logged] = np.log1p(filled[:, logged])
     scale = positive(filled.std(axis=0))
-    return Preprocessing("standardised", names, median, filled.mean(axis=0), scale, logged, distinct_missing(missing))
+    share, indicators = missing.mean(axis=0), distinct_missing(missing)
+    return Preprocessing("standardised", names, median, filled.mean(axis=0), scale, logged, share, indicators)
 
 
 def stored_medians(values: Any) -> np.ndarray:

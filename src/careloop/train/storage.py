@@ -208,7 +208,7 @@ def from_document(document: dict[str, Any], files: Mapping[str, bytes], version:
         names=tuple(pre["names"]),
         logged=np.array(pre["logged"], dtype=bool),
         indicators=tuple(pre["indicators"]),
-        **arrays_of(pre, "median", "mean", "scale"),
+        **arrays_of(pre, "median", "mean", "scale", "missing_share"),
     )
     return Package(
         section=section,
