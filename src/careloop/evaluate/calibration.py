@@ -29,8 +29,10 @@ NEWTON_STEPS, NEWTON_TOLERANCE = 30, 1e-5
 LONGEST_STEP = 5.0
 # Added to the information matrix's diagonal, relative to it: a resample with one class only must not stop the rest.
 RIDGE = 1e-12
-# Coefficients (of a logit scaled to unit spread) beyond this mean separated classes: no finite estimate exists.
+# Coefficients (of directions with unit spread) beyond this mean separated classes: no finite estimate exists.
 SEPARATED = 50.0
+# Directions of the design with less spread than this, relative to the largest, are rounding: columns that repeat others.
+SMALLEST_SPREAD = 1e-10
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,14 @@ def weighted_logistic(
     if not seen.any():
         return coefficients
     usable = weight[seen]
-    start = np.zeros((1, design.shape[1]))
-    start = _newton(design, label, usable.mean(axis=0, keepdims=True), start, offset)
-    coefficients[seen] = _newton(design, label, usable, np.nan_to_num(start), offset)
+    # In orthogonal directions of unit size one limit on coefficients finds separation whatever the columns' scales.
+    directions, spread, axes = np.linalg.svd(design, full_matrices=False)
+    real = spread > SMALLEST_SPREAD * spread[0]
+    scaled = directions[:, real] * np.sqrt(len(design))
+    start = np.zeros((1, scaled.shape[1]))
+    start = _newton(scaled, label, usable.mean(axis=0, keepdims=True), start, offset)
+    found = _newton(scaled, label, usable, np.nan_to_num(start), offset)
+    coefficients[seen] = found * np.sqrt(len(design)) / spread[real] @ axes[real]
     return coefficients
 
 
