@@ -126,7 +126,7 @@ def run_meds_tab(folder: Path, binaries: Path) -> list[tuple[str, float, float]]
     shutil.rmtree(folder / "meds_tab", ignore_errors=True)
     places = [f"input_dir={folder / 'meds' / 'data'}", f"output_dir={folder / 'meds_tab'}"]
     windows = f"tabularization.window_sizes=[{','.join(WINDOWS)}]"
-    aggregations = f"tabularization.aggs=[static/present,static/first,{','.join(AGGREGATIONS)}]"
+    aggregations = f"tabularization.aggs=[static/present,{','.join(AGGREGATIONS)}]"
     labels = f"input_label_dir={folder / 'labels'}"
     steps: list[tuple[str, list[str]]] = [
         ("describe", []),
