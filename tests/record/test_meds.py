@@ -95,7 +95,9 @@ def test_import_twice_changes_nothing(record: Record, rows: pl.DataFrame, tmp_pa
     path = write_meds(tmp_path / "m", {"train/0.parquet": rows[:2], "held_out/0.parquet": rows[2:]})
     splits = pl.DataFrame({"subject_id": [1, 2], "split": ["train", "held_out"]})
     splits.write_parquet(path / "metadata" / "subject_splits.parquet")
-    once = import_meds(path, record)
+    told: list[tuple] = []
+    once = import_meds(path, record, progress=lambda *state: told.append(state))
+    assert told == [("MEDS files", 0, 2), ("MEDS files", 1, 2)]
     stored = once.events().filter(~pl.col("code").str.starts_with("CARELOOP//")).collect()
     assert_frame_equal(
         stored.select(rows.columns).with_columns(pl.col("time").dt.replace_time_zone(None)).sort(pl.all()),

@@ -6,7 +6,7 @@ import hashlib
 import json
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -29,13 +29,14 @@ DECLARED = {
 }
 
 
-def import_meds(path: str | Path, record: Record) -> Record:
+def import_meds(path: str | Path, record: Record, *, progress: Callable[[str, int, int], None] | None = None) -> Record:
     """Take a MEDS dataset folder into `record`, one commit a data file, and return the newest version.
 
     MEDS keeps all rows of a subject in one file, so a subject's rows of this dataset are replaced together: importing
     the same dataset twice changes nothing, and a newer export supersedes the older one however it is divided into
     files. Codes and subject splits come along. Extra columns named as in `EVENTS` are kept; values of all others are
-    counted in a warning (and by `unplaced_values`).
+    counted in a warning (and by `unplaced_values`). `progress` is told what is read, how many are
+    done, of how many.
 
     Raises:
         InputError: no MEDS dataset, a file that is cut off, or a row that `conform` refuses.
@@ -43,7 +44,10 @@ def import_meds(path: str | Path, record: Record) -> Record:
     path = Path(path)
     name = _dataset_name(path)
     unplaced: Counter[str] = Counter()
-    for file in _data_files(path):
+    files = _data_files(path)
+    for done, file in enumerate(files):
+        if progress is not None:
+            progress("MEDS files", done, len(files))
         rows = read_parquet(file)
         unplaced += _unplaced(rows, EVENTS)
         events = conform(rows.select([c for c in rows.columns if c in EVENTS]), where=str(file))
