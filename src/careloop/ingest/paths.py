@@ -22,7 +22,8 @@ def ingest_paths(format_: Literal["meds", "events"] | str, paths: Sequence[Path]
     record = open_or_create(record_path)
     for path in paths:
         record = readers[format_](path, record)
-    return record
+    # Reading slows with the number of files, and each commit adds one a shard.
+    return record.compact() if len(paths) > 1 else record
 
 
 def open_or_create(path: Path) -> Record:
