@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import numpy as np
 import polars as pl
 import pytest
+
 from careloop.features import FeatureMatrix
 
 HORIZON = 365.0
@@ -76,7 +77,7 @@ def _mean(x: np.ndarray, interaction: float) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def simulate() -> Callable[..., Simulated]:
-    """simulate(n, seed, confounding=0.0, interaction=0.0): confounding is the log odds of the drug per unit of x0."""
+    """Make n patients; `confounding` is the log odds of the drug per unit of x0, `interaction` scales x2's effect."""
 
     def make(n: int, seed: int, *, confounding: float = 0.0, interaction: float = 0.0) -> Simulated:
         random = np.random.default_rng(seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from careloop.plan.effect.balance import check_balance, e_value_of_difference, e_value_of_ratio, effective_sample
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+
 from careloop.plan.choose import cross_fitted_choice, decide, fit_summaries, project
 from careloop.plan.effect.doubly_robust import Scores, estimate_effect
 from careloop.plan.effect.goals import MeasureGoalData
@@ -61,8 +64,6 @@ def test_without_interaction_individual_choice_is_hardly_ever_used() -> None:
 
 def test_a_lower_risk_counts_as_better() -> None:
     scores, summaries, effect, _, _ = _trial(0, 1500, means=(0.0, 1.0, 0.4))
-    from dataclasses import replace
-
     policy = decide(
         scores,
         summaries,
@@ -105,9 +106,10 @@ def test_error_of_a_difference_is_that_of_the_regression_of_differences() -> Non
     np.testing.assert_allclose(both.difference_error(summaries, 2)[:, :2], alone.error(summaries)[:, :2])
 
 
-def test_robust_errors_agree_with_a_peer() -> None:
-    """HC0 with the factor n / (n - 1), computed by hand for the first option."""
+def test_robust_errors_are_the_sandwich_of_least_squares() -> None:
+    """HC0 with the factor n / (n - 1), for the first option."""
     scores, summaries, _, _, _ = _trial(4, 150, means=(0.0, 0.5, 1.0))
+    summaries = summaries[:, 1:]  # here the prognosis is one of the covariates
     lines = np.column_stack([np.ones(150), summaries])
     bread = np.linalg.inv(lines.T @ lines)
     residual = scores.value[:, 0] - lines @ (bread @ lines.T @ scores.value[:, 0])

@@ -1,4 +1,4 @@
-"""Effects in simulations with known truth: coverage, double robustness, repeated rows; and in a real randomised trial."""
+"""Effects in simulations with known truth: coverage, double robustness, repeated rows, precision."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+
 from careloop.plan.effect import nuisance
 from careloop.plan.effect.doubly_robust import (
     cross_fit_propensity,
@@ -33,9 +34,7 @@ def _effects(data, *, assignment: str) -> list:
     propensity = cross_fit_propensity(covariates, data.arm, 2, fold=fold, assignment=assignment)
     found = []
     for goal, truth in _goals(data):
-        scores = cross_fit_scores(
-            covariates, data.arm, goal, subjects=data.subjects, propensity=propensity, fold=fold
-        )
+        scores = cross_fit_scores(covariates, data.arm, goal, subjects=data.subjects, propensity=propensity, fold=fold)
         found.append((estimate_effect(scores, goal, OPTIONS, reference="control"), truth))
     return found
 
@@ -88,15 +87,15 @@ def test_right_propensity_makes_up_for_a_wrong_outcome_model(simulate: Callable[
 def test_intervals_cover_the_truth_about_95_times_in_100(
     simulate: Callable[..., object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """80 cross-fitted studies of 400 patients, two goals: 160 intervals, 152 of which should hold the truth (SD 2.8)."""
+    """60 cross-fitted studies of 400 patients, two goals: of 120 intervals 114 should hold the truth (SD 2.4)."""
     monkeypatch.setattr(nuisance, "PENALTIES", (0.1,))  # one candidate each, for speed
     monkeypatch.setattr(nuisance, "FEWEST_FOR_TREES", 10**9)
     covered = [
         _covers(effect.contrasts[0].adjusted, truth[1] - truth[0])
-        for seed in range(80)
+        for seed in range(60)
         for effect, truth in _effects(simulate(400, 100 + seed, confounding=0.5), assignment="observed")
     ]
-    assert 143 <= sum(covered) < 160
+    assert 107 <= sum(covered) < 120
 
 
 def test_repeated_rows_of_a_subject_count_once() -> None:

@@ -1,4 +1,4 @@
-"""Completed outcomes agree with Aalen-Johansen and Kaplan-Meier by lifelines, and are right on average when censored."""
+"""Completed outcomes agree with Aalen-Johansen and Kaplan-Meier by lifelines, and are right on average."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from careloop import InputError
 from careloop.plan.effect import goals
 from careloop.plan.effect.goals import (
@@ -18,8 +21,6 @@ from careloop.plan.effect.goals import (
     plain_estimate,
     require_told,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 def _goal(seed: int, n: int = 300) -> EventGoalData:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from careloop import InputError
-from careloop.plan.effect import nuisance
-from careloop.plan.effect.nuisance import fit_design, fit_propensity, fit_regression, subject_folds
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
+
+from careloop import InputError
+from careloop.plan.effect import nuisance
+from careloop.plan.effect.nuisance import fit_design, fit_propensity, fit_regression, subject_folds
 
 
 def test_design_fills_standardises_and_flags_missing_values_once_for_each_pattern() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
 
 
 class EventGoal(BaseModel):
@@ -61,7 +61,6 @@ class PlanSection(BaseModel):
     )
     goals: tuple[Goal, ...] = Field(
         (EventGoal(event="outcome"),),
-        min_length=1,
         description="`{event: outcome}` or `{measure: NAME, better: higher|lower}`; the first decides",
     )
     folds: int = Field(5, ge=2, le=20, description="folds of the cross-fitting, by subject")
@@ -70,3 +69,11 @@ class PlanSection(BaseModel):
     minimum_effective_sample: float = Field(
         50.0, gt=0, description="effective sample size under which an option's effect is not used for plans"
     )
+
+    @field_validator("goals")
+    @classmethod
+    def _some_goal(cls, goals: tuple[Goal, ...]) -> tuple[Goal, ...]:
+        # Not min_length: pydantic counts only valid items, and would add a second error to a misspelt goal.
+        if not goals:
+            raise ValueError("a plan needs at least one goal, such as {event: outcome}")
+        return goals
