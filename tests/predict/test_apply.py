@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -84,3 +86,10 @@ def test_predicting_twice_gives_the_same_bytes(world: Any, tmp_path: Any) -> Non
     for name in ("one", "two"):
         predict(replace(world.package()), world.matrix, record_version=1).write_parquet(tmp_path / name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_importing_the_room_loads_nothing_heavy() -> None:
+    heavy = ["torch", "optuna", "skops", "matplotlib", "lightgbm", "shap"]
+    code = f"import sys, careloop.predict; print([name for name in {heavy} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

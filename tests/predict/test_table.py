@@ -112,7 +112,7 @@ def test_mistakes_are_named(text: str, message: str, world: Any, write: Write) -
         ("p.json", '[{"age": [40]}]', "nested value"),
         ("p.xlsx", "age", r"must be a \.csv or \.json"),
         ("p.csv", "", "not a readable csv"),
-        ("p.csv", "subject_id,code,time\n1,A,\n", "without a time"),
+        ("p.csv", "subject_id,code,time\n1,A,\n", "facts without a time only"),
     ],
 )
 def test_unreadable_files_are_refused(name: str, text: str, message: str, world: Any, write: Write) -> None:

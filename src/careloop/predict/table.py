@@ -16,9 +16,10 @@ import numpy as np
 import polars as pl
 
 from careloop import InputError
-from careloop.features import Column, FeatureMatrix, extract
+from careloop.features import Column, FeatureMatrix
+from careloop.predict.recorded import record_patients
 from careloop.predict.words import code_words
-from careloop.record import CARELOOP, Record, conform, read_events
+from careloop.record import Record, conform, read_events
 from careloop.train import Package
 
 TIME = pl.Datetime("us", "UTC")
@@ -95,18 +96,9 @@ def as_text(value: Any, path: Path) -> str | None:
 def from_events(events: pl.DataFrame, package: Package, prediction_time: datetime | None) -> NewPatients:
     """Features of the events' subjects through a record of their own, so that the as-of gate holds here too."""
     check_units(events, package.recipe.columns)
-    events = events.filter(~pl.col("code").str.starts_with(CARELOOP))
-    keys = events.group_by("subject_id").agg(prediction_time=pl.col("known_time").max()).sort("subject_id")
-    if prediction_time is not None:
-        keys = keys.with_columns(prediction_time=pl.lit(prediction_time).cast(TIME))
-    timeless = keys.filter(pl.col("prediction_time").is_null())
-    if timeless.height:
-        raise InputError(
-            f"{timeless.height} patients have facts without a time only: give a prediction time, or events with a time"
-        )
     with tempfile.TemporaryDirectory() as folder:
         record = Record.create(Path(folder) / "record", shards=1).append(events, key="new patients")
-        matrix = extract(record, keys, package.recipe)
+        matrix = record_patients(record, package, prediction_time=prediction_time)
     given = set(events["code"].unique())
     absent = tuple(c.name for c in package.recipe.columns if c.kind != "age" and c.code not in given)
     return NewPatients(matrix, absent)
