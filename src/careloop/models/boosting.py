@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -100,7 +101,7 @@ class LightGBM(ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Probabilities (n, 2) of the two `classes_`."""
-        probability = 1 / (1 + np.exp(-self.decision_function(X)))
+        probability = expit(self.decision_function(X))
         return np.column_stack([1 - probability, probability])
 
     def predict(self, X: Any) -> NDArray[Any]:

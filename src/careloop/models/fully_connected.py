@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -86,7 +86,7 @@ class FullyConnected(ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Probabilities (n, 2) of the two `classes_`."""
-        return two_columns(1 / (1 + np.exp(-self.decision_function(X))))
+        return two_columns(expit(self.decision_function(X)))
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The likelier class (n,)."""
@@ -166,9 +166,8 @@ def sgd_step(layers: list[tuple[torch.Tensor, torch.Tensor]], loss: Loss, settin
             inputs.append(torch.addmm(bias, inputs[-1], weight.t()).relu_())
         weight, bias = layers[-1]
         outputs = torch.addmm(bias, inputs[-1], weight.t())
-        error = (outputs.sigmoid() - batch.targets[:, None]) / len(
-            batch.targets
-        )  # gradient of the loss by the log-odds
+        # the loss's gradient by the log-odds
+        error = (outputs.sigmoid() - batch.targets[:, None]) / len(batch.targets)
         if batch.weights is not None:
             error *= batch.weights[:, None]
         for depth in range(len(layers) - 1, -1, -1):
@@ -189,7 +188,7 @@ def forward(network: torch.nn.Module, matrix: NDArray[np.float32]) -> NDArray[np
     from careloop.models.network_loop import ROWS_AT_ONCE, cpu_threads
 
     with torch.no_grad(), cpu_threads(1):
-        parts = [network(part).reshape(-1) for part in torch.from_numpy(matrix).split(ROWS_AT_ONCE)]
+        parts = [network(part).reshape(-1) for part in _tensor(matrix).split(ROWS_AT_ONCE)]
     return torch.cat(parts).numpy().astype(np.float64)
 
 
@@ -220,12 +219,16 @@ def _validation_rows(estimator: Any, X: Any, y: ArrayLike, sample_weight: ArrayL
 
 
 def _rows(matrix: NDArray[Any], targets: NDArray[Any], weights: NDArray[Any] | None) -> Rows:
-    import torch
-
     from careloop.models.network_loop import Rows
 
-    as_tensor = functools.partial(torch.tensor, dtype=torch.float32)
-    return Rows(as_tensor(matrix), as_tensor(targets), None if weights is None else as_tensor(weights))
+    return Rows(_tensor(matrix), _tensor(targets), None if weights is None else _tensor(weights))
+
+
+def _tensor(array: NDArray[Any]) -> torch.Tensor:
+    """The array as float32, without a copy where torch can share its memory (it wants it writable)."""
+    import torch
+
+    return torch.from_numpy(np.require(array, np.float32, ["C", "W"]))
 
 
 def _stratified_draw(targets: NDArray[np.float32], fraction: float, seed: int) -> NDArray[np.bool_]:

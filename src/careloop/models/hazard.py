@@ -14,6 +14,9 @@ from careloop import InputError
 from careloop.models.inputs import Floats, check_matrix, check_survival, step_values
 
 SMALLEST_SURVIVAL = 1e-12  # keeps -log S finite where a curve reaches zero
+MANY_EVENTS = (
+    2000  # above, one fold chooses the number of rounds: its deviance is steady enough, in a fifth of the time
+)
 PREDICT_ROWS = 200_000  # person-period rows expanded at once
 
 
@@ -63,7 +66,7 @@ class BoostedHazard(BaseEstimator):
         person, period, label, weight = person_periods(event, time, self.cuts_)
         parameters = self._parameters()
         rows = lightgbm.Dataset(_with_period(matrix[person], period), label, weight=weight, params=parameters)
-        self.rounds_ = self._choose_rounds(rows, person, matrix.shape[0])
+        self.rounds_ = self._choose_rounds(rows, person, event)
         self.booster_ = lightgbm.train(parameters, rows, self.rounds_)
         return self
 
@@ -87,13 +90,13 @@ class BoostedHazard(BaseEstimator):
             "verbosity": -1,
         }
 
-    def _choose_rounds(self, rows: Any, person: NDArray[np.intp], people: int) -> int:
+    def _choose_rounds(self, rows: Any, person: NDArray[np.intp], event: NDArray[np.bool_]) -> int:
         import lightgbm
 
+        people = len(event)
         fold_of = np.random.default_rng(self.seed).permutation(people) % min(self.folds, people)
-        folds = [
-            (np.flatnonzero(fold_of[person] != f), np.flatnonzero(fold_of[person] == f)) for f in np.unique(fold_of)
-        ]
+        used = np.unique(fold_of)[:1] if event.sum() > MANY_EVENTS else np.unique(fold_of)
+        folds = [(np.flatnonzero(fold_of[person] != f), np.flatnonzero(fold_of[person] == f)) for f in used]
         stop = lightgbm.early_stopping(50, verbose=False)
         found: Any = lightgbm.cv(self._parameters(), rows, self.max_rounds, folds=folds, callbacks=[stop])
         return len(found["valid binary_logloss-mean"])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import random
+import warnings
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -84,7 +86,7 @@ class KerasClassifier(ClassifierMixin, BaseEstimator):
         with torch.no_grad():
             parts = [self.model_(matrix[start : start + PREDICT_ROWS], training=False).cpu() for start in starts]
         outputs = torch.cat(parts).numpy().reshape(-1).astype(np.float64)
-        return two_columns(1 / (1 + np.exp(-outputs)) if _gives_logits(self.model_) else outputs)
+        return two_columns(expit(outputs) if _gives_logits(self.model_) else outputs)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The likelier class (n,)."""
@@ -131,7 +133,9 @@ def _own_copy(model: Any, columns: int, seed: int) -> Any:
     before = random.getstate()
     random.seed(seed)
     try:
-        own = copy.deepcopy(model)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")  # a fresh optimizer is wanted
+            own = copy.deepcopy(model)
         if not own.built:
             own(np.zeros((1, columns), dtype=np.float32))
     except TypeError as error:
