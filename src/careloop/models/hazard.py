@@ -14,9 +14,7 @@ from careloop import InputError
 from careloop.models.inputs import Floats, check_matrix, check_survival, step_values
 
 SMALLEST_SURVIVAL = 1e-12  # keeps -log S finite where a curve reaches zero
-MANY_EVENTS = (
-    2000  # above, one fold chooses the number of rounds: its deviance is steady enough, in a fifth of the time
-)
+MANY_EVENTS = 2000  # above, one fold chooses the rounds: its deviance is steady, in a fifth of the time
 PREDICT_ROWS = 200_000  # person-period rows expanded at once
 
 
