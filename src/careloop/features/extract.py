@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -19,7 +20,10 @@ from careloop.record.schema import BIRTH
 MICROSECONDS_A_YEAR = 365.25 * MICROSECONDS_A_DAY
 IN_ORDER = ("subject_id", "time", "number", "known_time", "numeric_value")
 STATIC = {"column": pl.Int64, "kind": pl.String, "code": pl.String, "wanted_unit": pl.String, "category": pl.String}
+# numpy works on one core, outside Python's lock; a second shard uses another, at the cost of its memory.
+SHARDS_AT_ONCE = 2
 Progress = Callable[[str, int, int], None]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def matrix_of(
     asked = checked_keys(keys)
     rows = asked.unique(maintain_order=True).with_row_index("row")
     fill = _fill_sparse if is_wide(columns) else _fill_dense
-    values = fill(_by_shard(record, rows, columns, progress), rows.height, columns)
+    values = fill(record, rows, columns, progress)
     if rows.height < asked.height:
         values = values[asked.join(rows, on=KEYS, how="left", maintain_order="left")["row"].to_numpy()]
     return FeatureMatrix(asked, tuple(column.name for column in columns), values)
@@ -84,22 +88,26 @@ def of_subjects(events: pl.LazyFrame, keys: pl.DataFrame) -> pl.LazyFrame:
     return events.filter(here & pl.col("subject_id").is_in(subjects.implode()))
 
 
-def _fill_dense(shards: Iterator[tuple[np.ndarray, Iterator[Cells]]], height: int, columns: Sequence[Column]) -> Any:
-    values = np.empty((height, len(columns)), dtype=np.float32)
+def _fill_dense(record: Record, rows: pl.DataFrame, columns: Sequence[Column], progress: Progress | None) -> Any:
+    values = np.empty((rows.height, len(columns)), dtype=np.float32)
     values[:] = np.array([column.absent for column in columns], dtype=np.float32)
-    for rows, parts in shards:
+
+    def write(numbers: np.ndarray, parts: Iterator[Cells]) -> None:
         for cells in parts:
-            values[rows[cells.rows], cells.columns] = cells.values
+            values[numbers[cells.rows], cells.columns] = cells.values
+
+    _each_shard(write, record, rows, columns, progress)
     return values
 
 
-def _fill_sparse(shards: Iterator[tuple[np.ndarray, Iterator[Cells]]], height: int, columns: Sequence[Column]) -> Any:
+def _fill_sparse(record: Record, rows: pl.DataFrame, columns: Sequence[Column], progress: Progress | None) -> Any:
     from scipy.sparse import csr_matrix, vstack
 
-    blocks, order = [csr_matrix((0, len(columns)), dtype=np.float32)], [np.empty(0, dtype=np.int64)]
-    for rows, parts in shards:
-        blocks.append(_sparse_block(parts, len(rows), columns))
-        order.append(rows)
+    def block(numbers: np.ndarray, parts: Iterator[Cells]) -> tuple[np.ndarray, Any]:
+        return numbers, _sparse_block(parts, len(numbers), columns)
+
+    empty = (np.empty(0, dtype=np.int64), csr_matrix((0, len(columns)), dtype=np.float32))
+    order, blocks = zip(empty, *_each_shard(block, record, rows, columns, progress), strict=True)
     return vstack(blocks, format="csr")[np.argsort(np.concatenate(order), kind="stable")]
 
 
@@ -125,16 +133,29 @@ def _sparse_block(parts: Iterator[Cells], height: int, columns: Sequence[Column]
     return (values + csr_matrix((data, (rows, cols)), shape=shape)).astype(np.float32)
 
 
-def _by_shard(
-    record: Record, rows: pl.DataFrame, columns: Sequence[Column], progress: Progress | None
-) -> Iterator[tuple[np.ndarray, Iterator[Cells]]]:
-    """For each shard with keys: the numbers of its rows, and the cells of these rows, numbered from 0 in that order."""
+def _each_shard(
+    work: Callable[[np.ndarray, Iterator[Cells]], Result],
+    record: Record,
+    rows: pl.DataFrame,
+    columns: Sequence[Column],
+    progress: Progress | None,
+) -> list[Result]:
+    """What `work` makes of each shard, in order: it gets the shard's rows, and their cells, numbered from 0 there."""
     plan = _Plan.of(columns)
-    for number, members in shards_of(record, rows):
+
+    def run(shard: tuple[int, pl.DataFrame]) -> Result:
+        number, members = shard
         here = members.drop("row").with_row_index("row")
-        yield members["row"].to_numpy(), _shard_cells(of_subjects(record.events(number), here), here, plan)
-        if progress is not None:
-            progress("features", number + 1, record.shards)
+        return work(members["row"].to_numpy(), _shard_cells(of_subjects(record.events(number), here), here, plan))
+
+    results = []
+    shards = list(shards_of(record, rows))
+    with ThreadPoolExecutor(SHARDS_AT_ONCE) as pool:
+        for (number, _), result in zip(shards, pool.map(run, shards), strict=True):
+            results.append(result)
+            if progress is not None:
+                progress("features", number + 1, record.shards)
+    return results
 
 
 @dataclass(frozen=True)
