@@ -40,7 +40,9 @@ def test_plain_names_stand_for_one_measurement(world: Any, write: Write) -> None
 
 def test_a_wide_row_and_the_same_facts_as_events_give_the_same_features(world: Any, write: Write) -> None:
     wide = read_patients(
-        write("w.csv", "subject_id,age,24467-3,SEX\n1,40,210,male\n"), world.package(), prediction_time=NOW
+        write("w.csv", "subject_id,age,24467-3,SEX,TRANSFUSION\n1,40,210,male,0\n"),
+        world.package(),
+        prediction_time=NOW,
     )
     birth = (NOW.timestamp() - 40 * 365.25 * 86400) * 1e6
     rows = [
@@ -76,9 +78,19 @@ def test_a_number_in_another_unit_is_not_left_out_silently(unit: str, got: str, 
         read_patients(write("e.csv", text), world.package())
 
 
+def test_an_empty_cell_is_not_measured_for_a_number_and_unknown_for_yes_or_no(world: Any, write: Write) -> None:
+    found = read_patients(write("p.csv", "age,24467-3,SEX,TRANSFUSION\n40,,,\n"), world.package(), prediction_time=NOW)
+    assert value(found, "LOINC//24467-3|all|present") == 0
+    assert np.isnan(value(found, "static|SEX=male"))
+    assert np.isnan(value(found, "TRANSFUSION|all|present"))
+
+
 def test_what_is_not_given_is_counted(world: Any, write: Write) -> None:
     found = read_patients(write("p.csv", "age\n40\n"), world.package(), prediction_time=NOW)
     assert len(found.absent) == len(found.matrix.names) - 1
+    assert np.isnan(found.matrix.values).sum() == len(found.absent)
+    (reason,) = predict(world.package(), found.matrix, record_version=0)["abstained_reason"]
+    assert "of the features are missing" in reason
     assert found.note.startswith(f"{len(found.absent)} of {len(found.matrix.names)} features were not given")
 
 

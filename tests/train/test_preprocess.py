@@ -70,6 +70,7 @@ def test_scaled_sparse_equals_dense_arithmetic() -> None:
     assert preprocessing.scheme == "scaled"
     filled = np.where(np.isnan(dense), np.nanmedian(dense, axis=0), dense)
     np.testing.assert_allclose(preprocessing.apply(matrix).toarray(), filled / filled.std(axis=0), rtol=1e-5)
+    np.testing.assert_array_equal(preprocessing.apply(dense).toarray(), preprocessing.apply(matrix).toarray())
     np.testing.assert_allclose(preprocessing.reference()[0], (filled / filled.std(axis=0)).mean(axis=0), rtol=1e-5)
 
 

@@ -53,7 +53,9 @@ def read_patients(path: Path, package: Package, *, prediction_time: datetime | N
     With a `code` column the file holds events, read as the record's reader reads them; each patient's prediction time
     is `prediction_time`, else when their last event became known. Otherwise each row is a patient: columns are features
     by their name in the package, or plain names (a code, its last part, or its description) whose value stands for one
-    measurement at the prediction time; `subject_id` (else 1, 2, ...) and `prediction_time` (else now) may be given.
+    measurement at the prediction time; features of columns not given are unknown, not "no". `subject_id` (else 1, 2,
+    ...) and `prediction_time` (else now) may be given.
+
     InputError for an unknown column (with close matches), a value that is no number (row and column), patients twice.
     """
     path = Path(path)
@@ -125,7 +127,7 @@ def from_table(frame: pl.DataFrame, package: Package, now: datetime, *, where: s
     if not frame.height:
         raise InputError(f"{where} has no rows: give one row a patient")
     keys, columns = keys_of(frame, now, where), package.recipe.columns
-    values = np.tile(np.array([c.absent for c in columns], dtype=np.float32), (frame.height, 1))
+    values = np.full((frame.height, len(columns)), np.nan, dtype=np.float32)  # a column not given is unknown, not "no"
     plain, exact, given = plain_names(columns), {c.name: j for j, c in enumerate(columns)}, set()
     for name in (n for n in frame.columns if n not in KEYS and n not in exact):
         places = plain.get(name.strip().lower())
@@ -134,7 +136,7 @@ def from_table(frame: pl.DataFrame, package: Package, now: datetime, *, where: s
         given.update(fill_plain(values, columns, places, frame[name], where))
     for name in (n for n in frame.columns if n in exact):
         column = parse(frame[name], numeric, where)
-        values[:, exact[name]] = [columns[exact[name]].absent if v is None else v for v in column]
+        values[:, exact[name]] = [math.nan if v is None else v for v in column]
         given.add(exact[name])
     matrix = FeatureMatrix(keys, package.recipe.names, values)
     return NewPatients(matrix, tuple(c.name for j, c in enumerate(columns) if j not in given))
@@ -186,7 +188,7 @@ def fill_plain(
         categories = [columns[j].category or "" for j in places]
         texts = parse(given, category_reader(categories), where)
         for j in places:
-            values[:, j] = [float(text == columns[j].category) for text in texts]
+            values[:, j] = [math.nan if text is None else float(text == columns[j].category) for text in texts]
         return set(places)
     reader = yes_or_no if kinds <= {"code", "static_present"} else numeric
     numbers = parse(given, reader, where)
@@ -196,8 +198,13 @@ def fill_plain(
 
 
 def of_one(column: Column, number: float | None) -> float:
-    """The feature when all that is known of its code is one number (or yes and no), recorded at the prediction time."""
-    if number is None or (column.kind == "code" and number == 0):
+    """The feature when all that is known of its code is one number (or yes and no), recorded at the prediction time.
+
+    Nothing given means not measured for a code with numbers, and unknown for a yes or no.
+    """
+    if number is None:
+        return column.absent if column.kind == "value" else math.nan
+    if column.kind == "code" and number == 0:
         return column.absent
     if column.kind in ("age", "static_value", "static_present") or column.aggregation in OF_ONE_VALUE:
         return number

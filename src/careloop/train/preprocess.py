@@ -62,6 +62,9 @@ class Preprocessing:
         if self.scheme == "native":
             return values
         if self.scheme == "scaled":
+            from scipy.sparse import csr_matrix
+
+            values = values if is_sparse(values) else csr_matrix(values)
             return fill_stored(values, self.median).multiply(1.0 / self.scale).tocsr()
         dense = np.asarray(dense_values(values), dtype=np.float64)
         missing = np.isnan(dense[:, list(self.indicators)]).astype(np.float64)
