@@ -81,3 +81,9 @@ def test_abstained_predictions_are_counted_apart_and_models_judged_one_by_one(st
     assert "abstained from 100 further predictions" in verdicts[1].words
     all_abstained = _judge(rows, abstained.with_columns(abstained=True))[0]
     assert "because the model abstained from all of them" in all_abstained.words
+
+
+def test_predictions_without_information_are_not_praised(study_rows, predictions_of) -> None:
+    rows, _, _ = study_rows(300, 6)
+    (verdict,) = _judge(rows, predictions_of(rows, np.random.default_rng(0).uniform(0.25, 0.35, 300)))
+    assert "whether high and low risks were told apart at all cannot be said" in verdict.words

@@ -54,6 +54,7 @@ def test_nobody_is_advised_where_the_best_cannot_be_told_from_the_next() -> None
     policy = _decide(1, 400, means=(1.0, 1.0, -2.0))
     assert policy.decision == "abstain"
     assert {policy.best, *policy.tied} == {"a", "b"}
+    assert policy.worse == ("c",)
 
 
 def test_without_interaction_individual_choice_is_hardly_ever_used() -> None:

@@ -92,6 +92,7 @@ def test_actg175_advises_the_best_arm_for_all_on_cd4_and_nobody_on_the_event(
     assert by_event.policy.decision == "abstain"
     assert by_event.table["abstained"].all()
     assert "zidovudine+didanosine cannot be told from zidovudine+zalcitabine or didanosine" in by_event.words[-1]
+    assert by_event.words[-1].endswith("; zidovudine did worse than zidovudine+didanosine.")
 
 
 def test_table_ranks_every_option_of_every_row(actg: tuple[pl.DataFrame, FeatureMatrix], plan: Plan) -> None:

@@ -144,6 +144,8 @@ def _spread(slope: Estimate) -> str:
     if slope.value is None or slope.low is None or slope.high is None:
         return ""
     shown = f"calibration slope {slope.value:.2f}, 95 % interval {slope.low:.2f} to {slope.high:.2f}"
+    if slope.low <= 0:
+        return f"whether high and low risks were told apart at all cannot be said ({shown})"
     if slope.high < 1:
         return f"high risks were predicted too high and low ones too low ({shown})"
     if slope.low > 1:

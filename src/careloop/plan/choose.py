@@ -123,16 +123,18 @@ def _covariance(influence: Array, subjects: Array) -> Array:
 
 @dataclass(frozen=True)
 class Policy:
-    """The decision, with the figures that led to it; `best` is the best single option, `tied` what it may equal.
+    """The decision, with the figures that led to it.
 
-    `lead` is best minus next on the goal, `gain` the cross-fitted improvement of individual choice over `best`
-    (positive is better), `departing` the share of patients for whom individual choice departs from `best`.
+    `best` is the best single option, `tied` are those it cannot be told from and `worse` those it can, by the 95 %
+    interval of the difference; options without overlap are in neither. `lead` is best minus next on the goal, `gain`
+    the cross-fitted improvement of individual choice over `best` (positive is better), `departing` the share of patients for whom individual choice departs from `best`.
     """
 
     goal: str
     best: str | None
     next: str | None
     tied: tuple[str, ...]
+    worse: tuple[str, ...]
     lead: Estimate | None
     gain: Estimate | None
     departing: float
@@ -188,10 +190,11 @@ def decide(
     means = improvement(scores.value.mean(axis=0), effect.better)
     order = [int(a) for a in np.argsort(-means, kind="stable") if usable[a]]
     if len(order) < 2:
-        return Policy(effect.goal, None, None, (), None, None, 0.0, "abstain", "")
+        return Policy(effect.goal, None, None, (), (), None, None, 0.0, "abstain", "")
     best = order[0]
     differences = [mean_estimate(scores.value[:, best] - scores.value[:, a], scores.subjects) for a in order[1:]]
-    tied = [options[a] for a, d in zip(order[1:], differences, strict=True) if not _clear(d)]
+    worse = tuple(options[a] for a, d in zip(order[1:], differences, strict=True) if _clear(d))
+    tied = tuple(options[a] for a in order[1:] if options[a] not in worse)
     chosen = cross_fitted_choice(scores, summaries, fold=fold, best=best, better=effect.better, allowed=allowed)
     gain = value_gain(scores, chosen, np.full(len(chosen), best), better=effect.better)
     individual = gain.low is not None and gain.low > 0
@@ -199,7 +202,8 @@ def decide(
         goal=effect.goal,
         best=options[best],
         next=options[order[1]],
-        tied=tuple(tied),
+        tied=tied,
+        worse=worse,
         lead=differences[0],
         gain=gain,
         departing=float((chosen != best).mean()),

@@ -65,8 +65,8 @@ class Plan:
         "propensity_low", "propensity_median", "propensity_high", "without_overlap", "effective_sample", "usable",
         "reason"}],
         "notable_before", "notable_after", "overlap_floor", "rule"},
-        "policy": {"goal", "best", "next", "tied": [name], "lead": E|null, "gain": E|null, "departing": share,
-        "decision": "individual"|"best_single"|"abstain", "reason": sentence}, "words": [sentence]}
+        "policy": {"goal", "best", "next", "tied": [name], "worse": [name], "lead": E|null, "gain": E|null, "departing":
+        share, "decision": "individual"|"best_single"|"abstain", "reason": sentence}, "words": [sentence]}
         with E = {"value", "low", "high", "reason"}.
         """
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in {"table", "section"}}

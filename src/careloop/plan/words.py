@@ -40,7 +40,8 @@ def decision_in_words(policy: Policy, effect: GoalEffect) -> str:
             f"better than {policy.best} for everybody: {gain}, its lower limit above zero{rest}"
         )
     if policy.decision == "abstain":
-        return f"no option is recommended: {_tie(policy, effect)}"
+        worse = f"; {' and '.join(policy.worse)} did worse than {policy.best}" if policy.worse else ""
+        return f"no option is recommended: {_tie(policy, effect)}{worse}"
     if policy.departing == 0:
         why = "for nobody is another option's expected gain over it clear of zero"
     else:
