@@ -127,7 +127,8 @@ class Policy:
 
     `best` is the best single option, `tied` are those it cannot be told from and `worse` those it can, by the 95 %
     interval of the difference; options without overlap are in neither. `lead` is best minus next on the goal, `gain`
-    the cross-fitted improvement of individual choice over `best` (positive is better), `departing` the share of patients for whom individual choice departs from `best`.
+    the cross-fitted improvement of individual choice over `best` (positive is better), `departing` the share of
+    patients for whom individual choice departs from `best`.
     """
 
     goal: str
