@@ -178,6 +178,13 @@ def test_a_changed_document_is_noticed(folder: Path) -> None:
         open_package(folder)
 
 
+@pytest.mark.parametrize("files", [None, ["model.json"], {"../other/model.json": "0"}])
+def test_a_list_of_files_that_is_none_or_leads_elsewhere_is_refused(files: object, folder: Path) -> None:
+    edit(folder, files=files)
+    with pytest.raises(InputError, match=r"package\.json is damaged"):
+        open_package(folder)
+
+
 def test_missing_files_are_named(folder: Path, tmp_path: Path) -> None:
     (folder / "competing.json").unlink()
     with pytest.raises(InputError, match=r"competing\.json is missing"):

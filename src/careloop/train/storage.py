@@ -288,8 +288,10 @@ def read_document(path: Path) -> dict[str, Any]:
             f"{file} has format {found}, written by careloop {writer}; careloop {__version__} reads up to "
             f"format {FORMAT_VERSION}: upgrade careloop"
         )
-    if not {"files", "package", "version"} <= document.keys():
-        raise InputError(f"{file} is damaged (entries are missing); copy the package again")
+    files = document.get("files")
+    named_plainly = isinstance(files, dict) and all(Path(name).name == name for name in files)
+    if not named_plainly or not {"package", "version"} <= document.keys():
+        raise InputError(f"{file} is damaged (entries are missing or wrong); copy the package again")
     return document
 
 
