@@ -63,7 +63,8 @@ def _note_lines(node: yaml.Node, location: Location, lines: dict[Location, int],
 def explain_mistakes(error: ValidationError, model: type[BaseModel], path: Path, lines: Mapping[Location, int]) -> str:
     """Return the first mistake as one line (file, line, field, rule, allowed values) and how many more there are."""
     mistakes: dict[Location, list[ErrorDetails]] = {}
-    for found in error.errors(include_url=False):
+    # A misspelt key is also a missing one: what is written in the file is told first.
+    for found in sorted(error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden"):
         mistakes.setdefault(_written_location(found, lines), []).append(found)
     location, first = next(iter(mistakes.items()))
     field = ".".join(str(part) for part in location) or "the file"

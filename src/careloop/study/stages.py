@@ -14,7 +14,7 @@ from deltalake import DeltaTable
 from careloop.cohort import select_cohort
 from careloop.evaluate import Outcomes, horizon_labels, horizon_weights
 from careloop.features import FeatureMatrix, Recipe, extract, fit_recipe, select_columns
-from careloop.record import Record
+from careloop.record import CARELOOP, Record
 from careloop.study.folder import RunFolder
 from careloop.study.subgroups import subgroups
 from careloop.train import ModelSection, Package, TrainingData, check_leakage, open_package, train_model
@@ -64,7 +64,7 @@ def compute_features(study: Study, facts: Record, run: RunFolder) -> None:
         matrix.to_frame().write_parquet(out / "features.parquet")
         (out / "recipe.json").write_text(recipe.keep(_selected(study, rows, matrix)).to_json(), encoding="utf-8")
 
-    settings = [study.features.model_dump(mode="json"), study.arm_codes, _identity(facts)]
+    settings = [study.features.model_dump(mode="json"), study.arm_codes, _outcome(study), _identity(facts)]
     writes = ["features.parquet", "recipe.json"]
     run.stage("features", work, writes=writes, settings=settings, reads=["cohort.parquet"])
 
@@ -84,7 +84,7 @@ def train(study: Study, model: ModelSection, facts: Record, run: RunFolder) -> N
         f"model {model.name}",
         work,
         writes=[f"models/{model.name}"],
-        settings=[model.model_dump(mode="json"), study.evaluation.threshold, _identity(facts)],
+        settings=[model.model_dump(mode="json"), study.evaluation.threshold, _outcome(study), _identity(facts)],
         reads=["cohort.parquet", "features.parquet", "recipe.json"],
     )
 
@@ -127,7 +127,7 @@ def evaluate(study: Study, run: RunFolder) -> None:
         write_json(out / "evaluation.json", evaluation.to_json())
 
     reads = ["cohort.parquet", "features.parquet", *_model_folders(study)]
-    settings = study.evaluation.model_dump(mode="json")
+    settings = [study.evaluation.model_dump(mode="json"), _outcome(study)]
     run.stage("evaluation", work, writes=["evaluation.json"], settings=settings, reads=reads)
 
 
@@ -137,6 +137,8 @@ def make_plans(study: Study, run: RunFolder) -> None:
 
     section, treatment = study.plan, study.cohort.treatment
     if section is None or treatment is None:
+        for earlier in ("plan.parquet", "effects.json"):  # of the study before its plan was taken out
+            (run.path / earlier).unlink(missing_ok=True)
         return
     options = list(treatment.arms)
 
@@ -147,7 +149,7 @@ def make_plans(study: Study, run: RunFolder) -> None:
         write_json(out / "effects.json", plan.to_json())
 
     reads = ["cohort.parquet", "features.parquet"]
-    settings = [section.model_dump(mode="json"), options]
+    settings = [section.model_dump(mode="json"), options, _outcome(study)]
     run.stage("plan", work, writes=["plan.parquet", "effects.json"], settings=settings, reads=reads)
 
 
@@ -179,7 +181,7 @@ def verify_held_out(study: Study, run: RunFolder) -> None:
         write_json(out / "outcome.json", _verdict(study, run).to_json())
 
     reads = ["features.parquet", *_judged_files(study)]
-    run.stage("outcome", work, writes=["outcome.json"], settings=study.primary, reads=reads)
+    run.stage("outcome", work, writes=["outcome.json"], settings=[study.primary, _outcome(study)], reads=reads)
 
 
 def write_back(study: Study, facts: Record, run: RunFolder) -> None:
@@ -199,12 +201,17 @@ def write_back(study: Study, facts: Record, run: RunFolder) -> None:
             batches["plans"] = plan_events(plan.of(held_out), name=study.name)
             batches["decisions"] = decision_events(held_out, name=study.name)
         key = f"careloop:{study.name}:{run.fingerprint(_identity(facts), _judged_files(study))}"
-        record = Record.open(facts.path).append(pl.concat(batches.values()), key=key, origin="careloop")
+        record, events = Record.open(facts.path), pl.concat(batches.values())
+        written = record.events(codes=[f"{CARELOOP}*"]).collect()
+        new = events.join(written, on=events.columns, how="anti", nulls_equal=True)
+        if new.height:  # another form of the study may have written some of them
+            record = record.append(new, key=key, origin="careloop")
         counts = {name: batch.height for name, batch in batches.items()}
         write_json(out / "written.json", {"record_version": record.version, "key": key, "events": counts})
 
     reads = ["features.parquet", *_judged_files(study)]
-    run.stage("written back", work, writes=["written.json"], settings=_identity(facts), reads=reads)
+    settings = [study.name, _outcome(study), _identity(facts)]
+    run.stage("written back", work, writes=["written.json"], settings=settings, reads=reads)
 
 
 def report(study: Study, run: RunFolder) -> None:
@@ -258,6 +265,11 @@ def write_json(path: Path, content: Any) -> None:
 def _identity(facts: Record) -> dict[str, Any]:
     """What tells one version of one record from any other, wherever its folder lies."""
     return {"id": str(DeltaTable(facts.path / "events").metadata().id), "version": facts.version}
+
+
+def _outcome(study: Study) -> dict[str, Any]:
+    """The outcome section: another horizon may leave every label, and so cohort.parquet, as it is."""
+    return study.cohort.outcome.model_dump(mode="json")
 
 
 def _outcomes(rows: pl.DataFrame, horizon_days: float) -> Outcomes:

@@ -37,4 +37,4 @@ def _groups(section: SubgroupSection, matrix: FeatureMatrix) -> np.ndarray:
     if section.cut_points:
         return cut_groups(values, section.cut_points)
     is_indicator = set(np.unique(values)) <= {0.0, 1.0}
-    return np.where(values > 0, "yes", "no") if is_indicator else np.array([f"{v:g}" for v in values], dtype=object)
+    return np.where(values > 0, "yes", "no") if is_indicator else values
