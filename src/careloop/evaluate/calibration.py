@@ -31,7 +31,7 @@ LONGEST_STEP = 5.0
 RIDGE = 1e-12
 # Coefficients (of directions with unit spread) beyond this mean separated classes: no finite estimate exists.
 SEPARATED = 50.0
-# Directions of the design with less spread than this, relative to the largest, are rounding: columns that repeat others.
+# Directions of the design with less spread, relative to the largest, are rounding: columns that repeat others.
 SMALLEST_SPREAD = 1e-10
 
 

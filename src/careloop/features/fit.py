@@ -15,7 +15,7 @@ from careloop import InputError
 from careloop.features.definition import FeaturesSection
 from careloop.features.extract import Progress, checked_keys, matrix_of, of_subjects, shards_of
 from careloop.features.matrix import KEYS, FeatureMatrix
-from careloop.features.recipe import Column, Recipe, describe, is_wide, window_name
+from careloop.features.recipe import Column, Recipe, is_wide, window_name
 from careloop.features.windows import MICROSECONDS_A_DAY
 from careloop.record import Record, history
 from careloop.record.schema import BIRTH, CARELOOP, DEATH, code_matches
@@ -240,7 +240,7 @@ def _unit(units: pl.DataFrame, code: str, notes: list[str]) -> str | None:
 
 def _described(columns: Sequence[Column], codes: pl.DataFrame) -> list[Column]:
     text = dict(codes.select("code", "description").iter_rows())
-    return [dataclasses.replace(column, description=describe(column, text.get(column.code))) for column in columns]
+    return [dataclasses.replace(column, description=text.get(column.code) or "") for column in columns]
 
 
 def _measured(

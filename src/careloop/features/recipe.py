@@ -22,8 +22,9 @@ ZERO_IF_ABSENT = {"present", "count", "category"}
 class Column:
     """One column of the matrix and what training rows showed of it.
 
-    `window_days` is null for the whole record and for columns without a window. `low` and `high` are the 0.1 and 99.9
-    percentiles. Ranges and median are over training rows with a value; `missing_share` is the share without.
+    `description` is what the record says of the code. `window_days` is null for the whole record and for columns
+    without a window. `low` and `high` are the 0.1 and 99.9 percentiles. Ranges and median are over training rows with
+    a value; `missing_share` is the share without.
     """
 
     name: str
@@ -107,23 +108,3 @@ def is_wide(columns: Sequence[Column]) -> bool:
 def window_name(window: float | Literal["all"]) -> str:
     """`365d` for 365 days, `all` for the whole record."""
     return "all" if window == "all" else f"{window:.10g}d"
-
-
-def describe(column: Column, text: str | None) -> str:
-    """Words for a column, such as `last Creatinine (LOINC//2160-0) in 365 days, mg/dL`; `text` describes its code."""
-    if column.kind == "age":
-        return "age at the prediction time, years"
-    what = f"{text} ({column.code})" if text else column.code
-    window = "in the whole record" if column.window_days is None else f"in {column.window_days:.10g} days"
-    unit = f", {column.unit}" if column.unit else ""
-    if column.kind == "static_category":
-        return f"{what} is {column.category}"
-    if column.kind.startswith("static"):
-        return f"{what}{unit}" if column.kind == "static_value" else f"{what} is present"
-    wording = {
-        "present": f"any {what} {window}",
-        "count": f"number of {what} {window}",
-        "time_since": f"days since the last {what} {window}",
-        "slope": f"slope of {what} {window}, {column.unit or 'units'} per day",
-    }
-    return wording.get(column.aggregation, f"{column.aggregation} {what} {window}{unit}")

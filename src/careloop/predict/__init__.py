@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from careloop.predict.apply import PREDICTIONS, predict, prediction_events
-from careloop.predict.explain import Explanation, Factor, explain
+from careloop.predict.explanation import Explanation, Factor, explain
 from careloop.predict.recorded import record_patients, record_predictions
 from careloop.predict.table import NewPatients, read_patients
 

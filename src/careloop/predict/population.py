@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from careloop.predict.words import is_yes_or_no, label, number, unit, worded_value
+from careloop.features.words import is_yes_or_no, label, number, stated, unit
 from careloop.train import Package
 from careloop.train.preprocess import DISTANCE_QUANTILE, row_blocks
 
@@ -60,6 +60,6 @@ def one_range(package: Package, feature: int, value: float) -> str:
     column = package.recipe.columns[feature]
     low, high = package.population.low[feature], package.population.high[feature]
     if is_yes_or_no(column):
-        return f"{label(column)} {worded_value(column, value)}, unlike every training patient"
+        return f"{stated(column, value)}, unlike every training patient"
     seen = f"{number(low)} to {number(high)}" if low < high else f"always {number(low)}"
     return f"{label(column)} is {number(value)}{unit(column)}; training patients had {seen}"

@@ -17,8 +17,8 @@ import polars as pl
 
 from careloop import InputError
 from careloop.features import Column, FeatureMatrix
+from careloop.features.words import code_words
 from careloop.predict.recorded import record_patients
-from careloop.predict.words import code_words
 from careloop.record import Record, conform, read_events
 from careloop.train import Package
 

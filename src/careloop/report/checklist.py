@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from careloop.features import Recipe
+
 Json = Mapping[str, Any]
 
 
@@ -22,8 +24,8 @@ class Item:
     status: Literal["from this run", "for the authors"]
 
 
-def checklist(study: Json, flow: list[Json], recipe: Json, evaluation: Json) -> list[Item]:
-    """Return all items in order, for the contents of study.yaml, flow.json, recipe.json and evaluation.json."""
+def checklist(study: Json, flow: list[Json], recipe: Recipe, evaluation: Json) -> list[Item]:
+    """Return all items in order, for the contents of study.yaml, flow.json and evaluation.json, and the recipe."""
     answers = {
         **_methods(study, recipe, evaluation),
         **_results(flow, recipe, evaluation),
@@ -40,7 +42,7 @@ def _item(number: str, topic: str, answer: str | None) -> Item:
     return Item(number, topic, answer, "from this run")
 
 
-def _methods(study: Json, recipe: Json, evaluation: Json) -> dict[str, str]:
+def _methods(study: Json, recipe: Recipe, evaluation: Json) -> dict[str, str]:
     cohort, split = study["cohort"], study["cohort"]["split"]
     rows = evaluation["outcome"]["rows"]
     index = f"Index event {_codes(cohort['index']['codes'])} ({cohort['index']['which']})"
@@ -54,7 +56,7 @@ def _methods(study: Json, recipe: Json, evaluation: Json) -> dict[str, str]:
         else "Treatments are not modelled.",
         "7": "Events are read as of the prediction time; everything fitted is fitted on training rows only.",
         "8a": f"{_outcome(study)}; competing: {_codes(cohort['outcome']['competing']) or 'none'}.",
-        "9a": f"All codes that enough training subjects have; {len(recipe['columns'])} columns after selection.",
+        "9a": f"All codes that enough training subjects have; {len(recipe.columns)} columns after selection.",
         "9b": "Every column with its code, window, aggregation and unit is listed below and in recipe.json.",
         "10": f"{rows['events']} events among {rows['n']} held-out rows. No formal calculation was made.",
         "11": "Trees take missing values as they are; other models take training medians and 0/1 indicators.",
@@ -72,14 +74,14 @@ def _methods(study: Json, recipe: Json, evaluation: Json) -> dict[str, str]:
     }
 
 
-def _results(flow: list[Json], recipe: Json, evaluation: Json) -> dict[str, str]:
+def _results(flow: list[Json], recipe: Recipe, evaluation: Json) -> dict[str, str]:
     rows = evaluation["outcome"]["rows"]
     chain = [step for step in flow if step["kind"] == "chain"]
     return {
         "20a": f"{chain[0]['kept']} subjects in the record, {chain[-1]['kept']} in the study; see the flow.",
         "20b": "See the table of characteristics.",
         "20c": "The table of characteristics has training, tuning and held-out rows side by side.",
-        "21": f"{recipe['training_rows']} training rows of {recipe['training_subjects']} subjects.",
+        "21": f"{recipe.training_rows} training rows of {recipe.training_subjects} subjects.",
         "22": "Each model is in models/ with features, units, preprocessing and versions; careloop predict applies it.",
         "23a": f"{rows['n']} held-out rows, {rows['events']} events, {rows['censored']} censored early; see tables.",
         "23b": "See the subgroups."

@@ -14,6 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from careloop import __version__
+from careloop.features import Column, Recipe
+from careloop.features.words import is_yes_or_no, label, unit
 from careloop.report import charts
 from careloop.report.checklist import checklist
 
@@ -43,7 +45,7 @@ class Contents:
     study: Json
     record: Json
     flow: list[Json]
-    recipe: Json
+    recipe: Recipe
     evaluation: Json
     patients: list[Json]
     effects: Json | None
@@ -62,7 +64,7 @@ class Contents:
             study=yaml.safe_load((run / "study.yaml").read_text()),
             record=content("record.json"),
             flow=content("flow.json"),
-            recipe=content("recipe.json"),
+            recipe=Recipe.from_json((run / "recipe.json").read_text(encoding="utf-8")),
             evaluation=content("evaluation.json"),
             patients=content("patients.json") or [],
             effects=content("effects.json"),
@@ -96,8 +98,8 @@ def write_report(run: Path, path: Path) -> None:
         decision_table=_decision_table(contents.evaluation["models"]),
         comparisons=_comparisons(contents.evaluation),
         characteristics=list(_characteristics(contents)),
-        columns=contents.recipe["columns"],
-        notes=contents.recipe["notes"],
+        columns=[(column, _title(column)) for column in contents.recipe.columns],
+        notes=contents.recipe.notes,
         patients=contents.patients,
         effects=contents.effects,
         verdict=contents.verdict,
@@ -174,16 +176,17 @@ def _excludes_zero(estimate: Json) -> bool:
 def _characteristics(contents: Contents) -> Iterator[tuple[str, list[str]]]:
     """Rows of the characteristics table: description, then the training, tuning and held-out subjects' figures."""
     split = contents.cohort["split"]
-    chosen = [c for c in contents.recipe["columns"] if c["name"] in contents.features.columns][:MOST_CHARACTERISTICS]
+    chosen = contents.recipe.columns[:MOST_CHARACTERISTICS]
     yield "patients", [f"{(split == s).sum():,}" for s in SPLITS]
     yield "outcome within the horizon", [_share(contents.cohort.filter(split == s)["boolean_value"]) for s in SPLITS]
     for column in chosen:
-        values = contents.features[column["name"]]
-        unit = f", {column['unit']}" if column["unit"] else ""
-        yield (
-            f"{column['description'] or column['name']}{unit}",
-            [_summary(values.filter(split == s), column["aggregation"]) for s in SPLITS],
-        )
+        values = contents.features[column.name]
+        yield _title(column), [_summary(values.filter(split == s), column) for s in SPLITS]
+
+
+def _title(column: Column) -> str:
+    measured = unit(column).strip()
+    return f"{label(column)}, {measured}" if measured else label(column)
 
 
 def _share(known: pl.Series) -> str:
@@ -193,10 +196,10 @@ def _share(known: pl.Series) -> str:
     return f"{followed.sum():,} of {len(followed):,} followed" + (f"; {lost:,} censored before" if lost else "")
 
 
-def _summary(values: pl.Series, aggregation: str) -> str:
+def _summary(values: pl.Series, column: Column) -> str:
     """`n (%)` of a 0/1 column, else the median and quartiles, with the number missing."""
     known = values.drop_nulls()
-    if aggregation in {"present", "category"}:
+    if is_yes_or_no(column):
         having = int((known > 0).sum())
         return f"{having:,} ({having / max(len(known), 1):.0%})"
     if known.is_empty():
@@ -217,7 +220,7 @@ def _charts(contents: Contents) -> dict[str, Any]:
         "incidence": charts.incidence(outcome),
         "comparisons": _comparison_chart(contents.evaluation, primary),
         "subgroups": _subgroup_charts(models[primary]),
-        "missingness": _missingness_chart(contents.recipe["columns"]),
+        "missingness": _missingness_chart(contents.recipe.columns),
         "patients": [_patient_chart(patient) for patient in contents.patients],
     }
     if contents.effects is not None:
@@ -266,8 +269,8 @@ def _subgroup_charts(model: Json) -> list[str]:
     ]
 
 
-def _missingness_chart(columns: Sequence[Json]) -> str:
-    shares = sorted(((c["name"], c["missing_share"]) for c in columns if c["missing_share"]), key=lambda c: -c[1])
+def _missingness_chart(columns: Sequence[Column]) -> str:
+    shares = sorted(((label(c), c.missing_share) for c in columns if c.missing_share), key=lambda share: -share[1])
     return charts.missingness(shares[:MOST_MISSING]) if shares else ""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from careloop.features import Column
+from careloop.features.recipe import Column
 
 AGGREGATIONS = {
     "first": "first value",
@@ -18,18 +18,12 @@ AGGREGATIONS = {
     "time_since": "days since the last entry",
 }
 
-
 LONE_ANNOTATION = re.compile(r"\{[^}]*\}")
-# How `Column.description` begins, before the code's own words.
-BEGINNINGS = {"present": "any ", "count": "number of ", "time_since": "days since the last ", "slope": "slope of "}
 
 
 def code_words(column: Column) -> str:
-    """The code in words: `CD4 count` of `last CD4 count (LOINC//24467-3) in 365 days`, else the code's last part."""
-    words, described, _ = column.description.partition(f" ({column.code})")
-    if not described:
-        return column.code.rsplit("//", 1)[-1]
-    return words.removeprefix(BEGINNINGS.get(column.aggregation, f"{column.aggregation} "))
+    """The code in words: its description, such as `CD4 count`, else its last part."""
+    return column.description or column.code.rsplit("//", 1)[-1]
 
 
 def label(column: Column) -> str:
@@ -38,17 +32,20 @@ def label(column: Column) -> str:
     if column.kind == "age":
         return "age"
     if column.kind == "static_category":
-        return f"{what} {column.category}:"
-    if column.kind == "static_present":
-        return f"{what}:"
-    if column.kind == "static_value":
+        return f"{what} {column.category}"
+    if column.kind in ("static_present", "static_value"):
         return what
     window = f" in {column.window_days:g} days" if column.window_days else ""
     if column.aggregation == "present":
-        return f"{what}{window}:"
+        return f"{what}{window}"
     if column.aggregation == "last" and not window:
         return what
     return f"{what}, {AGGREGATIONS.get(column.aggregation, column.aggregation)}{window}"
+
+
+def stated(column: Column, value: float) -> str:
+    """The feature with its value: `CD4 count, last value in 365 days 210 cells/uL`, or `male: no`."""
+    return f"{label(column)}{':' if is_yes_or_no(column) else ''} {worded_value(column, value)}"
 
 
 def worded_value(column: Column, value: float) -> str:

@@ -10,8 +10,8 @@ import numpy as np
 
 from careloop import InputError
 from careloop.features import FeatureMatrix
+from careloop.features.words import is_yes_or_no, number, stated
 from careloop.models import BoostedHazard, CoxPH, FullyConnected, LightGBM, contributions
-from careloop.predict.words import is_yes_or_no, label, number, worded_value
 from careloop.train import Package
 from careloop.train.package import raw_risk
 
@@ -191,6 +191,6 @@ def factor(package: Package, code: str, feature: int, value: float, share: float
     column = package.recipe.columns[feature]
     compared = "" if is_yes_or_no(column) or column.median is None else f" (training median {number(column.median)})"
     verb = "raises" if share > 0 else "lowers"
-    name = f"{label(column)} {worded_value(column, value)}"
+    name = stated(column, value)
     text = f"{name}{compared} {verb} risk, {share:+.2f}"
     return Factor(name, code, column.name, None if np.isnan(value) else value, column.median, share, text)
