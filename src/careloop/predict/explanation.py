@@ -60,14 +60,22 @@ class Explanation:
         return tuple(f for f in self.factors if abs(f.share) >= SMALLEST_SHARE)[:MOST_FACTORS]
 
     @property
-    def text(self) -> str:
-        """The explanation as a few lines."""
-        head = (
+    def summary(self) -> str:
+        """The risk beside that of an average training patient, as a sentence."""
+        return (
             f"Risk of {self.outcome} within {self.horizon_days:g} days: {self.risk:.2f}; the model starts from "
             f"{self.reference_risk:.2f} for an average training patient."
         )
-        foot = f"By {self.method}; {self.model}, version {self.model_version}. Not for clinical use."
-        return "\n".join([head, *(f"- {factor.text}" for factor in self.leading), foot])
+
+    @property
+    def origin(self) -> str:
+        """How the factors were computed, of which model, and what for."""
+        return f"By {self.method}; {self.model}, version {self.model_version}. Not for clinical use."
+
+    @property
+    def text(self) -> str:
+        """The explanation as a few lines."""
+        return "\n".join([self.summary, *(f"- {factor.text}" for factor in self.leading), self.origin])
 
 
 @dataclass(frozen=True, eq=False)

@@ -140,15 +140,15 @@ def forest(rows: Sequence[tuple[str, Json]], *, title: str, unit: str, reference
     return _svg(figure)
 
 
-def love_plot(covariates: Sequence[Json], notable: float = 0.1) -> str:
-    """Largest standardised mean difference between arms of each covariate, before and after weighting."""
-    shown = sorted(covariates, key=lambda c: -abs(c["before"]))[:30][::-1]
+def love_plot(differences: Sequence[tuple[str, float, float]], notable: float = 0.1) -> str:
+    """Largest standardised mean difference between arms of each covariate: (name, as they are, weighted)."""
+    shown = sorted(differences, key=lambda row: -abs(row[1]))[:30][::-1]
     figure, axes = _figure(7.6, 0.9 + 0.26 * len(shown))
     places = range(len(shown))
-    axes.plot([abs(c["before"]) for c in shown], places, "o", color=COLOURS[1], markersize=5, label="as they are")
-    axes.plot([abs(c["after"]) for c in shown], places, "o", color=COLOURS[0], markersize=5, label="weighted")
+    axes.plot([abs(before) for _, before, _ in shown], places, "o", color=COLOURS[1], markersize=6, label="as they are")
+    axes.plot([abs(after) for _, _, after in shown], places, "o", color=COLOURS[0], markersize=4, label="weighted")
     axes.axvline(notable, color=GREY, linewidth=1, linestyle=":")
-    axes.set_yticks(places, [c["covariate"] for c in shown])
+    axes.set_yticks(places, [name for name, _, _ in shown])
     axes.set(xlabel="largest standardised mean difference between arms", title="Balance of the arms", xlim=(0, None))
     axes.legend(loc="lower right")
     return _svg(figure)
@@ -160,6 +160,7 @@ def contributions(factors: Sequence[tuple[str, float]], *, unit: str) -> str:
     values = [value for _, value in factors]
     axes.barh(range(len(factors)), values, color=[COLOURS[1] if v > 0 else COLOURS[0] for v in values], height=0.65)
     axes.axvline(0, color="black", linewidth=0.8)
+    axes.spines["left"].set_visible(False)
     axes.set_yticks(range(len(factors)), [name for name, _ in factors])
     axes.set(xlabel=unit, ylim=(len(factors) - 0.4, -0.6))
     return _svg(figure)

@@ -225,7 +225,7 @@ def _charts(contents: Contents) -> dict[str, Any]:
     }
     if contents.effects is not None:
         drawn["effects"] = [_effect_chart(goal) for goal in contents.effects["goals"]]
-        drawn["balance"] = charts.love_plot(contents.effects["balance"]["covariates"])
+        drawn["balance"] = _balance_chart(contents.effects["balance"], contents.recipe)
     return drawn
 
 
@@ -282,6 +282,12 @@ def _effect_chart(goal: Json) -> str:
     ]
     unit = "difference in risk" if goal["kind"] == "event" else f"difference in {goal['goal']}"
     return charts.forest(rows, title=f"Effects on {goal['goal']} ({goal['better']} is better)", unit=unit)
+
+
+def _balance_chart(balance: Json, recipe: Recipe) -> str:
+    words = {column.name: label(column) for column in recipe.columns}
+    rows = [(words.get(c["covariate"], c["covariate"]), c["before"], c["after"]) for c in balance["covariates"]]
+    return charts.love_plot(rows)
 
 
 def _patient_chart(patient: Json) -> str:

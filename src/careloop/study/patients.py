@@ -72,8 +72,9 @@ def _prediction(row: dict[str, Any]) -> dict[str, Any]:
 def _explanation(package: Package, matrix: FeatureMatrix, row: int) -> dict[str, Any]:
     explanation = explain(package, matrix, row)
     return {
-        "words": explanation.text.splitlines(),
-        "factors": [{"label": f.name, "contribution": f.share} for f in explanation.leading],
+        "summary": explanation.summary,
+        "factors": [{"label": f.name, "text": f.text, "contribution": f.share} for f in explanation.leading],
+        "origin": explanation.origin,
         "unit": f"share in the risk, from {explanation.reference_risk:.0%} for an average training patient",
     }
 
