@@ -98,9 +98,9 @@ def write_meds(folder: Path) -> None:
 
 
 def run_careloop(folder: Path) -> None:
-    """Cohort, recipe and matrix of the whole record; prints the seconds of each as JSON."""
+    """Cohort and features of the whole record; prints the seconds of each as JSON."""
     from careloop.cohort import CohortSection, select_cohort
-    from careloop.features import FeaturesSection, extract, fit_recipe
+    from careloop.features import FeaturesSection, fit_features
     from careloop.record import Record
 
     record = Record.open(folder / "record")
@@ -112,12 +112,10 @@ def run_careloop(folder: Path) -> None:
     clock = [time.perf_counter()]
     cohort = select_cohort(record, CohortSection.model_validate(rules))
     clock.append(time.perf_counter())
-    recipe = fit_recipe(record, cohort.rows, FeaturesSection(code=("present", "count")))
-    clock.append(time.perf_counter())
-    matrix = extract(record, cohort.rows, recipe)
+    _, matrix = fit_features(record, cohort.rows, FeaturesSection(code=("present", "count")))
     clock.append(time.perf_counter())
     cohort.rows.write_parquet(folder / "cohort.parquet")
-    seconds = dict(zip(("cohort", "recipe", "matrix"), np.diff(clock).round(2).tolist(), strict=True))
+    seconds = dict(zip(("cohort", "features"), np.diff(clock).round(2).tolist(), strict=True))
     print(json.dumps({"rows": matrix.values.shape[0], "columns": matrix.values.shape[1], **seconds}))
 
 
@@ -168,7 +166,7 @@ def main() -> None:
         measured([*again, "record"])
     seconds, peak, output = measured([*again, "careloop"])
     found = json.loads(output)
-    rows = [(f"careloop {step}", found[step] / 60, None) for step in ("cohort", "recipe", "matrix")]
+    rows = [(f"careloop {step}", found[step] / 60, None) for step in ("cohort", "features")]
     rows.append((f"careloop, {options.events:,} events: process", seconds / 60, peak))
     if options.meds_tab:
         measured([*again, "meds"])

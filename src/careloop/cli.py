@@ -152,15 +152,15 @@ def cohort(study: Path, record_path: Path, out: Path | None, as_json: bool) -> N
 def features(study: Path, record_path: Path, out: Path, as_json: bool) -> None:
     """Compute the features of STUDY's cohort and describe them."""
     from careloop.cohort import select_cohort
-    from careloop.features import extract, fit_recipe
+    from careloop.features import fit_features
     from careloop.record import Record
     from careloop.report.summary import table
     from careloop.study import Study
 
     opened, record = Study.read(study), Record.open(record_path)
     rows = select_cohort(record, opened.cohort).rows
-    recipe = fit_recipe(record, rows, opened.features, exclude_codes=opened.arm_codes)
-    extract(record, rows.select("subject_id", "prediction_time"), recipe).to_frame().write_parquet(out)
+    recipe, matrix = fit_features(record, rows, opened.features, exclude_codes=opened.arm_codes)
+    matrix.to_frame().write_parquet(out)
     columns = [(c.name, c.unit, c.median, f"{c.missing_share:.0%}") for c in recipe.columns]
     text = table(["feature", "unit", "training median", "missing"], columns)
     shown = {"rows": rows.height, "features": list(recipe.names), "notes": list(recipe.notes), "path": str(out)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from careloop.features.definition import FeaturesSection, SelectionSection
 from careloop.features.extract import extract
-from careloop.features.fit import fit_recipe
+from careloop.features.fit import fit_features, fit_recipe
 from careloop.features.matrix import FeatureMatrix
 from careloop.features.recipe import Column, Recipe
 from careloop.features.selection import select_columns
@@ -16,6 +16,7 @@ __all__ = [
     "Recipe",
     "SelectionSection",
     "extract",
+    "fit_features",
     "fit_recipe",
     "select_columns",
 ]

@@ -21,7 +21,7 @@ MICROSECONDS_A_YEAR = 365.25 * MICROSECONDS_A_DAY
 IN_ORDER = ("subject_id", "time", "number", "known_time", "numeric_value")
 STATIC = {"column": pl.Int64, "kind": pl.String, "code": pl.String, "wanted_unit": pl.String, "category": pl.String}
 # numpy works on one core, outside Python's lock; a second shard uses another, at the cost of its memory.
-SHARDS_AT_ONCE = 2
+THREADS = 2
 Progress = Callable[[str, int, int], None]
 Result = TypeVar("Result")
 
@@ -150,7 +150,7 @@ def _each_shard(
 
     results = []
     shards = list(shards_of(record, rows))
-    with ThreadPoolExecutor(SHARDS_AT_ONCE) as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         for (number, _), result in zip(shards, pool.map(run, shards), strict=True):
             results.append(result)
             if progress is not None:

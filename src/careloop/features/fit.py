@@ -1,11 +1,11 @@
-"""Fit a recipe: which codes, units and categories training rows have, and each column's median and range there."""
+"""Fit a recipe: the columns that enough training rows have, with each one's median and range there."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -13,29 +13,14 @@ import polars as pl
 
 from careloop import InputError
 from careloop.features.definition import FeaturesSection
-from careloop.features.extract import Progress, checked_keys, matrix_of, of_subjects, shards_of
+from careloop.features.extract import THREADS, Progress, checked_keys, matrix_of
 from careloop.features.matrix import KEYS, FeatureMatrix
-from careloop.features.recipe import Column, Recipe, is_wide, window_name
-from careloop.features.windows import MICROSECONDS_A_DAY
-from careloop.record import Record, history
-from careloop.record.schema import BIRTH, CARELOOP, DEATH, code_matches
+from careloop.features.recipe import Column, Recipe
+from careloop.features.vocabulary import named_codes, vocabulary
+from careloop.record import Record
 
-NEVER = (BIRTH, DEATH, f"{CARELOOP}*")
 RANGE = (0.001, 0.5, 0.999)
-BLOCK = 256  # columns whose statistics are computed together: 31 MB for 30,000 rows
-
-
-@dataclass(frozen=True)
-class Survey:
-    """What training rows know by their prediction times: counts by code.
-
-    `timed`: code, subjects, number_subjects; `units`: is_static, code, unit, numbers; `static`: code, text_value,
-    subjects, number_subjects, text_subjects. Counts are of training subjects, only `numbers` is of rows.
-    """
-
-    timed: pl.DataFrame
-    units: pl.DataFrame
-    static: pl.DataFrame
+BLOCK = 128  # columns whose statistics are computed together: 15 MB for 30,000 rows
 
 
 def fit_recipe(
@@ -60,204 +45,76 @@ def fit_recipe(
         InputError: no training rows; a named code that is unknown, or known only after the prediction time; no
             feature left.
     """
-    train = _training(keys)
-    survey = _survey(record, train)
-    excluded = (*NEVER, *section.exclude_codes, *exclude_codes)
-    _check_named(record, train, section, survey, excluded)
-    notes: list[str] = []
-    columns = _candidates(survey, section, excluded, notes)
-    columns = _described(columns, record.code_metadata())
+    train = _training(keys).unique(KEYS).sort(KEYS)
+    columns, notes = vocabulary(record, train, section, exclude_codes)
     matrix = matrix_of(record, train, columns, progress=progress)
-    columns = _measured(matrix, columns, section, notes)
-    if not columns:
-        raise InputError(
-            f"features: no column is left that varies and that {section.min_subjects} training subjects have;"
-            " lower features.min_subjects, or widen windows_days and codes"
-        )
-    return Recipe(tuple(columns), tuple(notes), train.height, train["subject_id"].n_unique())
+    return _recipe(matrix, np.arange(train.height), columns, section, notes)
+
+
+def fit_features(
+    record: Record,
+    keys: pl.DataFrame,
+    section: FeaturesSection,
+    *,
+    exclude_codes: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> tuple[Recipe, FeatureMatrix]:
+    """What `fit_recipe` and then `extract` for all `keys` return, but with one pass over the record instead of two.
+
+    Raises:
+        InputError: as `fit_recipe` and `extract`.
+    """
+    train = _training(keys.with_row_index("place")).unique(KEYS).sort(KEYS)
+    columns, notes = vocabulary(record, train, section, exclude_codes)
+    matrix = matrix_of(record, keys, columns, progress=progress)
+    recipe = _recipe(matrix, train["place"].to_numpy(), columns, section, notes)
+    return recipe, matrix.narrow(recipe.names)
 
 
 def _training(keys: pl.DataFrame) -> pl.DataFrame:
     train = keys.filter(pl.col("split") == "train") if "split" in keys.columns else keys
     if train.is_empty():
         raise InputError("features: no training rows to fit on; check the cohort's size and its split fractions")
-    return checked_keys(train).unique().sort(KEYS)
+    checked_keys(train)
+    return train
 
 
-def _survey(record: Record, train: pl.DataFrame) -> Survey:
-    # What is known by a subject's last prediction time is what any of its rows know.
-    last = train.group_by("subject_id").agg(pl.col("prediction_time").max())
-    parts: list[list[pl.DataFrame]] = []
-    for shard, members in shards_of(record, last):
-        known = history(of_subjects(record.events(shard), members), members)
-        timed = known.filter(pl.col("time") <= pl.col("prediction_time"))
-        parts.append(pl.collect_all(_counts(timed, known.filter(pl.col("time").is_null()))))
-    totals = [pl.concat(frames) for frames in zip(*parts, strict=True)]
-    return Survey(*(_added_up(frame) for frame in totals))
-
-
-def _counts(timed: pl.LazyFrame, static: pl.LazyFrame) -> list[pl.LazyFrame]:
-    number = pl.col("numeric_value").is_finite()
-    subjects = pl.col("subject_id").n_unique().alias("subjects")
-    with_number = pl.col("subject_id").filter(number).n_unique().alias("number_subjects")
-    with_text = pl.col("subject_id").filter(pl.col("text_value").is_not_null()).n_unique().alias("text_subjects")
-    units = [
-        rows.filter(number).group_by("code", "unit").agg(pl.len().alias("numbers")).with_columns(is_static=is_static)
-        for rows, is_static in ((timed, pl.lit(False)), (static, pl.lit(True)))
-    ]
-    return [
-        timed.group_by("code").agg(subjects, with_number),
-        pl.concat(units),
-        static.group_by("code", "text_value").agg(subjects, with_number, with_text),
-    ]
-
-
-def _added_up(counts: pl.DataFrame) -> pl.DataFrame:
-    by = [name for name in counts.columns if counts.schema[name] in (pl.String, pl.Boolean)]
-    return counts.group_by(by).agg(pl.all().sum()).sort(by, nulls_last=True)
-
-
-def _named(codes: Iterable[str] | str) -> list[str]:
-    return [] if isinstance(codes, str) else list(codes)
-
-
-def _check_named(
-    record: Record, train: pl.DataFrame, section: FeaturesSection, survey: Survey, excluded: Sequence[str]
-) -> None:
-    """Stop at a code that the section names and that is excluded or that no training row knows."""
-    for place, names, known in (
-        ("codes", _named(section.codes), survey.timed),
-        ("static", _named(section.static), survey.static),
-    ):
-        for name in names:
-            if pl.select(code=pl.lit(name)).filter(code_matches(excluded)).height:
-                raise InputError(
-                    f"features.{place}: {name} is excluded (by exclude_codes, as a treatment, or as one of {NEVER});"
-                    " name it in one place only"
-                )
-            if known.filter(code_matches([name])).is_empty():
-                raise InputError(f"features.{place}: {_why_unknown(record, train, name, survey)}")
-
-
-def _why_unknown(record: Record, train: pl.DataFrame, name: str, survey: Survey) -> str:
-    """Why no training row knows a code: it is of the other kind, becomes known later, or is misspelt."""
-    for kind, place, known in (("timed", "codes", survey.timed), ("static", "static", survey.static)):
-        if known.filter(code_matches([name])).height:
-            return f"{name} is a {kind} fact in this record; name it in features.{place}"
-    # The one look past the prediction time: whether and when the code becomes known, no value of it.
-    events = record.events(codes=[name]).select("subject_id", "known_time").join(train.lazy(), on="subject_id")
-    wait = (pl.col("known_time") - pl.col("prediction_time")).dt.total_microseconds() / MICROSECONDS_A_DAY
-    later = events.with_columns(days=wait).filter(pl.col("days") > 0)
-    first = later.group_by(KEYS).agg(pl.col("days").min()).collect()["days"]
-    if len(first):
-        earliest, median = np.quantile(first.to_numpy(), [0, 0.5])
-        return (
-            f"{name} is never known at the prediction time, only later (earliest after {earliest:.1f} days, median"
-            f" {median:.1f}); remove it from the features, or move the index event"
+def _recipe(
+    matrix: FeatureMatrix, rows: np.ndarray, columns: Sequence[Column], section: FeaturesSection, notes: list[str]
+) -> Recipe:
+    """The recipe from the training `rows` (positions, in order of their keys) of a matrix of all candidate columns."""
+    subjects = matrix.keys["subject_id"].to_numpy()[rows]
+    first_rows = np.flatnonzero(np.concatenate([[True], subjects[1:] != subjects[:-1]]))
+    kept = _measured(matrix.values, rows, first_rows, columns, section, notes)
+    if not kept:
+        raise InputError(
+            f"features: no column is left that varies and that {section.min_subjects} training subjects have;"
+            " lower features.min_subjects, or widen windows_days and codes"
         )
-    close = difflib.get_close_matches(name, sorted({*survey.timed["code"], *survey.static["code"]}), n=3)
-    hint = f"did you mean {', '.join(close)}?" if close else "check its spelling against the record's codes"
-    return f"no training row has {name}; {hint}"
-
-
-def _candidates(survey: Survey, section: FeaturesSection, excluded: Sequence[str], notes: list[str]) -> list[Column]:
-    """All columns that the vocabulary allows: first those that are NaN where absent, then those that are 0."""
-    columns = [Column("age_years", "age", BIRTH, "age", unit="a")] if section.age == "years" else []
-    columns += _static_columns(survey, section, excluded, notes)
-    columns += _timed_columns(survey, section, excluded, notes)
-    if is_wide(columns):
-        columns = [column for column in columns if column.aggregation != "time_since"]
-        notes.append("time_since is left out: the code space is wide, and CSR would have to store every absence of it")
-    return sorted(columns, key=lambda column: column.absent == 0)
-
-
-def _static_columns(
-    survey: Survey, section: FeaturesSection, excluded: Sequence[str], notes: list[str]
-) -> Iterator[Column]:
-    """One column for a code's numbers, one for each category of its texts, a 0/1 column for a code with neither."""
-    facts = _allowed(survey.static, section.static, excluded)
-    units = survey.units.filter("is_static")
-    totals = facts.group_by("code", maintain_order=True).agg(
-        pl.col("subjects", "number_subjects", "text_subjects").sum()
-    )
-    for code, subjects, numbers, texts in totals.iter_rows():
-        least = 1 if code in _named(section.static) else section.min_subjects
-        if numbers >= least:
-            yield Column(f"static|{code}", "static_value", code, "value", unit=_unit(units, code, notes))
-        for text in facts.filter(pl.col("code") == code, pl.col("text_subjects") >= least)["text_value"]:
-            yield Column(f"static|{code}={text}", "static_category", code, "category", category=text)
-        if numbers == texts == 0 and subjects >= least:
-            yield Column(f"static|{code}", "static_present", code, "present")
-
-
-def _timed_columns(
-    survey: Survey, section: FeaturesSection, excluded: Sequence[str], notes: list[str]
-) -> Iterator[Column]:
-    """The columns of each code: aggregations of its numbers where enough subjects have any, else of the code."""
-    units = survey.units.filter(~pl.col("is_static"))
-    for code, subjects, numbers in _allowed(survey.timed, section.codes, excluded).iter_rows():
-        least = 1 if code in _named(section.codes) else section.min_subjects
-        if numbers >= least:
-            yield from _value_columns(code, _unit(units, code, notes), section)
-        elif subjects >= least:
-            yield from _code_columns(code, section)
-
-
-def _value_columns(code: str, unit: str | None, section: FeaturesSection) -> Iterator[Column]:
-    aggregations = [*section.value, *(["present"] if section.missingness == "present" else [])]
-    for window in section.windows_days:
-        for aggregation in aggregations:
-            name = f"{code}|{window_name(window)}|{aggregation}"
-            yield Column(name, "value", code, aggregation, None if window == "all" else window, unit)
-
-
-def _code_columns(code: str, section: FeaturesSection) -> Iterator[Column]:
-    longest = max(section.windows_days, key=lambda window: float("inf") if window == "all" else window)
-    for window in section.windows_days:
-        for aggregation in section.code:
-            if aggregation != "time_since" or window == longest:
-                name = f"{code}|{window_name(window)}|{aggregation}"
-                yield Column(name, "code", code, aggregation, None if window == "all" else window)
-
-
-def _allowed(counts: pl.DataFrame, codes: tuple[str, ...] | str, excluded: Sequence[str]) -> pl.DataFrame:
-    chosen = counts if isinstance(codes, str) else counts.filter(code_matches(codes))
-    return chosen.filter(~code_matches(excluded))
-
-
-def _unit(units: pl.DataFrame, code: str, notes: list[str]) -> str | None:
-    """The unit that most of a code's numbers have; a note says how many numbers have another one."""
-    rows = units.filter(pl.col("code") == code).sort("numbers", "unit", descending=[True, False], nulls_last=True)
-    unit, numbers = rows["unit"][0], rows["numbers"].to_list()
-    others = sum(numbers[1:])
-    if others:
-        notes.append(
-            f"{code}: {others} training numbers of {sum(numbers)} are left out, their unit is not"
-            f" {unit or 'empty'}; convert them before"
-        )
-    return unit
-
-
-def _described(columns: Sequence[Column], codes: pl.DataFrame) -> list[Column]:
-    text = dict(codes.select("code", "description").iter_rows())
-    return [dataclasses.replace(column, description=text.get(column.code) or "") for column in columns]
+    return Recipe(tuple(kept), tuple(notes), len(rows), len(first_rows))
 
 
 def _measured(
-    matrix: FeatureMatrix, columns: Sequence[Column], section: FeaturesSection, notes: list[str]
+    values: Any,
+    rows: np.ndarray,
+    first_rows: np.ndarray,
+    columns: Sequence[Column],
+    section: FeaturesSection,
+    notes: list[str],
 ) -> list[Column]:
-    """Columns with their training statistics, without those too rare or without variation."""
-    named = {*_named(section.codes), *_named(section.static)}
-    ids = matrix.keys["subject_id"].to_numpy()
-    first_rows = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))
+    """Columns with their statistics over `rows`, without those too rare or without variation."""
+    named = {*named_codes(section.codes), *named_codes(section.static)}
     kept: list[Column] = []
     rare = constant = 0
-    for begin in range(0, len(columns), BLOCK):
-        block = _block(matrix.values, slice(begin, begin + BLOCK))
-        some = columns[begin : begin + BLOCK]
-        subjects = _subjects(block, some, first_rows)
-        for column, count in zip(_with_statistics(block, some), subjects, strict=True):
-            if count < (1 if column.code in named else section.min_subjects):
+
+    def measure(begin: int) -> list[tuple[Column, int]]:
+        block, some = _block(values, rows, slice(begin, begin + BLOCK)), columns[begin : begin + BLOCK]
+        return list(zip(_with_statistics(block, some), _subjects(block, some, first_rows), strict=True))
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        measured = chain.from_iterable(pool.map(measure, range(0, len(columns), BLOCK)))
+        for column, subjects in measured:
+            if subjects < (1 if column.code in named else section.min_subjects):
                 rare += 1
             elif column.minimum == column.maximum and column.missing_share == 0:
                 constant += 1
@@ -270,8 +127,8 @@ def _measured(
     return kept
 
 
-def _block(values: Any, columns: slice) -> np.ndarray:
-    return values[:, columns] if isinstance(values, np.ndarray) else values[:, columns].toarray()
+def _block(values: Any, rows: np.ndarray, columns: slice) -> np.ndarray:
+    return values[rows, columns] if isinstance(values, np.ndarray) else values[rows][:, columns].toarray()
 
 
 def _subjects(block: np.ndarray, columns: Sequence[Column], first_rows: np.ndarray) -> np.ndarray:

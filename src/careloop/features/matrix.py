@@ -15,6 +15,7 @@ from careloop.features.recipe import WIDE_COLUMNS
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 KEYS = ["subject_id", "prediction_time"]
+NARROWED_AT_ONCE = 4096  # rows that are copied at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +51,16 @@ class FeatureMatrix:
         if self.is_sparse and len(names) <= WIDE_COLUMNS:
             values = values.toarray()
         return FeatureMatrix(self.keys, tuple(names), values)
+
+    def narrow(self, names: Sequence[str]) -> FeatureMatrix:
+        """As `select` for names in the matrix's order, but in this matrix's own memory, which is used up by it."""
+        kept = [i for i, name in enumerate(self.names) if name in set(names)]
+        if self.is_sparse or len(kept) < len(self.names) / 2:
+            return self.select(names)
+        for begin in range(0, len(self.values), NARROWED_AT_ONCE):
+            rows = slice(begin, begin + NARROWED_AT_ONCE)
+            self.values[rows, : len(kept)] = self.values[rows, kept]
+        return FeatureMatrix(self.keys, tuple(names), self.values[:, : len(kept)])
 
     def filter(self, rows: np.ndarray | pl.Series) -> FeatureMatrix:
         """Only the rows where the mask is true."""

@@ -108,7 +108,7 @@ def _table(title: str, columns: Sequence[str]) -> Table:
 
 
 def _rendered(drawn: Table) -> str:
-    console = Console(width=None if Console().is_terminal else 140, force_terminal=False, no_color=True)
+    console = Console(width=None if Console().is_terminal else 170, force_terminal=False, no_color=True)
     with console.capture() as capture:
         console.print(drawn)
     return capture.get()

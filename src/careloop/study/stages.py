@@ -13,7 +13,7 @@ from deltalake import DeltaTable
 
 from careloop.cohort import select_cohort
 from careloop.evaluate import Outcomes, horizon_labels, horizon_weights
-from careloop.features import FeatureMatrix, Recipe, extract, fit_recipe, select_columns
+from careloop.features import FeatureMatrix, Recipe, fit_features, select_columns
 from careloop.record import CARELOOP, Record
 from careloop.study.folder import RunFolder
 from careloop.study.subgroups import subgroups
@@ -58,8 +58,7 @@ def compute_features(study: Study, facts: Record, run: RunFolder) -> None:
 
     def work(out: Path) -> None:
         rows = cohort_rows(run)
-        recipe = fit_recipe(facts, rows, study.features, exclude_codes=study.arm_codes)
-        matrix = extract(facts, rows.select(KEYS), recipe)
+        recipe, matrix = fit_features(facts, rows, study.features, exclude_codes=study.arm_codes)
         check_leakage(_training_data(study, facts, rows, matrix, recipe))
         matrix.to_frame().write_parquet(out / "features.parquet")
         (out / "recipe.json").write_text(recipe.keep(_selected(study, rows, matrix)).to_json(), encoding="utf-8")
