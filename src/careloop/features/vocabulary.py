@@ -86,7 +86,7 @@ def named_codes(codes: Iterable[str] | str) -> list[str]:
     return [] if isinstance(codes, str) else list(codes)
 
 
-def _checknamed_codes(
+def _check_named(
     record: Record, train: pl.DataFrame, section: FeaturesSection, survey: Survey, excluded: Sequence[str]
 ) -> None:
     """Stop at a code that the section names and that is excluded or that no training row knows."""
