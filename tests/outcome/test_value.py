@@ -70,7 +70,26 @@ def test_no_recommendation_means_nothing_to_follow(study_rows, section) -> None:
     assert verdict.plan.mean == verdict.given.mean
     assert verdict.plan.choice == PLAN
     assert _covers(verdict.given.mean, risk[_held(rows)].mean())
-    assert "The plan recommended nothing to these 200 held-out patients, so there is nothing to follow" in verdict.words
+    assert verdict.tied is None
+    assert "The plan recommended no single option to these 200 held-out patients, so there is nothing" in verdict.words
+
+
+def test_tied_options_are_judged_against_those_that_did_worse(good_drug, section) -> None:
+    rows, matrix, risk, *_ = good_drug
+    brand = pl.when(pl.col("subject_id") // 3 % 2 == 0).then(pl.lit("drug A")).otherwise(pl.lit("drug B"))
+    rows = rows.with_columns(treatment=pl.when(pl.col("treatment") == "drug").then(brand).otherwise("treatment"))
+    plan = make_plan(rows, matrix, section, horizon_days=365)
+    assert plan.policy.decision == "abstain"
+    assert plan.policy.worse == ("control",)
+    verdict = judge_plan(rows, matrix, plan, who="held-out")[0]
+    held = risk[_held(rows)]
+    assert set(verdict.tied.choice.split(" or ")) == {"drug A", "drug B"}
+    assert _covers(verdict.tied.mean, held[:, 1].mean())
+    (against,) = verdict.comparisons
+    assert against.against == "control"
+    assert _covers(against.difference, (held[:, 1] - held[:, 0]).mean())
+    assert against.words.endswith("better")
+    assert "could not tell" in verdict.words
 
 
 def test_an_individual_plan_is_valued_as_such(study_rows, section) -> None:

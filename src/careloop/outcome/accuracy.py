@@ -128,7 +128,7 @@ def accuracy_in_words(verdict: PredictionVerdict, *, horizon_days: float, who: s
 def _percent(estimate: Estimate) -> str:
     if estimate.value is None or estimate.low is None or estimate.high is None:
         return "unknown" if estimate.value is None else f"{100 * estimate.value:.1f} %"
-    return f"{100 * estimate.value:.1f} %, 95 % interval {100 * estimate.low:.1f} % to {100 * estimate.high:.1f} %"
+    return f"{100 * estimate.value:.1f} % [{100 * estimate.low:.1f} % to {100 * estimate.high:.1f} %]"
 
 
 def _on_average(verdict: PredictionVerdict) -> str:
@@ -143,7 +143,7 @@ def _on_average(verdict: PredictionVerdict) -> str:
 def _spread(slope: Estimate) -> str:
     if slope.value is None or slope.low is None or slope.high is None:
         return ""
-    shown = f"calibration slope {slope.value:.2f}, 95 % interval {slope.low:.2f} to {slope.high:.2f}"
+    shown = f"calibration slope {slope.value:.2f} [{slope.low:.2f} to {slope.high:.2f}]"
     if slope.low <= 0:
         return f"whether high and low risks were told apart at all cannot be said ({shown})"
     if slope.high < 1:
@@ -158,5 +158,5 @@ def _separation(auroc: Estimate) -> str:
         return ""
     return (
         f"of a patient with and one without the outcome, the first had the higher predicted risk in "
-        f"{100 * auroc.value:.0f} % of pairs (AUROC, 95 % interval {100 * auroc.low:.0f} % to {100 * auroc.high:.0f} %)"
+        f"{100 * auroc.value:.0f} % of pairs [{100 * auroc.low:.0f} % to {100 * auroc.high:.0f} %] (AUROC)"
     )

@@ -2,7 +2,8 @@
 
 Values are means of doubly robust scores on held-out rows, from outcome models and propensities fitted on the rows that
 the plan learned from (policy evaluation: Dudik, Langford & Li 2011, ICML; intervals by influence function with subjects
-as units). Where the plan recommends nothing, following it means the care given.
+as units). Where the plan recommends nothing, following it means the care given. A plan that could not tell the best
+options apart still says which ones did worse: that is judged by giving the tied options in equal shares.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The plan minus another choice, `distinguishable` if the interval leaves out 0."""
+    """The plan, or where it abstains its tied options, minus another choice; `distinguishable` without 0 in between."""
 
     against: str
     difference: Estimate
@@ -53,7 +54,11 @@ class Comparison:
 
 @dataclass(frozen=True)
 class PlanVerdict:
-    """The plan's value for one goal; of the `rows` of `patients` it recommended an option in `recommended`."""
+    """The plan's value for one goal; of the `rows` of `patients` it recommended an option in `recommended`.
+
+    `tied` is the value of the options that the plan could not tell apart, in equal shares; null unless it abstained
+    and found others worse.
+    """
 
     goal: str
     kind: Literal["event", "measure"]
@@ -64,6 +69,7 @@ class PlanVerdict:
     plan: Value
     given: Value
     options: tuple[Value, ...]
+    tied: Value | None
     comparisons: tuple[Comparison, ...]
     words: str
 
@@ -75,7 +81,7 @@ def judge_plan(cohort_rows: pl.DataFrame, matrix: FeatureMatrix, plan: Plan, *, 
     learned, judged = everyone.take(learning_rows(cohort_rows, everyone.arm)), everyone.take(held)
     chosen = _recommended(cohort_rows.select(KEYS)[held], plan)
     return tuple(
-        _judge(scores, goal, plan.options, chosen=chosen, reasons=reasons, who=who)
+        _judge(scores, goal, plan, chosen=chosen, reasons=reasons, who=who)
         for scores, goal, reasons in _held_out_scores(learned, judged, plan)
     )
 
@@ -123,12 +129,13 @@ def _cannot_tell(judged: Patients, goal: GoalData, a: int) -> str | None:
 def _judge(
     scores: Scores,
     goal: GoalData,
-    options: tuple[str, ...],
+    plan: Plan,
     *,
     chosen: Array,
     reasons: tuple[str | None, ...],
     who: str,
 ) -> PlanVerdict:
+    options = plan.options
     choices = {PLAN: chosen, GIVEN: np.full(len(chosen), -1)}
     choices |= {option: np.full(len(chosen), a) for a, option in enumerate(options)}
     each = {name: _row_values(scores, choice, reasons) for name, choice in choices.items()}
@@ -136,7 +143,11 @@ def _judge(
         name: Value(name, _mean(each[name], scores, goal.kind, reasons), _effective_sample(scores, choice))
         for name, choice in choices.items()
     }
-    compared = [] if (chosen < 0).all() else [GIVEN, *options]
+    tied = _tied_rows(scores, plan, reasons) if (chosen < 0).all() else None
+    if tied is not None:
+        mean, compared = tied, list(plan.policy.worse)
+    else:
+        mean, compared = each[PLAN], [] if (chosen < 0).all() else [GIVEN, *options]
     verdict = PlanVerdict(
         goal=goal.name,
         kind=goal.kind,
@@ -147,14 +158,35 @@ def _judge(
         plan=values[PLAN],
         given=values[GIVEN],
         options=tuple(values[option] for option in options),
+        tied=None if tied is None else _tied_value(tied, scores, plan, goal.kind),
         comparisons=tuple(
-            _compare(each[PLAN] - each[other], scores, goal, against=values[other], reasons=reasons)
+            _compare(mean - each[other], scores, goal, against=values[other], reasons=reasons)
             for other in compared
             if not (other != GIVEN and (chosen == choices[other]).all())
         ),
         words="",
     )
     return replace(verdict, words=value_in_words(verdict, who=who))
+
+
+def _tied_options(plan: Plan) -> list[str]:
+    """The options that an abstaining plan could not tell apart, the best one first."""
+    return [] if plan.policy.best is None else [plan.policy.best, *plan.policy.tied]
+
+
+def _tied_rows(scores: Scores, plan: Plan, reasons: tuple[str | None, ...]) -> Array | None:
+    """Mean score (n,) of each row over the tied options; None unless the plan abstained and found others worse."""
+    places = [plan.options.index(option) for option in _tied_options(plan)]
+    if plan.policy.decision != "abstain" or not plan.policy.worse or any(reasons[a] is not None for a in places):
+        return None
+    return np.asarray(scores.value[:, places].mean(axis=1))
+
+
+def _tied_value(values: Array, scores: Scores, plan: Plan, kind: Kind) -> Value:
+    tied = _tied_options(plan)
+    given = np.isin(scores.arm, [plan.options.index(option) for option in tied])
+    name = f"{', '.join(tied[:-1])} or {tied[-1]}"
+    return Value(name, mean_estimate(values, scores.subjects, kind=kind), float(given.sum()))
 
 
 def _row_values(scores: Scores, choice: Array, reasons: tuple[str | None, ...]) -> Array:
@@ -206,11 +238,7 @@ def value_in_words(verdict: PlanVerdict, *, who: str) -> str:
     )
     everybody = f"Had everybody been given one option, {goal} would have been: {options}."
     if verdict.recommended == 0:
-        given = with_interval(verdict.given.mean, verdict.kind)
-        return (
-            f"The plan recommended nothing to these {verdict.patients} {who} patients, so there is nothing to follow; "
-            f"as treated, {goal} was {given}. {everybody}"
-        )
+        return _abstention_in_words(verdict, goal, who=who, everybody=everybody)
     if verdict.plan.mean.value is None:
         return f"What following the plan would have done cannot be told: {verdict.plan.mean.reason}. {everybody}"
     part = (
@@ -225,4 +253,16 @@ def value_in_words(verdict: PlanVerdict, *, who: str) -> str:
         f"On {verdict.patients} {who} patients, following the plan{part} would have made {goal} "
         f"{with_interval(verdict.plan.mean, verdict.kind)}, seen in an effective {verdict.plan.effective_sample:.0f} "
         f"patients who were treated so; {compared}."
+    )
+
+
+def _abstention_in_words(verdict: PlanVerdict, goal: str, *, who: str, everybody: str) -> str:
+    head = f"The plan recommended no single option to these {verdict.patients} {who} patients"
+    if verdict.tied is None:
+        given = with_interval(verdict.given.mean, verdict.kind)
+        return f"{head}, so there is nothing to follow; as treated, {goal} was {given}. {everybody}"
+    compared = "; ".join(comparison.words for comparison in verdict.comparisons)
+    return (
+        f"{head}: it could not tell {verdict.tied.choice} apart and found the others worse. Given these in equal "
+        f"shares, {goal} would have been {with_interval(verdict.tied.mean, verdict.kind)}; {compared}. {everybody}"
     )

@@ -20,12 +20,10 @@ def number(value: float | None, kind: Kind) -> str:
 
 
 def with_interval(estimate: Estimate, kind: Kind) -> str:
-    """`24.1 % (95 % interval 20.0 % to 28.3 %)`."""
+    """`24.1 % (20.0 % to 28.3 %)`, the limits of the 95 % interval in brackets."""
     if estimate.low is None or estimate.high is None:
         return number(estimate.value, kind)
-    return (
-        f"{number(estimate.value, kind)} (95 % interval {number(estimate.low, kind)} to {number(estimate.high, kind)})"
-    )
+    return f"{number(estimate.value, kind)} ({number(estimate.low, kind)} to {number(estimate.high, kind)})"
 
 
 def decision_in_words(policy: Policy, effect: GoalEffect) -> str:

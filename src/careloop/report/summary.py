@@ -40,7 +40,7 @@ def summary(figures: Json) -> str:
     text = "\n".join(_rendered(part) for part in parts)
     words = [*figures["verdict"], *([_sentence(figures["decision"]["reason"])] if figures["decision"] else [])]
     said = "\n".join(f"- {sentence}" for sentence in words)
-    return f"{text}\n{said}\n\nReport: {figures['report']}\nResearch software, not for clinical use."
+    return f"{text}\nIn words, with 95 % intervals in brackets:\n{said}\n\nReport: {figures['report']}\nResearch software, not for clinical use."
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> str:
