@@ -35,12 +35,19 @@ def main_figures(run: Path) -> dict[str, Any]:
 
 def summary(figures: Json) -> str:
     """The main figures as text: a table of models, the patients, the treatments, the verdict, the report's path."""
-    parts = [_model_table(figures), _patient_table(figures["patients"])]
+    decision = figures["decision"]
+    parts = [_model_table(figures), _patient_table(figures["patients"], decision)]
     parts += [_effect_table(goal, contrasts) for goal, contrasts in (figures["effects"] or {}).items()]
-    text = "\n".join(_rendered(part) for part in parts)
-    words = [*figures["verdict"], *([_sentence(figures["decision"]["reason"])] if figures["decision"] else [])]
-    said = "\n".join(f"- {sentence}" for sentence in words)
-    return f"{text}\nIn words, with 95 % intervals in brackets:\n{said}\n\nReport: {figures['report']}\nResearch software, not for clinical use."
+    said = [*figures["verdict"], *([_sentence(decision["reason"])] if decision else [])]
+    lines = [
+        *(_rendered(part) for part in parts),
+        "In words, with 95 % intervals in brackets:",
+        *(f"- {sentence}" for sentence in said),
+        "",
+        f"Report: {figures['report']}",
+        "Research software, not for clinical use.",
+    ]
+    return "\n".join(lines)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> str:
@@ -66,16 +73,22 @@ def _model_table(figures: Json) -> Table:
     return drawn
 
 
-def _patient_table(patients: Sequence[Json]) -> Table:
+def _patient_table(patients: Sequence[Json], decision: Json | None) -> Table:
     drawn = _table("Held-out patients", ["patient", "risk", "interval", "advice", "given", "what happened"])
     for patient in patients:
         interval = f"{patient['low']:.0%} to {patient['high']:.0%}"
-        advised = [option["option"] for option in patient["options"] if option["recommended"]]
-        advice = ", ".join(advised) or ("none" if patient["options"] else "")
+        advice = _advice(patient["options"], decision["worse"] if decision else [])
         drawn.add_row(
             patient["name"], f"{patient['probability']:.0%}", interval, advice, patient["given"] or "", patient["later"]
         )
     return drawn
+
+
+def _advice(options: Sequence[Json], worse: Sequence[str]) -> str:
+    advised = [option["option"] for option in options if option["recommended"]]
+    if advised or not options:
+        return ", ".join(advised)
+    return f"no single one; not {' or '.join(worse)}" if worse else "none"
 
 
 def _effect_table(goal: str, contrasts: Sequence[Json]) -> Table:
