@@ -18,10 +18,11 @@ import numpy as np
 import polars as pl
 
 from careloop.evaluate import Estimate
-from careloop.plan.choose import cross_fitted_choice, decide, fit_summaries, value_gain
+from careloop.plan.choose import cross_fitted_choice, decide, value_gain
 from careloop.plan.effect.doubly_robust import cross_fit_propensity, cross_fit_scores, estimate_effect
 from careloop.plan.effect.goals import MeasureGoalData
 from careloop.plan.effect.nuisance import TREES, fit_design, subject_folds
+from careloop.plan.projection import fit_summaries, prognosis_of
 
 OPTIONS = ("zidovudine", "zidovudine+didanosine", "zidovudine+zalcitabine", "didanosine")
 COVARIATES = (
@@ -61,7 +62,7 @@ def one_repeat(trial: pl.DataFrame, *, folds: int, seed: int) -> tuple[dict[str,
     goal = MeasureGoalData("CD4 gain", gain, "higher")
     propensity = cross_fit_propensity(covariates, arm, 4, fold=fold, assignment="randomised")
     scores = cross_fit_scores(covariates, arm, goal, subjects=subjects, propensity=propensity, fold=fold)
-    prognosis = scores.expected.mean(axis=1)
+    prognosis = prognosis_of(scores.expected, "measure")
     summaries = fit_summaries(covariates, prognosis).transform(covariates, prognosis)
     allowed = np.ones(propensity.shape, dtype=bool)
     effect = estimate_effect(scores, goal, OPTIONS, reference=OPTIONS[0])
@@ -71,7 +72,7 @@ def one_repeat(trial: pl.DataFrame, *, folds: int, seed: int) -> tuple[dict[str,
     policies["naive: best by one LightGBM an arm"] = naive_choice(covariates, arm, gain, fold)
     policies["naive: best by careloop's regressions"] = scores.expected.argmax(axis=1)
     policies["careloop's individual choice"] = cross_fitted_choice(
-        scores, summaries, fold=fold, best=best, better="higher", allowed=allowed
+        scores, summaries, effect=effect, fold=fold, best=best, allowed=allowed
     )
     rows = np.arange(len(arm))
     found = {}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
-from careloop.plan.choose import cross_fitted_choice, decide, fit_summaries, project
+from careloop.plan.choose import cross_fitted_choice, decide
 from careloop.plan.effect.doubly_robust import Scores, estimate_effect
 from careloop.plan.effect.goals import MeasureGoalData
 from careloop.plan.effect.nuisance import subject_folds
+from careloop.plan.projection import fit_summaries
 
 OPTIONS = ("a", "b", "c")
 
@@ -80,40 +80,8 @@ def test_options_without_overlap_are_never_chosen() -> None:
     fold = subject_folds(scores.subjects, 5, 0)
     allowed = np.ones((1500, 3), bool)
     allowed[:, 0] = False
-    chosen = cross_fitted_choice(scores, summaries, fold=fold, best=1, better="higher", allowed=allowed)
+    chosen = cross_fitted_choice(scores, summaries, effect=effect, fold=fold, best=1, allowed=allowed)
     assert 0 not in chosen
     allowed[:, 2] = False
     policy = decide(scores, summaries, effect=effect, allowed=allowed, fold=fold)
     assert (policy.decision, policy.best) == ("abstain", None)
-
-
-@pytest.mark.parametrize("slopes", ["own", "shared"])
-def test_intervals_of_expected_values_cover_about_95_times_in_100(slopes: str) -> None:
-    covered = []
-    for seed in range(40):
-        scores, summaries, _, truth, _ = _trial(seed, 300, means=(0.0, 0.5, 1.0))
-        lines = project(summaries, scores.value, scores.subjects, usable=np.ones(3, bool), slopes=slopes)
-        patient = summaries[:5]
-        off = np.abs(lines.expected(patient) - truth[:5])
-        covered += list((off <= 1.96 * lines.error(patient)).ravel())
-    assert 0.92 < np.mean(covered) < 0.98
-
-
-def test_error_of_a_difference_is_that_of_the_regression_of_differences() -> None:
-    scores, summaries, _, _, _ = _trial(3, 200, means=(0.0, 0.5, 1.0))
-    both = project(summaries, scores.value, scores.subjects, usable=np.ones(3, bool), slopes="own")
-    difference = scores.value - scores.value[:, [2]]
-    alone = project(summaries, difference, scores.subjects, usable=np.ones(3, bool), slopes="own")
-    np.testing.assert_allclose(both.difference_error(summaries, 2)[:, :2], alone.error(summaries)[:, :2])
-
-
-def test_robust_errors_are_the_sandwich_of_least_squares() -> None:
-    """HC0 with the factor n / (n - 1), for the first option."""
-    scores, summaries, _, _, _ = _trial(4, 150, means=(0.0, 0.5, 1.0))
-    summaries = summaries[:, 1:]  # here the prognosis is one of the covariates
-    lines = np.column_stack([np.ones(150), summaries])
-    bread = np.linalg.inv(lines.T @ lines)
-    residual = scores.value[:, 0] - lines @ (bread @ lines.T @ scores.value[:, 0])
-    sandwich = bread @ (lines * residual[:, None] ** 2).T @ lines @ bread * 150 / 149
-    found = project(summaries, scores.value, scores.subjects, usable=np.ones(3, bool), slopes="own")
-    np.testing.assert_allclose(found.covariance[0, :, 0, :], sandwich, rtol=1e-9)

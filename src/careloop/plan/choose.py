@@ -1,11 +1,5 @@
 """Who should get which option: the best single one, an individual choice only if it proves better, or none.
 
-Doubly robust scores are regressed on a few summaries of the patient (the score-based pseudo-outcome regression of the
-DR-learner: Kennedy 2023, Electron J Stat 17:3008; as best linear projection with robust intervals: Semenova &
-Chernozhukov 2021, Econometrics Journal 24:264). Summaries are the prognosis (expected outcome averaged over options, as
-benefit commonly grows with risk: PATH statement, Kent et al. 2020, Ann Intern Med 172:35) and the first
-principal components of the covariates.
-
 The rule. An individual choice departs from the best single option where the 95 % interval of the patient's own expected
 gain lies above zero. It is used only if, chosen on other subjects' rows and valued by doubly robust scores, it beats
 the best single option with the lower limit of its 95 % interval above zero. Otherwise everybody is advised the best
@@ -22,103 +16,7 @@ import numpy as np
 from careloop.evaluate import Estimate
 from careloop.plan.effect.doubly_robust import Z_95, GoalEffect, Scores, mean_estimate
 from careloop.plan.effect.goals import Array
-
-COMPONENTS = 3
-
-
-@dataclass(frozen=True)
-class Summaries:
-    """Centred and scaled prognosis and principal components; learned without looking at outcomes by arm."""
-
-    centre: Array  # (p,)
-    axes: Array  # (p, c)
-    prognosis_mean: float
-    prognosis_scale: float
-
-    def transform(self, covariates: Array, prognosis: Array) -> Array:
-        """Summaries (n, 1 + c) of covariates (n, p) and prognosis (n,)."""
-        scaled = (prognosis - self.prognosis_mean) / self.prognosis_scale
-        return np.column_stack([scaled, (covariates - self.centre) @ self.axes])
-
-
-def fit_summaries(covariates: Array, prognosis: Array) -> Summaries:
-    """Principal components of learning rows, scaled to unit variance, signs fixed."""
-    centre = covariates.mean(axis=0)
-    values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(covariates - centre, rowvar=False)))
-    kept = [i for i in np.argsort(values)[::-1][:COMPONENTS] if values[i] > 1e-9]
-    axes = vectors[:, kept]
-    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(len(kept))]) / np.sqrt(values[kept])
-    return Summaries(centre, axes, float(prognosis.mean()), float(prognosis.std()) or 1.0)
-
-
-@dataclass(frozen=True)
-class Projection:
-    """Expected value of each option as a line in the summaries, with the covariance of all coefficients."""
-
-    coefficients: Array  # (K, 1 + s)
-    covariance: Array  # (K, 1 + s, K, 1 + s)
-
-    def expected(self, summaries: Array) -> Array:
-        """Expected value (n, K)."""
-        return _with_constant(summaries) @ self.coefficients.T
-
-    def error(self, summaries: Array) -> Array:
-        """Standard error of the expected value, (n, K)."""
-        lines = _with_constant(summaries)
-        own = np.einsum("kikj->kij", self.covariance)
-        return np.sqrt(np.einsum("ni,kij,nj->nk", lines, own, lines))
-
-    def difference_error(self, summaries: Array, option: int) -> Array:
-        """Standard error of expected value minus that of `option`, (n, K)."""
-        lines = _with_constant(summaries)
-        own = np.einsum("kikj->kij", self.covariance)
-        cross = self.covariance[:, :, option, :]
-        spread = own + own[option] - cross - cross.transpose(0, 2, 1)
-        return np.sqrt(np.maximum(np.einsum("ni,kij,nj->nk", lines, spread, lines), 0.0))
-
-
-def _with_constant(summaries: Array) -> Array:
-    return np.column_stack([np.ones(len(summaries)), summaries])
-
-
-def project(
-    summaries: Array, values: Array, subjects: Array, *, usable: Array, slopes: Literal["own", "shared"]
-) -> Projection:
-    """Least-squares lines of scores (n, K) on summaries (n, s), with a covariance that is robust and by subject.
-
-    Slopes of their own let the difference between options vary with the patient; shared slopes (of the mean over usable
-    options) let only the prognosis vary, all differences being those of the whole population.
-    """
-    lines = _with_constant(summaries)
-    inverse = np.linalg.pinv(lines.T @ lines)
-    leverage = lines @ inverse  # (n, 1 + s)
-    if slopes == "own":
-        coefficients = (leverage.T @ values).T
-        residuals = values - lines @ coefficients.T
-        influence = residuals[:, :, None] * leverage[:, None, :]
-    else:
-        centred = summaries - summaries.mean(axis=0)
-        prognosis = values[:, usable].mean(axis=1)
-        slope = (leverage.T @ prognosis)[1:]
-        residual = prognosis - lines @ (leverage.T @ prognosis)
-        means = values.mean(axis=0)
-        constants = means - summaries.mean(axis=0) @ slope
-        coefficients = np.column_stack([constants, np.tile(slope, (values.shape[1], 1))])
-        own = residual[:, None] * leverage[:, 1:]
-        influence = np.empty((*values.shape, lines.shape[1]))
-        influence[:, :, 1:] = own[:, None, :]
-        influence[:, :, 0] = (values - means - (centred @ slope)[:, None]) / len(values)
-        influence[:, :, 0] -= (own @ summaries.mean(axis=0))[:, None]
-    return Projection(coefficients, _covariance(influence, subjects))
-
-
-def _covariance(influence: Array, subjects: Array) -> Array:
-    unique, position = np.unique(subjects, return_inverse=True)
-    each = np.zeros((len(unique), *influence.shape[1:]))
-    np.add.at(each, position, influence)
-    flat = each.reshape(len(unique), -1)
-    shape = influence.shape[1:]
-    return (flat.T @ flat * (len(unique) / max(len(unique) - 1, 1))).reshape(*shape, *shape)
+from careloop.plan.projection import LINKS, Projection, project
 
 
 @dataclass(frozen=True)
@@ -158,15 +56,18 @@ def improvement(difference: Array, better: str) -> Array:
 
 
 def cross_fitted_choice(
-    scores: Scores, summaries: Array, *, fold: Array, best: int, better: str, allowed: Array
+    scores: Scores, summaries: Array, *, effect: GoalEffect, fold: Array, best: int, allowed: Array
 ) -> Array:
     """Individual choice (n,) of each row by lines fitted without its fold."""
+    link = LINKS[effect.kind]
     chosen = np.full(len(fold), best)
     usable = np.any(allowed, axis=0)
     for k in range(fold.max() + 1):
         train, test = fold != k, fold == k
-        lines = project(summaries[train], scores.value[train], scores.subjects[train], usable=usable, slopes="own")
-        chosen[test] = individual_choice(lines, summaries[test], best=best, better=better, allowed=allowed[test])
+        lines = project(
+            summaries[train], scores.value[train], scores.subjects[train], usable=usable, slopes="own", link=link
+        )
+        chosen[test] = individual_choice(lines, summaries[test], best=best, better=effect.better, allowed=allowed[test])
     return chosen
 
 
@@ -196,7 +97,7 @@ def decide(
     differences = [mean_estimate(scores.value[:, best] - scores.value[:, a], scores.subjects) for a in order[1:]]
     worse = tuple(options[a] for a, d in zip(order[1:], differences, strict=True) if _clear(d))
     tied = tuple(options[a] for a in order[1:] if options[a] not in worse)
-    chosen = cross_fitted_choice(scores, summaries, fold=fold, best=best, better=effect.better, allowed=allowed)
+    chosen = cross_fitted_choice(scores, summaries, effect=effect, fold=fold, best=best, allowed=allowed)
     gain = value_gain(scores, chosen, np.full(len(chosen), best), better=effect.better)
     individual = gain.low is not None and gain.low > 0
     return Policy(

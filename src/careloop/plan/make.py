@@ -12,10 +12,10 @@ from pydantic import TypeAdapter
 
 from careloop.evaluate import to_json
 from careloop.features import FeatureMatrix
-from careloop.plan.choose import Policy, Projection, decide, improvement, individual_choice, project
+from careloop.plan.choose import Policy, decide, improvement, individual_choice
 from careloop.plan.definition import PlanSection
 from careloop.plan.effect.balance import Balance
-from careloop.plan.effect.doubly_robust import Z_95, GoalEffect, estimate_effect
+from careloop.plan.effect.doubly_robust import GoalEffect, estimate_effect
 from careloop.plan.effect.goals import Array
 from careloop.plan.effect.nuisance import fit_outcome_model, fit_propensity
 from careloop.plan.patients import (
@@ -29,6 +29,7 @@ from careloop.plan.patients import (
     learning_rows,
     patients_of,
 )
+from careloop.plan.projection import LINKS, Projection, prognosis_of, project
 from careloop.plan.words import decision_in_words, plan_in_words
 
 
@@ -146,11 +147,12 @@ def _table(
         learned.patients.subjects,
         usable=learned.balance.usable,
         slopes="own" if policy.decision == "individual" else "shared",
+        link=LINKS[goal.kind],
     )
-    expected, error = lines.expected(summaries), lines.error(summaries)
+    expected = lines.expected(summaries)
     best = options.index(policy.best) if policy.best is not None else -1
     chosen = _recommend(policy, lines, summaries, best=best, better=goal.better, allowed=allowed)
-    values = np.stack([expected, expected - Z_95 * error, expected + Z_95 * error])
+    values = np.stack([expected, *lines.interval(summaries)])
     values[:, :, ~learned.balance.usable] = np.nan
     columns = {
         "option": np.tile(options, len(chosen)),
@@ -174,7 +176,7 @@ def _carry_over(patients: Patients, learned: Learned, section: PlanSection) -> t
     own, options = learned.patients, len(learned.balance.options)
     covariates = learned.design.transform(patients.features)
     outcome = fit_outcome_model(learned.covariates, own.arm, own.goals[0], options)
-    prognosis = outcome.expected(covariates).mean(axis=1)
+    prognosis = prognosis_of(outcome.expected(covariates), own.goals[0].kind)
     prognosis[learned.rows] = learned.prognosis
     propensity = fit_propensity(learned.covariates, own.arm, options, assignment=section.assignment)(covariates)
     propensity[learned.rows] = learned.propensity

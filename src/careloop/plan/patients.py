@@ -11,12 +11,12 @@ import polars as pl
 
 from careloop import InputError
 from careloop.features import FeatureMatrix
-from careloop.plan.choose import Summaries, fit_summaries
 from careloop.plan.definition import EventGoal, Goal, PlanSection
 from careloop.plan.effect.balance import Balance, check_balance
 from careloop.plan.effect.doubly_robust import Scores, cross_fit_propensity, cross_fit_scores
 from careloop.plan.effect.goals import Array, EventGoalData, GoalData, MeasureGoalData, require_told
 from careloop.plan.effect.nuisance import Design, fit_design, subject_folds
+from careloop.plan.projection import Summaries, fit_summaries, prognosis_of
 
 LEARNING_SPLITS = ("train", "tuning")
 KEYS = ["subject_id", "prediction_time"]
@@ -144,7 +144,7 @@ def learn(cohort_patients: Patients, rows: Array, section: PlanSection, *, optio
         cross_fit_scores(covariates, patients.arm, goal, subjects=patients.subjects, propensity=propensity, fold=fold)
         for goal in patients.goals
     )
-    prognosis = scores[0].expected.mean(axis=1)
+    prognosis = prognosis_of(scores[0].expected, patients.goals[0].kind)
     summaries = fit_summaries(covariates, prognosis)
     return Learned(
         patients=patients,
