@@ -3,8 +3,8 @@
 Scores are regressed on summaries (the score-based pseudo-outcome regression of the DR-learner: Kennedy 2023, Electron J
 Stat 17:3008; as best linear projection with robust intervals: Semenova & Chernozhukov 2021, Econometrics Journal
 24:264), on the scale of the goal for a measure and of its log-odds for a risk, so that a risk stays between 0 and 1.
-Summaries are the prognosis (expected outcome averaged over options, as benefit commonly grows with risk: PATH statement,
-Kent et al. 2020, Ann Intern Med 172:35) and the first principal components of the covariates. The coefficients solve
+Summaries are the prognosis (expected outcome averaged over options, as benefit commonly grows with risk: PATH, Kent et
+al. 2020, Ann Intern Med 172:35) and the first principal components of the covariates. The coefficients solve
 sum of instrument x (score - expected) = 0, which does not ask that scores lie between 0 and 1; their covariance is the
 sandwich with subjects as units.
 """
