@@ -21,6 +21,7 @@ DAYS_PER_YEAR = 365.25
 # Identical input gives identical SVG: fixed salt for identifiers, no date, text kept as text.
 STYLE: Any = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a code or unit may have dollar signs in it
     "svg.hashsalt": "careloop",
     "font.family": "sans-serif",
     "font.sans-serif": ["Helvetica", "Arial", "DejaVu Sans"],

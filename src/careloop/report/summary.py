@@ -121,7 +121,9 @@ def _table(title: str, columns: Sequence[str]) -> Table:
 
 
 def _rendered(drawn: Table) -> str:
-    console = Console(width=None if Console().is_terminal else 170, force_terminal=False, no_color=True)
+    width = None if Console().is_terminal else 170
+    # Names of codes and arms are text: neither [x] nor :x: in them means anything.
+    console = Console(width=width, force_terminal=False, no_color=True, markup=False, emoji=False)
     with console.capture() as capture:
         console.print(drawn)
     return capture.get()
