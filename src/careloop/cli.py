@@ -180,14 +180,14 @@ def predict(package: Path, out: Path | None, write_back: bool, as_json: bool, **
     from careloop.report.summary import table
     from careloop.train import open_package
 
+    if write_back and patients["record_path"] is None:
+        raise click.UsageError("--write-back goes with --record")
     opened = open_package(package)
     matrix, version, note = _patients(opened, **patients)
     predictions = apply_package(opened, matrix, record_version=version)
     if out is not None:
         predictions.write_parquet(out)
     if write_back:
-        if patients["record_path"] is None:
-            raise click.UsageError("--write-back goes with --record")
         record_predictions(patients["record_path"], predictions, horizon_days=opened.horizon_days)
     rows = [
         (p["subject_id"], f"{p['predicted_boolean_probability']:.1%}", f"{p['low']:.1%} to {p['high']:.1%}",
@@ -196,7 +196,13 @@ def predict(package: Path, out: Path | None, write_back: bool, as_json: bool, **
     ]  # fmt: skip
     title = f"{opened.facts.outcome} within {opened.horizon_days:g} days; {opened.name} {opened.version}"
     text = table(["subject", "risk", "interval", "not to be used because"], rows, title=title)
-    shown = {"model": opened.name, "version": opened.version, "note": note, "predictions": predictions.to_dicts()}
+    shown = {
+        "model": opened.name,
+        "version": opened.version,
+        "note": note,
+        "predictions": predictions.to_dicts(),
+        "not_for_clinical_use": True,
+    }
     _show(shown, f"{text}\n{note}\nResearch software, not for clinical use.", as_json=as_json)
 
 
@@ -217,7 +223,8 @@ def explain(package: Path, as_json: bool, **patients: Any) -> None:
     text = "\n\n".join(
         f"Subject {subject}\n{e.text}" for subject, e in zip(matrix.keys["subject_id"], explained, strict=True)
     )
-    _show({"note": note, "explanations": [asdict(e) for e in explained]}, f"{text}\n{note}", as_json=as_json)
+    shown = {"note": note, "explanations": [asdict(e) for e in explained], "not_for_clinical_use": True}
+    _show(shown, f"{text}\n{note}", as_json=as_json)
 
 
 @cli.command()
@@ -239,7 +246,7 @@ def plan(run: Path, subjects: tuple[int, ...], as_json: bool) -> None:
     if subjects:
         columns = ["subject_id", "option", "rank", "expected", "low", "high", "recommended", "reason"]
         text += "\n" + table(columns, rows.select(columns).rows())
-    shown = {**found.to_json(), "options_by_subject": rows.to_dicts()}
+    shown = {**found.to_json(), "options_by_subject": rows.to_dicts(), "not_for_clinical_use": True}
     _show(shown, f"{text}\nResearch software, not for clinical use.", as_json=as_json)
 
 
