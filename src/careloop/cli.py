@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -69,9 +70,10 @@ def demo(out: Path, example: str, as_json: bool) -> None:
     from careloop.ingest import example_record
     from careloop.study import Study, example_study
 
-    with _progress(as_json) as notify:
+    with _progress() as notify:
         notify("record", "running")
         record = example_record(example, out / "record")
+        notify("record", "done")
     _run(Study.read(example_study(example)), record.path, out / "run", as_json=as_json)
 
 
@@ -242,10 +244,16 @@ def plan(run: Path, subjects: tuple[int, ...], as_json: bool) -> None:
     if found is None:
         raise InputError(f"{run} has no plan; add cohort.treatment and plan to the study, and run it again")
     rows = found.table.filter(pl.col("subject_id").is_in(list(subjects))).sort("subject_id", "prediction_time", "rank")
+    unknown = sorted(set(subjects) - set(rows["subject_id"]))
+    if unknown:
+        raise InputError(f"{run} has no plan for subject {unknown[0]}; plan.parquet has those that entered the study")
     text = "\n".join(f"- {sentence}" for sentence in found.words)
     if subjects:
-        columns = ["subject_id", "option", "rank", "expected", "low", "high", "recommended", "reason"]
-        text += "\n" + table(columns, rows.select(columns).rows())
+        limits = pl.format("{} to {}", pl.col("low").round_sig_figs(3), pl.col("high").round_sig_figs(3))
+        advice = pl.when("recommended").then(pl.lit("recommended")).otherwise(pl.lit(""))
+        shown_rows = rows.select("subject_id", "option", "rank", pl.col("expected").round_sig_figs(3), limits, advice)
+        columns = ["subject", "option", "rank", f"expected {found.goals[0].goal}", "95 % interval", "advice"]
+        text += "\n" + table(columns, shown_rows.rows())
     shown = {**found.to_json(), "options_by_subject": rows.to_dicts(), "not_for_clinical_use": True}
     _show(shown, f"{text}\nResearch software, not for clinical use.", as_json=as_json)
 
@@ -310,8 +318,10 @@ def _run(study: Study, record_path: Path, out: Path, *, as_json: bool) -> None:
     from careloop.report.summary import main_figures, summary
 
     record = Record.open(record_path)
-    with _progress(as_json) as notify:
+    started = time.monotonic()
+    with _progress() as notify:
         study.run(record, out, notify=notify)
+    click.echo(f"finished in {time.monotonic() - started:.1f} s", err=True)
     figures = main_figures(out)
     _show(figures, summary(figures), as_json=as_json)
 
@@ -335,7 +345,7 @@ def _patients(
 
 
 @contextmanager
-def _progress(as_json: bool) -> Iterator[Callable[[str, str], None]]:
+def _progress() -> Iterator[Callable[[str, str], None]]:
     """Stages on standard error: a spinner with the time so far on a terminal, else a line a finished stage."""
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -356,8 +366,6 @@ def _progress(as_json: bool) -> Iterator[Callable[[str, str], None]]:
                 console.print(f"{stage}: {state}", highlight=False)
 
         yield notify
-        for task in tasks.values():
-            bars.update(task, completed=1)
 
 
 def _show(content: Any, text: str, *, as_json: bool) -> None:
