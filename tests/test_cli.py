@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -191,9 +192,10 @@ def test_a_finished_run_prints_one_json_object_and_its_stages_go_to_standard_err
     assert Path(figures["run"]) == actg175.run.resolve()
     assert set(figures["models"]) == {"logistic_regression", "lightgbm", "cox"}
     assert figures["not_for_clinical_use"] is True
-    stages = done.stderr.splitlines()
+    *stages, last = done.stderr.splitlines()
     assert "report: unchanged" in stages
     assert all(line.endswith(": unchanged") for line in stages)
+    assert re.fullmatch(r"finished in \d+\.\d s", last)
 
 
 def test_a_run_ends_with_its_table_and_the_report(careloop: Careloop, simulated: Any) -> None:
