@@ -100,7 +100,8 @@ def test_help_imports_nothing_heavy() -> None:
     loaded = {name.partition(".")[0] for name in done.stderr.split()}
     assert "click" in loaded
     assert not HEAVY & loaded
-    assert [name for name in done.stderr.split() if name.startswith("careloop")] == ["careloop", "careloop.cli"]
+    own = {name for name in done.stderr.split() if name.startswith("careloop")}
+    assert all(name == "careloop" or name.startswith("careloop.cli") for name in own)
     for command in ("demo", "ingest", "run", "cohort", "features", "predict", "explain", "plan", "outcome", "export"):
         assert f"\n  {command} " in done.stdout
     assert "not for clinical use" in " ".join(done.stdout.split())
@@ -410,8 +411,9 @@ def test_ingest_and_export_go_round(careloop: Careloop, tmp_path: Path) -> None:
     (tmp_path / "events.csv").write_text("subject_id,time,code,numeric_value\n7,2020-01-01,LAB,1.5\n8,,SEX//F,\n")
     record = tmp_path / "record"
     first = careloop("ingest", "events", tmp_path / "events.csv", "--record", record, "--json").json
-    assert first == careloop("ingest", "events", tmp_path / "events.csv", "--record", record, "--json").json
-    assert first == {"record": str(record), "version": 1}
+    again = careloop("ingest", "events", tmp_path / "events.csv", "--record", record, "--json").json
+    assert (first["rows_read"], first["rows_kept"], first["events_added"], first["record_version"]) == (2, 2, 2, 1)
+    assert (again["events_added"], again["record_version"], again["delivered_before"]) == (0, 1, True)
     assert careloop("export", "meds", "--record", record, "--out", tmp_path / "meds").code == 0
     assert careloop("ingest", "meds", tmp_path / "meds", "--record", tmp_path / "back").code == 0
     events = [Record.open(path).events().collect().drop("source") for path in (record, tmp_path / "back")]

@@ -21,8 +21,8 @@ def csv(tmp_path: Path) -> Path:
     return tmp_path / "events.csv"
 
 
-def rows(record: Record) -> pl.DataFrame:
-    events = record.events().collect()
+def rows(record: Path) -> pl.DataFrame:
+    events = Record.open(record).events().collect()
     return events.sort(events.columns)
 
 
@@ -30,33 +30,34 @@ def test_a_file_is_taken_in_once_under_any_name(csv: Path, tmp_path: Path) -> No
     first = ingest_paths("events", [csv], tmp_path / "record")
     (tmp_path / "copy.csv").write_text(CSV)
     second = ingest_paths("events", [csv, tmp_path / "copy.csv"], tmp_path / "record")
-    assert first.version == second.version == 1
-    assert rows(second).height == 3
-    assert rows(second)["numeric_value"].drop_nulls().to_list() == [4.5]
+    assert first.record_version == second.record_version == 1
+    assert (first.events_added, second.events_added, second.delivered_before) == (3, 0, True)
+    assert rows(tmp_path / "record").height == 3
+    assert rows(tmp_path / "record")["numeric_value"].drop_nulls().to_list() == [4.5]
 
 
 def test_each_file_is_a_commit_and_formats_agree(csv: Path, tmp_path: Path) -> None:
     table = pl.read_csv(csv)
     table.write_parquet(tmp_path / "events.parquet")
     (tmp_path / "events.json").write_text(json.dumps(table.to_dicts()))
-    records = [
-        ingest_paths("events", [tmp_path / f"events.{kind}"], tmp_path / kind) for kind in ("csv", "json", "parquet")
-    ]
-    assert rows(records[0]).equals(rows(records[1]))
-    assert rows(records[0]).equals(rows(records[2]))
+    for kind in ("csv", "json", "parquet"):
+        ingest_paths("events", [tmp_path / f"events.{kind}"], tmp_path / kind)
+    assert rows(tmp_path / "csv").equals(rows(tmp_path / "json"))
+    assert rows(tmp_path / "csv").equals(rows(tmp_path / "parquet"))
     (tmp_path / "more.csv").write_text("subject_id,time,code\n3,2021-01-01,DX\n")
     both = [csv, tmp_path / "more.csv"]
-    record = ingest_paths("events", both, tmp_path / "csv")
-    assert record.facts_version == 2  # and a compaction
-    assert ingest_paths("events", both, tmp_path / "csv").version == record.version
+    version = ingest_paths("events", both, tmp_path / "csv").record_version
+    assert Record.open(tmp_path / "csv").facts_version == 2  # and a compaction
+    assert ingest_paths("events", both, tmp_path / "csv").record_version == version
 
 
 def test_meds_out_and_in_again_gives_the_same_events(csv: Path, tmp_path: Path) -> None:
-    record = ingest_paths("events", [csv], tmp_path / "record")
-    export_meds(record, tmp_path / "meds")
+    ingest_paths("events", [csv], tmp_path / "record")
+    export_meds(Record.open(tmp_path / "record"), tmp_path / "meds")
     back = ingest_paths("meds", [tmp_path / "meds"], tmp_path / "back")
-    assert rows(back).drop("source").equals(rows(record).drop("source"))
-    assert ingest_paths("meds", [tmp_path / "meds"], tmp_path / "back").version == back.version
+    assert rows(tmp_path / "back").drop("source").equals(rows(tmp_path / "record").drop("source"))
+    again = ingest_paths("meds", [tmp_path / "meds"], tmp_path / "back")
+    assert (again.record_version, again.delivered_before) == (back.record_version, True)
 
 
 @pytest.mark.parametrize(
@@ -87,14 +88,15 @@ def test_files_before_a_bad_one_stay(csv: Path, tmp_path: Path) -> None:
     (tmp_path / "cut.parquet").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match=r"cut\.parquet: not a readable parquet file .*export it again"):
         ingest_paths("events", [csv, tmp_path / "cut.parquet"], tmp_path / "record")
-    assert rows(Record.open(tmp_path / "record")).height == 3
+    assert rows(tmp_path / "record").height == 3
     (tmp_path / "cut.parquet").write_bytes(whole)
-    assert ingest_paths("events", [csv, tmp_path / "cut.parquet"], tmp_path / "record").facts_version == 2
+    ingest_paths("events", [csv, tmp_path / "cut.parquet"], tmp_path / "record")
+    assert Record.open(tmp_path / "record").facts_version == 2
 
 
 def test_unknown_format_and_missing_file_say_what_to_do(csv: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="format must be one of meds, events, got fhir"):
-        ingest_paths("fhir", [csv], tmp_path / "record")
+    with pytest.raises(InputError, match=r"format must be one of fhir, .*, events, got excel"):
+        ingest_paths("excel", [csv], tmp_path / "record")
     assert not (tmp_path / "record").exists()
     with pytest.raises(InputError, match=r"none\.csv: no such file; check the path"):
         ingest_paths("events", [tmp_path / "none.csv"], tmp_path / "record")

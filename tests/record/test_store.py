@@ -171,7 +171,7 @@ def test_relative_paths_and_other_time_zones_work(
 def test_other_engines_read_the_same_rows(tmp_path: Path, events: pl.DataFrame) -> None:
     # scan_delta of polars 2.1 cannot open a path with a blank, so not the record of the other tests.
     record = Record.create(tmp_path / "record").append(events, key="first")
-    through_delta = pl.scan_delta(str(record.path / "events")).drop("shard").collect().sort(pl.all())
+    through_delta = pl.scan_delta(str(record.path / "events")).drop("shard", "source_time").collect().sort(pl.all())
     assert_frame_equal(through_delta, events.sort(pl.all()))
 
 
@@ -214,8 +214,11 @@ def test_folders_that_are_no_record_are_refused(tmp_path: Path, record: Record) 
 
 def test_newer_format_and_broken_settings_are_refused(record: Record) -> None:
     settings = record.path / "record.json"
-    settings.write_text(json.dumps({"format_version": 2, "shards": 4}))
+    settings.write_text(json.dumps({"format_version": 3, "shards": 4}))
     with pytest.raises(InputError, match="upgrade careloop"):
+        Record.open(record.path)
+    settings.write_text(json.dumps({"format_version": 1, "shards": 4}))
+    with pytest.raises(InputError, match=r"of an earlier careloop .* into a new record"):
         Record.open(record.path)
     settings.write_text("{")
     with pytest.raises(InputError, match=r"record.json: unreadable; restore"):
@@ -271,3 +274,23 @@ def test_fingerprint_is_of_these_bytes_in_every_release() -> None:
     rows = [(1, "é", 0.5, datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)), (None, None, -1.0, None)]
     digest = hashlib.blake2b(b"".join(layout), digest_size=8).digest()
     assert fingerprint(pl.DataFrame(rows, schema=schema, orient="row")) == struct.unpack("<Q", digest)[0] // 2
+
+
+def test_rewrite_changes_events_in_one_commit_and_keeps_the_versions_of_their_sources(
+    record: Record, events: pl.DataFrame
+) -> None:
+    before = record.append(events, key="first")
+
+    def doubled(shard: int, rows: pl.DataFrame) -> pl.DataFrame | None:
+        return None if shard == 0 else rows.with_columns(pl.col("numeric_value") * 2)
+
+    after = before.rewrite(doubled, key="double")
+    assert after.rewrite(doubled, key="double") == after, "the same key changes nothing the second time"
+    is_first = pl.col("subject_id") % 4 == 0
+    expected = events.with_columns(
+        pl.when(is_first).then("numeric_value").otherwise(pl.col("numeric_value") * 2).alias("numeric_value")
+    )
+    assert_frame_equal(all_rows(after), expected.sort(pl.all()))
+    assert_frame_equal(all_rows(before), events.sort(pl.all()))
+    with pytest.raises(InputError, match="may only get events of its own subjects"):
+        after.rewrite(lambda _, rows: rows.with_columns(pl.col("subject_id") + 1), key="moved")

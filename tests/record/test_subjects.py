@@ -12,7 +12,7 @@ import pytest
 
 from careloop import InputError
 from careloop.record import Record, subject_ids
-from careloop.record.subjects import _hashed, _register
+from careloop.record.subjects import _hashed, register
 
 
 def test_ids_are_keyed_blake2b_in_the_order_asked(record: Record) -> None:
@@ -48,18 +48,17 @@ def test_secret_is_readable_by_its_owner_only(record: Record) -> None:
 
 
 def test_two_people_with_one_hash_are_found_in_one_batch_and_across_batches(tmp_path: Path, record: Record) -> None:
-    folder = record.path / "private" / "subjects"
     key = bytes(32)
     people = pl.Series([f"person {number}" for number in range(17)])
     # 17 people in 4 bits: two must share an id.
     with pytest.raises(InputError, match="two subject identifiers have the same hash"):
-        _register(folder, _hashed(people, key, bits=4))
+        register(record, _hashed(people, key, bits=4))
     hashed = _hashed(people, key, bits=4)
     first = hashed.unique("subject_id", keep="first", maintain_order=True)
-    _register(folder, first)
-    _register(folder, first)
+    register(record, first)
+    register(record, first)
     with pytest.raises(InputError, match="two subject identifiers have the same hash"):
-        _register(folder, hashed.join(first, on="source_id", how="anti")[:1])
+        register(record, hashed.join(first, on="source_id", how="anti")[:1])
 
 
 def test_empty_identifiers_are_refused(record: Record) -> None:

@@ -1,6 +1,9 @@
-"""Ingest: source files to events of a record; so far MEDS, events as they are, and two published data sets."""
+"""Ingest: source files of every format to events of a record, with rejects and counts; two published data sets."""
 
 from careloop.ingest.examples import actg175_events, example_record, nafld_events
+from careloop.ingest.formats import FORMATS
+from careloop.ingest.loading import load
 from careloop.ingest.paths import ingest_paths
+from careloop.ingest.summary import IngestSummary
 
-__all__ = ["actg175_events", "example_record", "ingest_paths", "nafld_events"]
+__all__ = ["FORMATS", "IngestSummary", "actg175_events", "example_record", "ingest_paths", "load", "nafld_events"]

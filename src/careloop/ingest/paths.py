@@ -3,27 +3,48 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 from careloop import InputError
-from careloop.record import Record, import_meds, read_events
+from careloop.ingest.formats import FORMATS, check_format, sources_of
+from careloop.ingest.loading import Progress, load
+from careloop.ingest.summary import Counts, IngestSummary
+from careloop.record import Record, read_events
+
+EVENTS_FORMAT = "events"
 
 
-def ingest_paths(format_: Literal["meds", "events"] | str, paths: Sequence[Path], record_path: Path) -> Record:
-    """Add each path to the record, one commit a file; the same file again changes nothing.
+def ingest_paths(
+    format_: str,
+    paths: Sequence[Path],
+    record_path: Path,
+    *,
+    settings: Mapping[str, str | Path] | None = None,
+    progress: Progress | None = None,
+) -> IngestSummary:
+    """Add what is at the paths to the record as one delivery; the same again changes nothing.
 
-    Raises InputError for an unknown format, or what the format's reader refuses.
+    Args:
+        format_: one of `FORMATS`, or "events": files with the record's own columns, each checked as a whole and added
+            in a commit of its own.
+        paths: files or folders.
+        record_path: the record's folder.
+        settings: what the format takes beside the paths (`Format.settings`).
+        progress: called with what is done, how much, and of how much (0 where that is not known).
+
+    Raises:
+        InputError: an unknown format or setting, or what the format's reader refuses as a whole.
     """
-    readers = {"meds": import_meds, "events": _append_file}
-    if format_ not in readers:
-        raise InputError(f"format must be one of {', '.join(readers)}, got {format_}")
-    record = open_or_create(record_path)
-    for path in paths:
-        record = readers[format_](path, record)
-    # Reading slows with the number of files, and each commit adds one a shard.
-    return record.compact() if len(paths) > 1 else record
+    given = dict(settings or {})
+    if format_ == EVENTS_FORMAT:
+        return _append_files(paths, open_or_create(record_path))
+    if format_ not in FORMATS:
+        raise InputError(f"format must be one of {', '.join((*FORMATS, EVENTS_FORMAT))}, got {format_}")
+    check_format(format_, given)
+    sources = sources_of(format_, paths, given)
+    described = {"format": format_, **{name: _described(value) for name, value in given.items()}}
+    return load(open_or_create(record_path), sources, settings=described, progress=progress)
 
 
 def open_or_create(path: Path) -> Record:
@@ -31,6 +52,20 @@ def open_or_create(path: Path) -> Record:
     return Record.open(path) if (path / "record.json").exists() else Record.create(path)
 
 
-def _append_file(path: Path, record: Record) -> Record:
-    events = read_events(path)
-    return record.append(events, key=f"events:{hashlib.sha256(path.read_bytes()).hexdigest()}")
+def _described(value: str | Path) -> str:
+    """A setting as it stands in a delivery's identity: a file by its content."""
+    return hashlib.sha256(value.read_bytes()).hexdigest() if isinstance(value, Path) and value.is_file() else str(value)
+
+
+def _append_files(paths: Sequence[Path], record: Record) -> IngestSummary:
+    rows = added = 0
+    for path in paths:
+        events = read_events(path)
+        before = record.version
+        record = record.append(events, key=f"events:{hashlib.sha256(path.read_bytes()).hexdigest()}")
+        rows += events.height
+        added += events.height if record.version > before else 0
+    if len(paths) > 1:
+        record = record.compact()
+    known = bool(rows) and not added
+    return IngestSummary(Counts(rows, rows), added, 0, record.version, len(paths), delivered_before=known)

@@ -2,7 +2,7 @@
 
 from careloop.record.history import history
 from careloop.record.meds import export_meds, import_meds, unplaced_values
-from careloop.record.schema import BIRTH, CARELOOP, DEATH, EVENTS, code_matches, conform, read_events
+from careloop.record.schema import BIRTH, CARELOOP, DEATH, EVENTS, TIME, code_matches, conform, read_events
 from careloop.record.store import Record
 from careloop.record.subjects import subject_ids
 
@@ -11,6 +11,7 @@ __all__ = [
     "CARELOOP",
     "DEATH",
     "EVENTS",
+    "TIME",
     "Record",
     "code_matches",
     "conform",

@@ -86,6 +86,12 @@ def live_files(folder: Path, table: DeltaTable) -> list[LiveFile]:
     return sorted(files, key=lambda file: file.path)
 
 
+def read_rows(folder: Path, schema: pl.Schema, table: DeltaTable | None = None) -> pl.DataFrame:
+    """Return all rows of a small table: of the version given, or of the newest."""
+    files = live_files(folder, table or DeltaTable(folder))
+    return pl.concat([schema.to_frame(), *(pl.read_parquet(file.path, glob=False) for file in files)])
+
+
 def write_file(
     folder: Path, rows: pl.DataFrame, *, stem: str = "part", shard: int | None = None, origin: str = "facts"
 ) -> AddAction:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -26,6 +27,7 @@ from careloop.record.delta import (
     fingerprint,
     live_files,
     origin_of,
+    read_rows,
     remove_file,
     write_file,
 )
@@ -33,10 +35,15 @@ from careloop.record.history import history
 from careloop.record.schema import EVENTS, TIME, code_matches, conform
 from careloop.record.subjects import create_private
 
-FORMAT_VERSION = 1
-STORED = pl.Schema({**EVENTS, "shard": pl.Int32()})
+FORMAT_VERSION = 2
+# As events lie in files: with the version of their source row, which decides whether a later delivery replaces it.
+FILED = pl.Schema({**EVENTS, "source_time": TIME})
+STORED = pl.Schema({**FILED, "shard": pl.Int32()})
 # Every column takes part, so that equal rows are stored, fingerprinted and read in one order, however they came.
-ORDER = ("subject_id", "time", "code", "known_time", "numeric_value", "unit", "text_value", "asset", "source")
+ORDER = (
+    "subject_id", "time", "code", "known_time", "numeric_value", "unit", "text_value", "asset", "source", "source_time",
+)  # fmt: skip
+EVENT_ORDER = ORDER[:-1]
 CODES = pl.Schema(
     {
         "code": pl.String(),
@@ -47,6 +54,8 @@ CODES = pl.Schema(
         "plausible_high": pl.Float64(),
     }
 )
+# When source rows were withdrawn, so that an older version which comes later brings them not back.
+WITHDRAWN = pl.Schema({"source": pl.String(), "source_time": TIME})
 COMPACTED = "0" * 16  # begins the names of compacted files, so that later appends are read after them
 Ids = TypeVar("Ids", pl.Series, pl.Expr)
 
@@ -56,7 +65,8 @@ class Record:
     """One version of a record folder; appending returns a new `Record`, this one keeps showing its own version.
 
     The folder holds `record.json` (format, number of shards), `events/` (Delta, partitioned by shard), `codes/`
-    (Delta: what codes mean) and `private/` (source identifiers and the hashing key; leave it out when sharing).
+    (Delta: what codes mean), `withdrawn/` (Delta: source rows that were taken back) and `private/` (source identifiers,
+    the hashing key, rejected rows and deliveries on their way; leave it out when sharing).
     """
 
     path: Path
@@ -75,12 +85,13 @@ class Record:
         if (path / "record.json").exists():
             raise InputError(f"{path}: is a record already; open it, or choose another folder")
         path.mkdir(parents=True, exist_ok=True)
-        # A creation that died half-way left only these three behind, and is taken up where it stopped.
-        others = {entry.name for entry in path.iterdir()} - {"events", "codes", "private"}
+        # A creation that died half-way left only these behind, and is taken up where it stopped.
+        others = {entry.name for entry in path.iterdir()} - {"events", "codes", "withdrawn", "private"}
         if others - {"record.json.new"}:
             raise InputError(f"{path}: the folder is not empty; choose a new folder for the record")
         create_table(path / "events", STORED, ["shard"])
         create_table(path / "codes", CODES)
+        create_table(path / "withdrawn", WITHDRAWN)
         create_private(path / "private")
         settings = path / "record.json.new"
         settings.write_text(json.dumps({"format_version": FORMAT_VERSION, "shards": shards}) + "\n")
@@ -138,6 +149,28 @@ class Record:
         sources = rows.select("source").unique()
         return self._at(commit(self._events, lambda table: [*batch, *self._without(table, sources)], what=what))
 
+    def rewrite(self, change: Callable[[int, pl.DataFrame], pl.DataFrame | None], *, key: str) -> Record:
+        """Replace each shard's events by `change(shard, events)` in one commit; idempotent by `key`.
+
+        `change` gets the newest events of the shard in the record's order, with the columns of `EVENTS` and
+        `source_time` (the version of the source row, which the result keeps), and returns the new ones, or None where
+        nothing changes. It runs again if another writer came first. Earlier versions keep the old rows.
+
+        Raises:
+            InputError: `conform` refuses the new rows, or one belongs to another shard.
+        """
+
+        def work(table: DeltaTable) -> list[Action]:
+            files = live_files(self._events, table)
+            shards = sorted({file.shard for file in files if file.shard is not None})
+            return [
+                action
+                for shard in shards
+                for action in self._rewritten(shard, [file for file in files if file.shard == shard], change)
+            ]
+
+        return self._at(commit(self._events, work, what=Commit(key, 0, "facts", locks=("supersede",))))
+
     def compact(self) -> Record:
         """Rewrite each shard of several files as one sorted file; same rows, earlier versions stay readable."""
         table = DeltaTable(self._events)
@@ -158,7 +191,9 @@ class Record:
         """
         if shard is not None and not 0 <= shard < self.shards:
             raise InputError(f"shard must be 0 to {self.shards - 1}, got {shard}")
-        frame = _scan([file.path for file in self._files if shard is None or file.shard == shard])
+        frame = scan_files([file.path for file in self._files if shard is None or file.shard == shard]).select(
+            EVENTS.names()
+        )
         return frame if codes is None else frame.filter(code_matches(codes))
 
     def timeline(self, subject_id: int, *, as_of: datetime | None = None) -> pl.DataFrame:
@@ -174,7 +209,7 @@ class Record:
             key = {"subject_id": [subject_id], "prediction_time": [as_of]}
             rows = history(rows, pl.DataFrame(key, schema={"subject_id": pl.Int64(), "prediction_time": TIME}))
         try:
-            return rows.select(EVENTS.names()).sort(ORDER).collect()
+            return rows.select(EVENTS.names()).sort(EVENT_ORDER).collect()
         except pl.exceptions.PolarsError as error:
             raise InputError(
                 f"{self._events}: a data file cannot be read ({type(error).__name__}); restore it"
@@ -188,6 +223,11 @@ class Record:
     def shards(self) -> int:
         """Number of shards, fixed when the record is created."""
         return int(_settings(self.path)["shards"])
+
+    @cached_property
+    def most_files_in_a_shard(self) -> int:
+        """Number of files of the shard that has most; reading slows with it, `compact` makes it 1."""
+        return max(Counter(file.shard for file in self._files).values(), default=0)
 
     @cached_property
     def facts_version(self) -> int:
@@ -238,8 +278,7 @@ class Record:
         return live_files(self._events, DeltaTable(self._events, version=version))
 
     def _codes(self, table: DeltaTable) -> pl.DataFrame:
-        files = live_files(self.path / "codes", table)
-        return pl.concat([CODES.to_frame(), *(pl.read_parquet(file.path, glob=False) for file in files)]).sort("code")
+        return read_rows(self.path / "codes", CODES, table).sort("code")
 
     def _at(self, version: int) -> Record:
         return Record(self.path, version)
@@ -256,7 +295,7 @@ class Record:
         numbers: dict[str, list[int]] = {"shard": [], "fingerprint": []}
         batch: list[Action] = []
         is_new = committed_fingerprint(DeltaTable(self._events), key) is None
-        for shard, part in self._by_shard(rows):
+        for shard, part in self._by_shard(rows.with_columns(source_time=pl.lit(None, dtype=TIME))):
             number = fingerprint(part)
             numbers["shard"].append(shard)
             numbers["fingerprint"].append(number)
@@ -271,14 +310,34 @@ class Record:
         files = {str(file.path): file for file in live_files(self._events, table)}
         if not files:
             return []
-        stale = _scan(list(files), include_file_paths="file").join(sources.lazy(), on="source", how="semi")
+        stale = scan_files(list(files), include_file_paths="file").join(sources.lazy(), on="source", how="semi")
         actions: list[Action] = []
         for name in sorted(stale.select("file").unique().collect()["file"]):
-            kept = _scan([name]).join(sources.lazy(), on="source", how="anti", maintain_order="left").collect()
+            kept = scan_files([name]).join(sources.lazy(), on="source", how="anti", maintain_order="left").collect()
             actions.append(remove_file(self._events, files[name]))
             if kept.height:
                 stem, _, _ = files[name].path.name.partition("-")
                 actions.append(write_file(self._events, kept, stem=stem, shard=files[name].shard))
+        return actions
+
+    def _rewritten(
+        self, shard: int, files: list[LiveFile], change: Callable[[int, pl.DataFrame], pl.DataFrame | None]
+    ) -> list[Action]:
+        changed = change(shard, scan_files([file.path for file in files]).collect().sort(ORDER))
+        if changed is None:
+            return []
+        source_time = pl.lit(None, dtype=TIME) if "source_time" not in changed.columns else changed["source_time"]
+        rows = conform(changed.select([c for c in changed.columns if c in EVENTS])).with_columns(
+            source_time=source_time
+        )
+        if (self.shard_of(rows["subject_id"]) != shard).any():
+            raise InputError(
+                f"rewrite: shard {shard} may only get events of its own subjects; leave subject_id as it is"
+            )
+        actions: list[Action] = [remove_file(self._events, file) for file in files]
+        if rows.height:
+            rows = rows.sort(ORDER)
+            actions.append(write_file(self._events, rows, stem=f"{fingerprint(rows):016x}", shard=shard))
         return actions
 
     def _merged(self, table: DeltaTable) -> list[Action]:
@@ -287,19 +346,20 @@ class Record:
         for shard in range(self.shards):
             several = [file for file in files if file.shard == shard]
             if len(several) > 1:
-                rows = _scan([file.path for file in several]).collect().sort(ORDER)
+                rows = scan_files([file.path for file in several]).collect().sort(ORDER)
                 actions += [remove_file(self._events, file, origin="compaction") for file in several]
                 actions.append(write_file(self._events, rows, stem=COMPACTED, shard=shard, origin="compaction"))
         return actions
 
 
-def _scan(files: Sequence[Path | str], *, include_file_paths: str | None = None) -> pl.LazyFrame:
+def scan_files(files: Sequence[Path | str], *, include_file_paths: str | None = None) -> pl.LazyFrame:
+    """Return the rows (columns of FILED) of data files, uncut."""
     if not files:
-        return EVENTS.to_frame().lazy()
+        return FILED.to_frame().lazy()
     # No globbing: a folder may have brackets in its name.
     return pl.scan_parquet(
         [str(file) for file in files],
-        schema=EVENTS,
+        schema=FILED,
         hive_partitioning=False,
         glob=False,
         include_file_paths=include_file_paths,
@@ -318,6 +378,11 @@ def _settings(path: Path) -> dict[str, int]:
     if version > FORMAT_VERSION:
         raise InputError(
             f"{path}: format {version} is newer than {FORMAT_VERSION}; upgrade careloop to open this record"
+        )
+    if version < FORMAT_VERSION:
+        raise InputError(
+            f"{path}: format {version} is of an earlier careloop (this one writes {FORMAT_VERSION}); ingest the data"
+            " into a new record"
         )
     return settings
 

@@ -12,7 +12,8 @@ import polars as pl
 from deltalake import DeltaTable
 
 from careloop import InputError
-from careloop.record.delta import Action, Commit, commit, create_table, live_files, write_file
+from careloop.record.delta import Action, Commit, commit, create_table, read_rows, write_file
+from careloop.record.merges import MERGES, survivors_of
 
 if TYPE_CHECKING:
     from careloop.record.store import Record
@@ -26,6 +27,7 @@ def create_private(folder: Path) -> None:
     """Make the folder (mode 0700) with a new secret key (mode 0600) and an empty subjects table."""
     folder.mkdir(mode=0o700, exist_ok=True)
     create_table(folder / "subjects", SUBJECTS)
+    create_table(folder / "merges", MERGES)
     key = folder / "key"
     if not key.exists():
         # Written whole under another name first: a key that is there is a complete key.
@@ -45,8 +47,17 @@ def subject_ids(record: Record, source_ids: pl.Series) -> pl.Series:
         InputError: an identifier is null, empty or of another type; the record was shared without `private/`; two
             identifiers collide.
     """
-    folder = record.path / "private"
-    key = _secret(folder)
+    hashed = hashed_ids(record, source_ids)
+    register(record, hashed)
+    return hashed["subject_id"].replace(survivors_of(record))
+
+
+def hashed_ids(record: Record, source_ids: pl.Series) -> pl.DataFrame:
+    """Return subject_id and source_id of each row of `source_ids`, before any merge; nothing is stored.
+
+    Raises InputError as `subject_ids` does, but for collisions.
+    """
+    key = _secret(record.path / "private")
     if not (source_ids.dtype.is_integer() or source_ids.dtype in {pl.String, pl.Categorical, pl.Enum}):
         raise InputError(f"subject identifiers must be text or integers, got {source_ids.dtype}; convert the column")
     source = source_ids.cast(pl.String).alias("source_id")
@@ -54,8 +65,7 @@ def subject_ids(record: Record, source_ids: pl.Series) -> pl.Series:
     if empty.any():
         raise InputError(f"subject identifiers, row {empty.arg_true()[0] + 1}: must not be empty; fill or drop the row")
     hashed = _hashed(source.unique().sort(), key, bits=HASH_BITS)
-    _register(folder / "subjects", hashed)
-    return source.to_frame().join(hashed, on="source_id", how="left", maintain_order="left")["subject_id"]
+    return source.to_frame().join(hashed, on="source_id", how="left", maintain_order="left").select(SUBJECTS.names())
 
 
 def _secret(folder: Path) -> bytes:
@@ -78,8 +88,13 @@ def _hashed(source_ids: pl.Series, key: bytes, *, bits: int) -> pl.DataFrame:
     return pl.DataFrame({"subject_id": ids, "source_id": source_ids}, schema=SUBJECTS)
 
 
-def _register(folder: Path, hashed: pl.DataFrame) -> None:
-    """Add the pairs that the subjects table lacks, in one commit that no other writer of subjects overlaps."""
+def register(record: Record, hashed: pl.DataFrame) -> None:
+    """Add the pairs (as `hashed_ids` gives them) that the subjects table lacks, in one commit.
+
+    Raises InputError where two identifiers have one hash.
+    """
+    folder = record.path / "private" / "subjects"
+    hashed = hashed.unique(maintain_order=True)
     table = DeltaTable(folder)
     if not _missing(folder, table, hashed).height:
         return
@@ -94,9 +109,7 @@ def _register(folder: Path, hashed: pl.DataFrame) -> None:
 
 def _missing(folder: Path, table: DeltaTable, hashed: pl.DataFrame) -> pl.DataFrame:
     """Return the pairs of `hashed` not yet in the table; raise InputError where one id would stand for two people."""
-    known = pl.concat(
-        [SUBJECTS.to_frame(), *(pl.read_parquet(file.path, glob=False) for file in live_files(folder, table))]
-    )
+    known = read_rows(folder, SUBJECTS, table)
     missing = hashed.join(known, on="source_id", how="anti")
     ids = pl.concat([known["subject_id"], missing["subject_id"]])
     if missing["subject_id"].is_in(ids.filter(ids.is_duplicated()).implode()).any():

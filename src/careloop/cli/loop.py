@@ -1,39 +1,22 @@
-"""The command line: one thin function a command; results are one table or one JSON object, errors one line."""
+"""The commands of the loop: demo, study, run, predict, explain, plan, outcome; each a thin function."""
 
 from __future__ import annotations
 
-import json
-import sys
 import time
-from collections.abc import Callable
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from careloop import InputError, __version__
+from careloop import InputError
+from careloop.cli.command import EXAMPLES, FOLDER, Command, cli, json_option, record_option
+from careloop.cli.output import show, stages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from careloop.features import FeatureMatrix
     from careloop.study import Study
     from careloop.train import Package
-
-FOLDER = click.Path(path_type=Path)
-EXAMPLES = click.Choice(["actg175", "nafld"])
-FORMATS = click.Choice(["meds", "events", "actg175", "nafld"])
-Command = Callable[..., Any]
-
-
-def record_option(*, required: bool) -> Callable[[Command], Command]:
-    """The option `--record DIR`."""
-    return click.option("--record", "record_path", required=required, type=FOLDER, help="Folder of the record.")
-
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON object on standard output.")
 
 
 def patient_options(command: Command) -> Command:
@@ -50,17 +33,6 @@ def patient_options(command: Command) -> Command:
     return command
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="careloop")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def cli(debug: bool) -> None:
-    """Patient data to predictions, treatment plans, and a check of both against what happened later.
-
-    Start with `careloop demo`. With data of your own: `careloop new study.yaml`, `careloop ingest meds DATA --record
-    RECORD`, `careloop run study.yaml --record RECORD --out RUN`. Research software, not for clinical use.
-    """
-
-
 @cli.command()
 @click.option("--out", type=FOLDER, default=Path("careloop-demo"), show_default=True, help="Folder to write to.")
 @click.option("--example", type=EXAMPLES, default="actg175", show_default=True, help="The published data set.")
@@ -70,7 +42,7 @@ def demo(out: Path, example: str, as_json: bool) -> None:
     from careloop.ingest import example_record
     from careloop.study import Study, example_study
 
-    with _progress() as notify:
+    with stages() as notify:
         notify("record", "running")
         record = example_record(example, out / "record")
         notify("record", "done")
@@ -88,26 +60,6 @@ def new(study: Path, example: str) -> None:
         raise InputError(f"{study} exists already; choose another name")
     study.write_text(example_study(example).read_text(encoding="utf-8"), encoding="utf-8")
     click.echo(f"Wrote {study}. Edit it, then: careloop run {study} --record RECORD --out RUN")
-
-
-@cli.command()
-@click.argument("format_", metavar="FORMAT", type=FORMATS)
-@click.argument("paths", nargs=-1, type=FOLDER)
-@record_option(required=True)
-@json_option
-def ingest(format_: str, paths: tuple[Path, ...], record_path: Path, as_json: bool) -> None:
-    """Add data to a record, which is made if there is none. The same data again change nothing.
-
-    FORMAT is meds (a MEDS folder), events (CSV, JSON or parquet files with the record's columns), or actg175 or nafld
-    (published examples, which need no PATHS).
-    """
-    from careloop.ingest import example_record, ingest_paths
-
-    if bool(paths) == (format_ in EXAMPLES.choices):
-        raise click.UsageError("an example takes no PATHS" if paths else "give the PATHS to read")
-    record = ingest_paths(format_, paths, record_path) if paths else example_record(format_, record_path)
-    shown = {"record": str(record.path), "version": record.version}
-    _show(shown, f"{record.path} is at version {record.version}.", as_json=as_json)
 
 
 @cli.command()
@@ -143,7 +95,7 @@ def cohort(study: Path, record_path: Path, out: Path | None, as_json: bool) -> N
         found.rows.write_parquet(out)
     steps = [(step.name, step.kept, step.dropped, step.reason) for step in found.flow]
     text = f"{table(['step', 'subjects', 'left out', 'because'], steps)}{found.rows.height} rows"
-    _show({"rows": found.rows.height, "flow": [vars(step) for step in found.flow]}, text, as_json=as_json)
+    show({"rows": found.rows.height, "flow": [vars(step) for step in found.flow]}, text, as_json=as_json)
 
 
 @cli.command()
@@ -166,7 +118,7 @@ def features(study: Path, record_path: Path, out: Path, as_json: bool) -> None:
     columns = [(c.name, c.unit, c.median, f"{c.missing_share:.0%}") for c in recipe.columns]
     text = table(["feature", "unit", "training median", "missing"], columns)
     shown = {"rows": rows.height, "features": list(recipe.names), "notes": list(recipe.notes), "path": str(out)}
-    _show(shown, text, as_json=as_json)
+    show(shown, text, as_json=as_json)
 
 
 @cli.command()
@@ -205,7 +157,7 @@ def predict(package: Path, out: Path | None, write_back: bool, as_json: bool, **
         "predictions": predictions.to_dicts(),
         "not_for_clinical_use": True,
     }
-    _show(shown, f"{text}\n{note}\nResearch software, not for clinical use.", as_json=as_json)
+    show(shown, f"{text}\n{note}\nResearch software, not for clinical use.", as_json=as_json)
 
 
 @cli.command()
@@ -226,7 +178,7 @@ def explain(package: Path, as_json: bool, **patients: Any) -> None:
         f"Subject {subject}\n{e.text}" for subject, e in zip(matrix.keys["subject_id"], explained, strict=True)
     )
     shown = {"note": note, "explanations": [asdict(e) for e in explained], "not_for_clinical_use": True}
-    _show(shown, f"{text}\n{note}", as_json=as_json)
+    show(shown, f"{text}\n{note}", as_json=as_json)
 
 
 @cli.command()
@@ -255,7 +207,7 @@ def plan(run: Path, subjects: tuple[int, ...], as_json: bool) -> None:
         columns = ["subject", "option", "rank", f"expected {found.goals[0].goal}", "95 % interval", "advice"]
         text += "\n" + table(columns, shown_rows.rows())
     shown = {**found.to_json(), "options_by_subject": rows.to_dicts(), "not_for_clinical_use": True}
-    _show(shown, f"{text}\nResearch software, not for clinical use.", as_json=as_json)
+    show(shown, f"{text}\nResearch software, not for clinical use.", as_json=as_json)
 
 
 @cli.command()
@@ -272,45 +224,7 @@ def outcome(run: Path, record_path: Path, as_json: bool) -> None:
     study = Study.read(run / "study.yaml")
     versions = [package.version for package in packages(study, folder)]
     verdict = verify_record(Record.open(record_path), study.cohort, model_versions=versions)
-    _show(verdict.to_json(), "\n".join(f"- {sentence}" for sentence in verdict.words), as_json=as_json)
-
-
-@cli.command()
-@click.argument("format_", metavar="FORMAT", type=click.Choice(["meds"]))
-@record_option(required=True)
-@click.option("--out", type=FOLDER, required=True, help="Folder to write to.")
-def export(format_: str, record_path: Path, out: Path) -> None:
-    """Write a record in another format: meds (a MEDS 0.4 folder)."""
-    from careloop.record import Record, export_meds
-
-    export_meds(Record.open(record_path), out)
-    click.echo(f"Wrote {out} ({format_}).")
-
-
-def main() -> None:
-    """Run the command line: exit 0 on success, 1 with a one-line error, 2 on wrong usage."""
-    debug = "--debug" in sys.argv
-    sys.argv = [argument for argument in sys.argv if argument != "--debug"]  # accepted anywhere
-    try:
-        sys.exit(cli.main(standalone_mode=False))
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
-    except click.UsageError as error:
-        error.show()
-        sys.exit(2)
-    except (click.Abort, KeyboardInterrupt):
-        sys.exit("careloop: stopped; what is finished is kept, and the same command goes on from there")
-    except Exception as error:
-        if debug:
-            raise
-        sys.exit(f"careloop: {_one_line(error)}")
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    if isinstance(error, InputError | FileNotFoundError | PermissionError):
-        return text
-    return f"unexpected {type(error).__name__}: {text[:300]}; add --debug for the traceback"
+    show(verdict.to_json(), "\n".join(f"- {sentence}" for sentence in verdict.words), as_json=as_json)
 
 
 def _run(study: Study, record_path: Path, out: Path, *, as_json: bool) -> None:
@@ -319,11 +233,11 @@ def _run(study: Study, record_path: Path, out: Path, *, as_json: bool) -> None:
 
     record = Record.open(record_path)
     started = time.monotonic()
-    with _progress() as notify:
+    with stages() as notify:
         study.run(record, out, notify=notify)
     click.echo(f"finished in {time.monotonic() - started:.1f} s", err=True)
     figures = main_figures(out)
-    _show(figures, summary(figures), as_json=as_json)
+    show(figures, summary(figures), as_json=as_json)
 
 
 def _patients(
@@ -342,31 +256,3 @@ def _patients(
     assert record_path is not None
     record = Record.open(record_path)
     return record_patients(record, package, subjects=subjects, prediction_time=moment), record.version, ""
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, str], None]]:
-    """Stages on standard error: a spinner with the time so far on a terminal, else a line a finished stage."""
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (SpinnerColumn(finished_text="✓"), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        tasks: dict[str, Any] = {}
-
-        def notify(stage: str, state: str) -> None:
-            if state == "running":
-                tasks[stage] = bars.add_task(stage, total=1)
-                return
-            if state == "unchanged":
-                tasks[stage] = bars.add_task(f"{stage} (unchanged)", total=1)
-            bars.update(tasks[stage], completed=1)
-            if not console.is_terminal:
-                console.print(f"{stage}: {state}", highlight=False)
-
-        yield notify
-
-
-def _show(content: Any, text: str, *, as_json: bool) -> None:
-    click.echo(json.dumps(content, ensure_ascii=False, allow_nan=False, default=str) if as_json else text)

@@ -1,0 +1,61 @@
+"""The command `careloop`: options that commands share, exit codes, and errors of one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from careloop import InputError, __version__
+
+FOLDER = click.Path(path_type=Path)
+EXAMPLES = click.Choice(["actg175", "nafld"])
+Command = Callable[..., Any]
+
+
+def record_option(*, required: bool) -> Callable[[Command], Command]:
+    """The option `--record DIR`."""
+    return click.option("--record", "record_path", required=required, type=FOLDER, help="Folder of the record.")
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON object on standard output.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="careloop")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Patient data to predictions, treatment plans, and a check of both against what happened later.
+
+    Start with `careloop demo`. With data of your own: `careloop new study.yaml`, `careloop ingest meds DATA --record
+    RECORD`, `careloop run study.yaml --record RECORD --out RUN`. Research software, not for clinical use.
+    """
+
+
+def main() -> None:
+    """Run the command line: exit 0 on success, 1 with a one-line error, 2 on wrong usage."""
+    debug = "--debug" in sys.argv
+    sys.argv = [argument for argument in sys.argv if argument != "--debug"]  # accepted anywhere
+    try:
+        sys.exit(cli.main(standalone_mode=False))
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.UsageError as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit("careloop: stopped; what is finished is kept, and the same command goes on from there")
+    except Exception as error:
+        if debug:
+            raise
+        sys.exit(f"careloop: {_one_line(error)}")
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, InputError | FileNotFoundError | PermissionError):
+        return text
+    return f"unexpected {type(error).__name__}: {text[:300]}; add --debug for the traceback"
