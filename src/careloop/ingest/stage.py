@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,8 +48,8 @@ def stage_source(
     with staging.source(number, shards=record.shards) as staged:
         work = _Work(record, staged, number * ROWS_A_SOURCE)
         with (staged.folder / REJECTS).open("w", encoding="utf-8") as rejects:
-            for batch in source.read():
-                for reject in (*batch.rejected, *work.add(batch)):
+            for batch, unsound in _added(work, source.read()):
+                for reject in (*batch.rejected, *unsound):
                     line = {"source": source.name, "place": reject.place, "reason": reject.reason, "raw": reject.raw}
                     rejects.write(json.dumps(line, ensure_ascii=False) + "\n")
                 told(batch.rows_read)
@@ -56,6 +57,18 @@ def stage_source(
         work.codes.write_parquet(staged.folder / DESCRIBED)
         if _state(source.files) != before:
             raise InputError(f"{source.name}: changed while it was read; ingest it again when it is complete")
+
+
+def _added(work: _Work, batches: Iterator[Batch]) -> Iterator[tuple[Batch, list[Reject]]]:
+    """Add batches in their order, each while the next is read: reading holds one core, storing the other."""
+    with ThreadPoolExecutor(1) as storing:
+        waiting: tuple[Batch, Future[list[Reject]]] | None = None
+        for batch in batches:
+            if waiting is not None:
+                yield waiting[0], waiting[1].result()
+            waiting = batch, storing.submit(work.add, batch)
+        if waiting is not None:
+            yield waiting[0], waiting[1].result()
 
 
 def _state(files: Sequence[Path]) -> list[tuple[int, int]]:

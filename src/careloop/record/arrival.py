@@ -160,21 +160,20 @@ class _Comparison:
     @cached_property
     def settled(self) -> pl.DataFrame:
         """The newest version of source rows that have versions in several shards: of a patient that was corrected."""
-        stored = [
-            self._in_its_shard(scan_files([file.path for file in self.files if file.shard == shard]))
-            for shard in range(self.record.shards)
-        ]
-        return settle_across_shards(self._in_its_shard(self.staging.events()), stored, self.withdrawn)
+        shards = range(self.record.shards)
+        stored = [self._stored(shard, [file for file in self.files if file.shard == shard]) for shard in shards]
+        return settle_across_shards([self._staged(shard) for shard in shards], stored, self.withdrawn)
 
     def shard(self, shard: int) -> _Changed:
         """Decide about every source row that is new in one shard, and write its changed and new files."""
-        staged, stored = self._staged(shard), [file for file in self.files if file.shard == shard]
+        staged, stored = self._staged(shard).collect(), [file for file in self.files if file.shard == shard]
         decided = self._decided(shard, staged, stored)
         gone = decided.filter(pl.col("kind") != Kind.STORED).select("source")
         old = self._stored_rows(shard, stored, gone)
         new = staged.join(decided.filter(kind=Kind.STAGED), on=["source", "sequence"], how="semi")
-        same = unchanged_sources(old, new)
-        gone, new = gone.join(same, on="source", how="anti"), new.join(same, on="source", how="anti")
+        if old.height:
+            same = unchanged_sources(old, new)
+            gone, new = gone.join(same, on="source", how="anti"), new.join(same, on="source", how="anti")
         removed = old.join(gone, on="source", how="semi").height
         moved = self._of(self.moving, shard).join(gone, on="source", how="anti")
         actions = self._without(stored, gone) if gone.height or self.survivors else []
@@ -185,9 +184,9 @@ class _Comparison:
             actions.append(write_file(self.record.path / "events", rows, stem=stem, shard=shard))
         return _Changed(actions, new.height, removed)
 
-    def _staged(self, shard: int) -> pl.DataFrame:
-        rows = self.staging.events().filter(pl.col("shard") == shard).pipe(self._not_retired).collect()
-        return pl.concat([rows, self._of(self.in_transit, shard)])
+    def _staged(self, shard: int) -> pl.LazyFrame:
+        rows = self.staging.events().filter(pl.col("shard") == shard).pipe(self._not_retired)
+        return pl.concat([rows, self._of(self.in_transit, shard).lazy()]) if self.survivors else rows
 
     def _decided(self, shard: int, staged: pl.DataFrame, stored: list[LiveFile]) -> pl.DataFrame:
         """Columns source, kind and sequence of the newest version of each source row that the delivery touches."""
@@ -242,9 +241,3 @@ class _Comparison:
 
     def _of(self, rows: pl.DataFrame, shard: int) -> pl.DataFrame:
         return rows.filter(self.record.shard_of(pl.col("subject_id")) == shard)
-
-    def _in_its_shard(self, rows: pl.LazyFrame) -> pl.LazyFrame:
-        """The rows with the shard that their subject belongs to once all merges are done."""
-        subject = pl.col("subject_id")
-        subject = subject.replace(self.survivors) if self.survivors else subject
-        return rows.with_columns(shard=self.record.shard_of(subject))

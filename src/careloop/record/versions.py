@@ -59,47 +59,54 @@ def _contents(rows: pl.DataFrame) -> pl.DataFrame:
     return halves.group_by("source").agg(pl.len().alias("count"), pl.col("low", "high").sum())
 
 
-def settle_across_shards(staged: pl.LazyFrame, stored: Sequence[pl.LazyFrame], withdrawn: pl.DataFrame) -> pl.DataFrame:
+def settle_across_shards(
+    staged: Sequence[pl.LazyFrame], stored: Sequence[pl.LazyFrame], withdrawn: pl.DataFrame
+) -> pl.DataFrame:
     """Return the newest version (columns of SETTLED) of each source that has versions in several shards.
 
     There are few: a source row that was moved from one patient to another. `shard` is null where it is withdrawn.
 
     Args:
-        staged: source, source_time, sequence and shard of what is delivered.
-        stored: source, source_time and shard of what is in the record, one frame a shard.
+        staged: source, source_time and sequence of what is delivered, one frame a shard.
+        stored: source and source_time of what is in the record, one frame a shard.
         withdrawn: withdrawn versions (columns of VERSIONS).
     """
-    everything = staged.select("source").collect(engine="streaming")["source"]
-    hashes = _in_several_shards(staged, stored, rows=len(everything))
+    hashes = _in_several_shards(staged, stored)
     if not len(hashes):
         return SETTLED.to_frame()
 
-    def versions(rows: pl.LazyFrame, kind: str) -> pl.DataFrame:
-        found = rows.filter(pl.col("source").hash().is_in(hashes.implode())).with_columns(kind=pl.lit(kind))
+    def versions(rows: pl.LazyFrame, kind: str, shard: int) -> pl.DataFrame:
+        found = rows.filter(pl.col("source").hash().is_in(hashes.implode()))
+        found = found.with_columns(kind=pl.lit(kind), shard=pl.lit(shard, dtype=pl.Int32))
         return found.select(SETTLED.names()).unique().collect().cast(SETTLED)
 
+    before = [rows.with_columns(sequence=pl.lit(Kind.STORED_SEQUENCE)) for rows in stored]
     several = pl.concat(
         [
-            versions(staged, Kind.STAGED),
-            *(versions(rows.with_columns(sequence=pl.lit(Kind.STORED_SEQUENCE)), Kind.STORED) for rows in stored),
+            *(versions(rows, Kind.STAGED, shard) for shard, rows in enumerate(staged)),
+            *(versions(rows, Kind.STORED, shard) for shard, rows in enumerate(before)),
         ]
     )
     gone = withdrawn.join(several, on="source", how="semi").with_columns(shard=pl.lit(None, dtype=pl.Int32))
     return newest_versions(pl.concat([several, gone.select(SETTLED.names())]))
 
 
-def _in_several_shards(staged: pl.LazyFrame, stored: Sequence[pl.LazyFrame], *, rows: int) -> pl.Series:
+def _in_several_shards(staged: Sequence[pl.LazyFrame], stored: Sequence[pl.LazyFrame]) -> pl.Series:
     """Return hashes of sources that have versions in more than one shard; a part of all hashes at a time."""
+    rows = sum(frame.select(pl.len()).collect().item() for frame in staged)
     parts = max(1, math.ceil(rows / SOURCES_AT_ONCE))
     found = [pl.Series("hash", [], dtype=pl.UInt64)]
     for part in range(parts):
-        new = _hashes(staged, part, parts).collect(engine="streaming")
-        known = [_hashes(frame, part, parts).join(new.lazy(), on="hash", how="semi") for frame in stored]
-        pairs = pl.concat([new, *pl.collect_all(known)]).unique()
-        found.append(pairs.filter(pl.col("hash").is_duplicated())["hash"].unique())
+        # Shard by shard, so that of the sources themselves few are in memory.
+        new = [_hashes(frame, part, parts).collect()["hash"] for frame in staged]
+        every = pl.concat(new).unique().to_frame().lazy()
+        known = [_hashes(frame, part, parts).join(every, on="hash", how="semi").collect()["hash"] for frame in stored]
+        in_shard = [pl.concat(pair).unique() for pair in zip(new, known, strict=True)]
+        hashes = pl.concat(in_shard)
+        found.append(hashes.filter(hashes.is_duplicated()).unique())
     return pl.concat(found)
 
 
 def _hashes(rows: pl.LazyFrame, part: int, parts: int) -> pl.LazyFrame:
-    hashed = rows.select(pl.col("source").hash().alias("hash"), "shard").unique()
-    return hashed.filter(pl.col("hash") % parts == part)
+    hashed = rows.select(pl.col("source").hash().alias("hash"))
+    return (hashed if parts == 1 else hashed.filter(pl.col("hash") % parts == part)).unique()
