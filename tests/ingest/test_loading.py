@@ -341,6 +341,24 @@ def test_settings_make_another_delivery_and_a_running_one_is_not_disturbed(tmp_p
         ingest_paths("fhir", [export], tmp_path / "record")
 
 
+def test_worker_processes_leave_the_same_record(tmp_path: Path) -> None:
+    for part in range(3):
+        some: list[Any] = [observation(n) for n in range(part * 500, part * 500 + 600)]
+        some[17] = b"{broken"
+        write(tmp_path / "export" / f"{part}.ndjson", some)
+    here = ingest_paths("fhir", [tmp_path / "export"], tmp_path / "here")
+    told: list[tuple[str, int, int]] = []
+    local = ingest_paths(
+        "fhir", [tmp_path / "export"], tmp_path / "local", on="local:2", progress=lambda *state: told.append(state)
+    )
+    assert local.counts == here.counts
+    assert local.events_added == here.events_added == 1_599  # two of the broken lines stand whole in another file
+    assert_frame_equal(content(tmp_path / "local"), content(tmp_path / "here"))
+    assert ("sources read, 1,800 rows", 3, 3) in told
+    with pytest.raises(InputError, match="work is done here, local, ray"):
+        ingest_paths("fhir", [tmp_path / "export"], tmp_path / "here", on="spark")
+
+
 def test_what_cannot_be_ingested_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none: no such file or folder; check the path"):
         ingest_paths("fhir", [tmp_path / "none"], tmp_path / "record")

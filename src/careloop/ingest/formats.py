@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Literal
 
 from careloop import InputError
 from careloop.ingest.delivery import Source
@@ -13,11 +14,14 @@ from careloop.ingest.delivery import Source
 
 @dataclass(frozen=True)
 class Format:
-    """A format: what it is, which function gives its sources (imported when used), and its settings beside the path."""
+    """A format: which function gives its sources (imported when used), and the settings it takes beside the path.
 
-    what: str
+    `takes` is what the function gets: one path at a time, or all paths of a delivery together.
+    """
+
     reader: str
     settings: tuple[str, ...] = ()
+    takes: Literal["path", "paths"] = "path"
 
     @property
     def read(self) -> Callable[..., list[Source]]:
@@ -27,28 +31,16 @@ class Format:
 
 
 FORMATS = {
-    "fhir": Format(
-        "FHIR R4 and R5: bundles, resources, Bulk Data (.json, .ndjson, plain, .gz or .zip)",
-        "careloop.ingest.fhir:fhir_sources",
-        ("origin", "patient_identifier"),
-    ),
-    "omop": Format(
-        "OMOP CDM 5.3 and 5.4: a folder of parquet or CSV files, or a duckdb file",
-        "careloop.ingest.omop:omop_sources",
-        ("origin", "time_zone"),
-    ),
-    "meds": Format("MEDS 0.4 datasets", "careloop.ingest.meds:meds_sources"),
-    "dicom": Format(
-        "DICOM files, headers only (a folder, files or .zip)",
-        "careloop.ingest.dicom:dicom_sources",
-        ("origin", "time_zone"),
-    ),
-    "vcf": Format("VCF 4.1 to 4.5, headers only", "careloop.ingest.vcf:vcf_sources", ("origin", "samples")),
-    "waveform": Format(
-        "WFDB, EDF, EDF+ and BDF recordings, headers only",
-        "careloop.ingest.waveforms:waveform_sources",
-        ("origin", "time_zone", "samples"),
-    ),
+    "fhir": Format("careloop.ingest.fhir:fhir_sources", ("origin", "patient_identifier")),
+    "omop": Format("careloop.ingest.omop:omop_sources", ("origin", "time_zone")),
+    "meds": Format("careloop.ingest.meds:meds_sources"),
+    "hl7v2": Format("careloop.ingest.hl7v2:hl7v2_sources", ("origin", "time_zone", "authority")),
+    "ccda": Format("careloop.ingest.ccda:ccda_sources", ("origin", "time_zone", "patient_identifier")),
+    "csv": Format("careloop.ingest.tabular:tabular_sources", ("mapping",), takes="paths"),
+    "cdisc": Format("careloop.ingest.cdisc:cdisc_sources", ("origin", "time_zone", "study")),
+    "dicom": Format("careloop.ingest.dicom:dicom_sources", ("origin", "time_zone")),
+    "vcf": Format("careloop.ingest.vcf:vcf_sources", ("origin", "samples")),
+    "waveform": Format("careloop.ingest.waveforms:waveform_sources", ("origin", "time_zone", "samples")),
 }
 _FILE_SETTINGS = ("samples", "mapping")
 
@@ -77,4 +69,6 @@ def sources_of(name: str, paths: Sequence[Path], settings: Mapping[str, str | Pa
     """
     format_ = check_format(name, settings)
     given = {key: Path(value) if key in _FILE_SETTINGS else value for key, value in settings.items()}
+    if format_.takes == "paths":
+        return format_.read(list(paths), **given)
     return [source for path in paths for source in format_.read(path, **given)]
