@@ -8,11 +8,13 @@ STANDARD = (
     "LOINC", "MEDDRA", "NDC", "RXNORM", "SNOMED", "UNII",
 )  # fmt: skip
 _BY_NAME = {
-    "http://www.whocc.no/atc": "ATC", "2.16.840.1.113883.6.73": "ATC",
+    "http://www.whocc.no/atc": "ATC", "2.16.840.1.113883.6.73": "ATC", "WC": "ATC",
     "http://www.ada.org/cdt": "CDT", "2.16.840.1.113883.6.13": "CDT",
     "http://www.ama-assn.org/go/cpt": "CPT4", "2.16.840.1.113883.6.12": "CPT4", "C4": "CPT4", "CPT": "CPT4",
+    "C5": "CPT4",
     "http://hl7.org/fhir/sid/cvx": "CVX", "2.16.840.1.113883.12.292": "CVX",
     "https://www.cms.gov/Medicare/Coding/HCPCSReleaseCodeSets": "HCPCS", "2.16.840.1.113883.6.285": "HCPCS",
+    "HPC": "HCPCS",
     "http://www.genenames.org/geneId": "HGNC", "http://www.genenames.org": "HGNC",
     "http://hl7.org/fhir/sid/icd-10": "ICD10", "2.16.840.1.113883.6.3": "ICD10", "I10": "ICD10",
     "http://hl7.org/fhir/sid/icd-10-cm": "ICD10CM", "2.16.840.1.113883.6.90": "ICD10CM", "I10C": "ICD10CM",
