@@ -1,0 +1,1 @@
+"""The checks behind `check_record`: definitions, counts of a shard, a second look with constants, and judging."""
