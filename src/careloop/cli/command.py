@@ -21,6 +21,13 @@ def record_option(*, required: bool) -> Callable[[Command], Command]:
     return click.option("--record", "record_path", required=required, type=FOLDER, help="Folder of the record.")
 
 
+on_option = click.option(
+    "--on",
+    default="here",
+    show_default=True,
+    metavar="here|local|ray",
+    help="Where work is done: in this process, in worker processes (local:4 takes four), or on Ray.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON object on standard output.")
 
 
