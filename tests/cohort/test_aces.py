@@ -91,6 +91,7 @@ def test_cohort_of_a_sharded_record_is_that_of_its_events_without_careloops_own(
     own = prediction.with_columns(code=pl.lit("CARELOOP//PREDICTION//x"))
     record = record.append(own, key="own", origin="careloop")
     rows = aces_cohort(record, task)
+    assert aces_cohort(record, task, on="local:2").equals(rows)
     naive = rows.with_columns(pl.col("prediction_time").dt.replace_time_zone(None))
     assert naive.sort(SORTED).equals(pl.read_parquet(ACES / "expected" / "imminent_mortality.parquet"))
     assert rows.schema["prediction_time"] == pl.Datetime("us", "UTC")

@@ -181,3 +181,25 @@ def test_age_is_in_completed_years_both_ends_included(
     events = pl.concat([events_of(rows), born])
     study = section(eligibility={"age_years": {"min": 18, "max": 80}})
     assert (99 in select_cohort(record_of(events), study).rows["subject_id"]) == enters
+
+
+def rich_section() -> CohortSection:
+    return section(
+        eligibility={"history_days": 365},
+        treatment={"arms": {"a": "ARM//A", "b": "ARM//B"}, "minimum_per_arm": 5},
+        measures=[{"name": "later", "code": "VISIT", "at_days": 60, "within_days": 5}],
+        split={"by": "site", "site_code": "SITE//*", "held_out_sites": ["X"]},
+    )
+
+
+@pytest.mark.parametrize("on", ["here:1", "local:2", "ray:2"])
+def test_worker_processes_and_ray_give_the_same_cohort(record_of: Callable[..., Record], on: str) -> None:
+    if on.startswith("ray"):
+        pytest.importorskip("ray")
+    record = record_of(people(), shards=3)
+    here, there = select_cohort(record, rich_section()), select_cohort(record, rich_section(), on=on)
+    assert here.rows.height == 40
+    assert there.rows.equals(here.rows)
+    assert there.flow == here.flow
+    with pytest.raises(InputError, match="did you mean INDEX"):
+        select_cohort(record, section(index={"code": "INDEKS"}), on=on)

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from careloop import InputError
-from careloop.features import Column, FeaturesSection, Recipe, extract, fit_recipe
+from careloop.features import Column, FeaturesSection, Recipe, extract, fit_features, fit_recipe
+from careloop.features import matrix as matrix_module
 from careloop.features import recipe as recipe_module
 from careloop.record import Record
 
@@ -186,3 +187,26 @@ def test_what_cannot_be_a_feature_stops_with_its_name(
 def test_no_training_rows_is_refused(ward: Record, ward_keys: pl.DataFrame) -> None:
     with pytest.raises(InputError, match="no training rows"):
         fit_recipe(ward, ward_keys.with_columns(split=pl.lit("held_out")), ANY)
+
+
+@pytest.mark.parametrize("layout", ["dense", "sparse"])
+@pytest.mark.parametrize("on", ["local:2", "ray:2"])
+def test_worker_processes_and_ray_give_the_same_features(
+    ward: Record, ward_keys: pl.DataFrame, monkeypatch: pytest.MonkeyPatch, on: str, layout: str
+) -> None:
+    if on.startswith("ray"):
+        pytest.importorskip("ray")
+    section = FeaturesSection(value=("last",), missingness="present", min_subjects=1)
+    if layout == "sparse":
+        monkeypatch.setattr(recipe_module, "WIDE_COLUMNS", 0)
+        monkeypatch.setattr(matrix_module, "WIDE_COLUMNS", 0)
+        section = FeaturesSection(value=("last",), windows_days=(1, 2, 5, 9, 20, "all"), min_subjects=1)
+    recipe, matrix = fit_features(ward, ward_keys, section)
+    assert (matrix.keys.height, recipe.layout) == (12, layout)
+    there = fit_features(ward, ward_keys, section, on=on)
+    again = extract(ward, ward_keys, recipe, on=on)
+    assert there[0] == recipe == fit_recipe(ward, ward_keys, section, on=on)
+    for other in (there[1], again):
+        assert (other.names, other.is_sparse) == (matrix.names, matrix.is_sparse)
+        cells = [m.values.toarray() if m.is_sparse else m.values for m in (matrix, other)]
+        assert cells[0].tobytes() == cells[1].tobytes()

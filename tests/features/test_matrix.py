@@ -12,6 +12,8 @@ from scipy.sparse import csr_matrix
 
 from careloop import InputError
 from careloop.features import FeatureMatrix
+from careloop.features import matrix as matrix_module
+from careloop.features.matrix import stacked_dense, stacked_sparse
 
 CELLS = np.array([[1, 0, np.nan], [0, 0, 0], [2.5, 3, -1]], dtype=np.float32)
 KEYS = pl.DataFrame(
@@ -61,3 +63,33 @@ def test_shapes_that_do_not_fit_and_frames_without_keys_are_refused() -> None:
         FeatureMatrix(KEYS, NAMES[:2], CELLS)
     with pytest.raises(InputError, match="column 'prediction_time' is missing"):
         FeatureMatrix.from_frame(KEYS.select("subject_id"))
+
+
+@pytest.mark.parametrize("kept", [[], [0], [0, 1, 3, 4, 5, 6, 8, 9], list(range(10))])
+def test_narrowing_in_place_gives_what_selecting_gives(monkeypatch: pytest.MonkeyPatch, kept: list[int]) -> None:
+    monkeypatch.setattr(matrix_module, "WIDE_COLUMNS", 3)
+    monkeypatch.setattr(matrix_module, "NARROWED_AT_ONCE", 4)
+    random = np.random.default_rng(3)
+    values = np.where(random.random((11, 10)) < 0.4, random.normal(size=(11, 10)), 0).astype(np.float32)
+    values[4] = 0
+    keys = KEYS[[0] * 11]
+    names = tuple("abcdefghij")
+    for form in (np.array, csr_matrix):
+        matrix = FeatureMatrix(keys, names, form(values))
+        narrow = matrix.narrow([names[i] for i in kept])
+        assert narrow.names == tuple(names[i] for i in kept)
+        assert narrow.is_sparse == (form is csr_matrix and len(kept) > 3)
+        np.testing.assert_array_equal(cells(narrow), values[:, kept])
+        assert not narrow.is_sparse or narrow.values.has_canonical_format
+
+
+def test_blocks_of_rows_in_any_order_make_one_matrix() -> None:
+    random = np.random.default_rng(5)
+    values = np.where(random.random((9, 4)) < 0.5, random.normal(size=(9, 4)), 0).astype(np.float32)
+    parts = [np.array(rows) for rows in ([4, 0, 8], [7], [1, 2, 3, 5, 6])]
+    dense = stacked_dense(((rows, values[rows]) for rows in parts), (9, 4))
+    sparse = stacked_sparse(((rows, csr_matrix(values[rows])) for rows in parts), (9, 4))
+    np.testing.assert_array_equal(dense, values)
+    np.testing.assert_array_equal(sparse.toarray(), values)
+    assert (sparse.dtype, sparse.nnz, sparse.has_canonical_format) == (np.float32, np.count_nonzero(values), True)
+    assert stacked_sparse([], (0, 4)).shape == stacked_dense([], (0, 4)).shape == (0, 4)

@@ -254,6 +254,19 @@ def test_same_study_on_a_copy_of_the_record_gives_the_same_bytes(simulated: Any,
 # --- bad input
 
 
+def test_cohort_and_features_of_worker_processes_are_the_same_files(simulated: Any, tmp_path: Path) -> None:
+    """Were a byte different, the models that rest on them would be trained again."""
+    run = tmp_path / "run"
+    shutil.copytree(simulated.run, run)
+    for stage in ("cohort", "features"):
+        (run / ".stages" / f"{stage}.json").unlink()
+    heard: list[tuple[str, str]] = []
+    simulated.study.run(simulated.record, run, on="local:2", notify=lambda *what: heard.append(what))
+    assert [stage for stage, state in heard if state == "done"] == ["cohort", "features"]
+    with pytest.raises(InputError, match="on: work is done here, local, ray"):
+        simulated.study.run(simulated.record, tmp_path / "other", on="elsewhere")
+
+
 def test_a_code_known_only_after_the_index_time_stops_by_name(actg175: Any, tmp_path: Path) -> None:
     record, _ = copied(actg175, tmp_path)
     people = record.events(codes=["ACTG175//RANDOMISED"]).select("subject_id", "time").collect()
@@ -350,7 +363,7 @@ def test_a_record_cut_off_or_of_a_newer_format_stops(simulated: Any, tmp_path: P
     record, _ = copied(simulated, tmp_path)
     settings = content(record.path / "record.json")
     (record.path / "record.json").write_text(json.dumps({**settings, "format_version": settings["format_version"] + 1}))
-    with pytest.raises(InputError, match=r"record: format 2 is newer than 1; upgrade careloop"):
+    with pytest.raises(InputError, match=r"record: format 3 is newer than 2; upgrade careloop"):
         Record.open(record.path)
     (record.path / "record.json").write_text(json.dumps(settings))
     data = max((record.path / "events").rglob("*.parquet"), key=lambda file: file.stat().st_size)

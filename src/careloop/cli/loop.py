@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from careloop import InputError
-from careloop.cli.command import EXAMPLES, FOLDER, Command, cli, json_option, record_option
+from careloop.cli.command import EXAMPLES, FOLDER, Command, cli, json_option, on_option, record_option
 from careloop.cli.output import show, stages
 
 if TYPE_CHECKING:
@@ -66,20 +66,22 @@ def new(study: Path, example: str) -> None:
 @click.argument("study", type=FOLDER)
 @record_option(required=True)
 @click.option("--out", type=FOLDER, required=True, help="Run folder; an earlier one goes on where it stopped.")
+@on_option
 @json_option
-def run(study: Path, record_path: Path, out: Path, as_json: bool) -> None:
+def run(study: Path, record_path: Path, out: Path, on: str, as_json: bool) -> None:
     """Run STUDY on a record: cohort, features, models, evaluation, predictions, plan, verdict, report."""
     from careloop.study import Study
 
-    _run(Study.read(study), record_path, out, as_json=as_json)
+    _run(Study.read(study), record_path, out, on=on, as_json=as_json)
 
 
 @cli.command()
 @click.argument("study", type=FOLDER)
 @record_option(required=True)
 @click.option("--out", type=FOLDER, help="Also write the rows to this parquet file.")
+@on_option
 @json_option
-def cohort(study: Path, record_path: Path, out: Path | None, as_json: bool) -> None:
+def cohort(study: Path, record_path: Path, out: Path | None, on: str, as_json: bool) -> None:
     """Show who enters STUDY, step by step. STUDY may also be an ACES task file."""
     from careloop.cohort import Cohort, aces_cohort, is_aces, read_aces, select_cohort
     from careloop.record import Record
@@ -88,9 +90,9 @@ def cohort(study: Path, record_path: Path, out: Path | None, as_json: bool) -> N
 
     record = Record.open(record_path)
     if is_aces(study):
-        found = Cohort(aces_cohort(record, read_aces(study)), flow=())
+        found = Cohort(aces_cohort(record, read_aces(study), on=on), flow=())
     else:
-        found = select_cohort(record, Study.read(study).cohort)
+        found = select_cohort(record, Study.read(study).cohort, on=on)
     if out is not None:
         found.rows.write_parquet(out)
     steps = [(step.name, step.kept, step.dropped, step.reason) for step in found.flow]
@@ -102,8 +104,9 @@ def cohort(study: Path, record_path: Path, out: Path | None, as_json: bool) -> N
 @click.argument("study", type=FOLDER)
 @record_option(required=True)
 @click.option("--out", type=FOLDER, required=True, help="Parquet file to write the features to.")
+@on_option
 @json_option
-def features(study: Path, record_path: Path, out: Path, as_json: bool) -> None:
+def features(study: Path, record_path: Path, out: Path, on: str, as_json: bool) -> None:
     """Compute the features of STUDY's cohort and describe them."""
     from careloop.cohort import select_cohort
     from careloop.features import fit_features
@@ -112,8 +115,8 @@ def features(study: Path, record_path: Path, out: Path, as_json: bool) -> None:
     from careloop.study import Study
 
     opened, record = Study.read(study), Record.open(record_path)
-    rows = select_cohort(record, opened.cohort).rows
-    recipe, matrix = fit_features(record, rows, opened.features, exclude_codes=opened.arm_codes)
+    rows = select_cohort(record, opened.cohort, on=on).rows
+    recipe, matrix = fit_features(record, rows, opened.features, exclude_codes=opened.arm_codes, on=on)
     matrix.to_frame().write_parquet(out)
     columns = [(c.name, c.unit, c.median, f"{c.missing_share:.0%}") for c in recipe.columns]
     text = table(["feature", "unit", "training median", "missing"], columns)
@@ -227,14 +230,14 @@ def outcome(run: Path, record_path: Path, as_json: bool) -> None:
     show(verdict.to_json(), "\n".join(f"- {sentence}" for sentence in verdict.words), as_json=as_json)
 
 
-def _run(study: Study, record_path: Path, out: Path, *, as_json: bool) -> None:
+def _run(study: Study, record_path: Path, out: Path, *, as_json: bool, on: str = "here") -> None:
     from careloop.record import Record
     from careloop.report.summary import main_figures, summary
 
     record = Record.open(record_path)
     started = time.monotonic()
     with stages() as notify:
-        study.run(record, out, notify=notify)
+        study.run(record, out, on=on, notify=notify)
     click.echo(f"finished in {time.monotonic() - started:.1f} s", err=True)
     figures = main_figures(out)
     show(figures, summary(figures), as_json=as_json)

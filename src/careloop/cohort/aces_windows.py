@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import polars as pl
 
 from careloop import InputError
@@ -18,13 +20,14 @@ from careloop.cohort.aces import (
 )
 from careloop.record import Record
 from careloop.record.schema import CARELOOP
+from careloop.record.shards import HERE, each_shard
 
 _MOMENT = ["subject_id", "time"]
 _LABEL = "label"
 _ROWS = ["subject_id", "prediction_time", "boolean_value"]
 
 
-def aces_cohort(record: Record, task: AcesTask) -> pl.DataFrame:
+def aces_cohort(record: Record, task: AcesTask, *, on: str = HERE) -> pl.DataFrame:
     """The cohort of an ACES task file: the rows that ACES (es-aces 0.7) gives on the same events.
 
     Windows are placed by `time`, as in ACES, not by `known_time`: a task that triggers or selects on what became known
@@ -33,12 +36,17 @@ def aces_cohort(record: Record, task: AcesTask) -> pl.DataFrame:
     Returns:
         One row per trigger whose windows all exist and satisfy their constraints: subject_id, prediction_time (the
         task's `index_timestamp`), boolean_value (the label predicate occurs in its window; null without a label),
-        sorted. As in ACES, two triggers may share a prediction_time and then give two rows. Shards are read one at a
-        time; the memory needed is that of one shard's moments (subject, time) with one count a predicate.
+        sorted. As in ACES, two triggers may share a prediction_time and then give two rows. The record is read shard
+        by shard, `on` as `each_shard` has it; a shard needs the memory of its moments (subject, time) with one count a
+        predicate.
 
     """
-    shards = [aces_rows(record.events(shard), task) for shard in range(record.shards)]
+    shards = each_shard(record, partial(_rows, task=task), on=on)
     return pl.concat(shards).sort("subject_id", "prediction_time", maintain_order=True)
+
+
+def _rows(record: Record, shard: int, *, task: AcesTask) -> pl.DataFrame:
+    return aces_rows(record.events(shard), task)
 
 
 def aces_rows(events: pl.LazyFrame, task: AcesTask) -> pl.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import partial
 from typing import Literal
 
 import polars as pl
@@ -17,6 +18,7 @@ from careloop.cohort.labels import KEY, Facts, label_rows, read_facts, treatment
 from careloop.cohort.split import assign_split, keep_first_split, sites
 from careloop.record import Record
 from careloop.record.schema import BIRTH, DEATH
+from careloop.record.shards import HERE, each_shard
 
 SPLITS = ("train", "tuning", "held_out")
 SUGGESTIONS = 3
@@ -51,18 +53,18 @@ class Cohort:
     flow: tuple[FlowStep, ...]
 
 
-def select_cohort(record: Record, section: CohortSection) -> Cohort:
+def select_cohort(record: Record, section: CohortSection, *, on: str = HERE) -> Cohort:
     """Select who enters and when, and label what happened to them.
 
     The index event and the eligibility rules see only what was known by the prediction time; labels, treatment arms
-    and previous outcomes are read from the uncut record. One shard is in memory at a time.
+    and previous outcomes are read from the uncut record, shard by shard, `on` as `each_shard` has it.
 
     Raises:
         InputError: a code of the section is not in the record; nobody is left; nobody has the outcome within the
             horizon, or everybody has; an arm is too small; a split is empty.
 
     """
-    shards = [select_shard(record.events(shard), section) for shard in range(record.shards)]
+    shards = list(each_shard(record, partial(_select, section=section), on=on))
     _check_codes(section, set().union(*(shard.codes for shard in shards)))
     rows, divided = _divide(pl.concat([shard.rows for shard in shards]).sort(KEY), section.split)
     flow = (*_sum_flow([shard.flow for shard in shards]), *divided)
@@ -84,6 +86,10 @@ class Shard:
     rows: pl.DataFrame
     flow: list[FlowStep]
     codes: frozenset[str]
+
+
+def _select(record: Record, shard: int, *, section: CohortSection) -> Shard:
+    return select_shard(record.events(shard), section)
 
 
 def select_shard(events: pl.LazyFrame, section: CohortSection) -> Shard:

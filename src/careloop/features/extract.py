@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from careloop import InputError
-from careloop.features.matrix import KEYS, FeatureMatrix
+from careloop.features.matrix import KEYS, FeatureMatrix, stacked_dense, stacked_sparse
 from careloop.features.recipe import Column, Recipe, is_wide
 from careloop.features.windows import AGGREGATIONS, MICROSECONDS_A_DAY, Groups
 from careloop.record import Record, history
 from careloop.record.schema import BIRTH
+from careloop.record.shards import HERE, each_shard
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+    from careloop.features.matrix import Values
 
 MICROSECONDS_A_YEAR = 365.25 * MICROSECONDS_A_DAY
 IN_ORDER = ("subject_id", "time", "number", "known_time", "numeric_value")
 STATIC = {"column": pl.Int64, "kind": pl.String, "code": pl.String, "wanted_unit": pl.String, "category": pl.String}
-# numpy works on one core, outside Python's lock; a second shard uses another, at the cost of its memory.
-THREADS = 2
 Progress = Callable[[str, int, int], None]
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -35,27 +38,34 @@ class Cells:
     values: np.ndarray
 
 
-def extract(record: Record, keys: pl.DataFrame, recipe: Recipe, *, progress: Progress | None = None) -> FeatureMatrix:
+def extract(
+    record: Record, keys: pl.DataFrame, recipe: Recipe, *, on: str = HERE, progress: Progress | None = None
+) -> FeatureMatrix:
     """The matrix of `recipe` for each row of `keys` (subject_id, prediction_time), in their order.
 
     Only facts known at a row's prediction time count, and of those that happened by then; a window of d days holds
     facts with time in (prediction_time - d days, prediction_time]. A number in another unit than the recipe's is left
-    out. A category that training rows did not have gives zeros.
+    out. A category that training rows did not have gives zeros. The record is read shard by shard, `on` as
+    `each_shard` has it.
 
     Raises:
         InputError: a key's column is missing, null or of another type.
     """
-    return matrix_of(record, keys, recipe.columns, progress=progress)
+    return matrix_of(record, keys, recipe.columns, on=on, progress=progress)
 
 
 def matrix_of(
-    record: Record, keys: pl.DataFrame, columns: Sequence[Column], *, progress: Progress | None = None
+    record: Record, keys: pl.DataFrame, columns: Sequence[Column], *, on: str = HERE, progress: Progress | None = None
 ) -> FeatureMatrix:
     """The matrix of these columns, CSR where `is_wide` says so."""
     asked = checked_keys(keys)
     rows = asked.unique(maintain_order=True).with_row_index("row")
-    fill = _fill_sparse if is_wide(columns) else _fill_dense
-    values = fill(record, rows, columns, progress)
+    block, stack = (_sparse_block, stacked_sparse) if is_wide(columns) else (_dense_block, stacked_dense)
+    absent = np.array([column.absent for column in columns], dtype=np.float32)
+    work = partial(_shard_block, rows=rows, plan=_Plan.of(columns), absent=absent, block=block)
+    heard = partial(progress, "features") if progress else None
+    blocks = each_shard(record, work, on=on, shards=shards_of(record, rows), progress=heard)
+    values: Values = stack(blocks, (rows.height, len(columns)))
     if rows.height < asked.height:
         values = values[asked.join(rows, on=KEYS, how="left", maintain_order="left")["row"].to_numpy()]
     return FeatureMatrix(asked, tuple(column.name for column in columns), values)
@@ -72,13 +82,14 @@ def checked_keys(keys: pl.DataFrame) -> pl.DataFrame:
     return keys.select(KEYS)
 
 
-def shards_of(record: Record, keys: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:
-    """Each shard of the record that has keys, and its keys."""
-    shard = record.shard_of(keys["subject_id"])
-    for number in range(record.shards):
-        members = keys.filter(shard == number)
-        if members.height:
-            yield number, members
+def shards_of(record: Record, keys: pl.DataFrame) -> list[int]:
+    """The shards of the record that have keys."""
+    return sorted(record.shard_of(keys["subject_id"]).unique())
+
+
+def of_shard(record: Record, shard: int, keys: pl.DataFrame) -> pl.DataFrame:
+    """The keys whose subjects are in this shard."""
+    return keys.filter(record.shard_of(keys["subject_id"]) == shard)
 
 
 def of_subjects(events: pl.LazyFrame, keys: pl.DataFrame) -> pl.LazyFrame:
@@ -88,36 +99,36 @@ def of_subjects(events: pl.LazyFrame, keys: pl.DataFrame) -> pl.LazyFrame:
     return events.filter(here & pl.col("subject_id").is_in(subjects.implode()))
 
 
-def _fill_dense(record: Record, rows: pl.DataFrame, columns: Sequence[Column], progress: Progress | None) -> Any:
-    values = np.empty((rows.height, len(columns)), dtype=np.float32)
-    values[:] = np.array([column.absent for column in columns], dtype=np.float32)
+def _shard_block(
+    record: Record,
+    shard: int,
+    *,
+    rows: pl.DataFrame,
+    plan: _Plan,
+    absent: np.ndarray,
+    block: Callable[[Iterator[Cells], int, np.ndarray], Values],
+) -> tuple[np.ndarray, Values]:
+    """One shard's part of the matrix of `rows`: the numbers of its rows, and their values (`absent` without facts)."""
+    members = of_shard(record, shard, rows)
+    here = members.drop("row").with_row_index("row")
+    cells = _shard_cells(of_subjects(record.events(shard), here), here, plan)
+    return members["row"].to_numpy(), block(cells, here.height, absent)
 
-    def write(numbers: np.ndarray, parts: Iterator[Cells]) -> None:
-        for cells in parts:
-            values[numbers[cells.rows], cells.columns] = cells.values
 
-    _each_shard(write, record, rows, columns, progress)
+def _dense_block(parts: Iterator[Cells], height: int, absent: np.ndarray) -> np.ndarray:
+    values = np.empty((height, len(absent)), dtype=np.float32)
+    values[:] = absent
+    for cells in parts:
+        values[cells.rows, cells.columns] = cells.values
     return values
 
 
-def _fill_sparse(record: Record, rows: pl.DataFrame, columns: Sequence[Column], progress: Progress | None) -> Any:
-    from scipy.sparse import csr_matrix, vstack
-
-    def block(numbers: np.ndarray, parts: Iterator[Cells]) -> tuple[np.ndarray, Any]:
-        return numbers, _sparse_block(parts, len(numbers), columns)
-
-    empty = (np.empty(0, dtype=np.int64), csr_matrix((0, len(columns)), dtype=np.float32))
-    order, blocks = zip(empty, *_each_shard(block, record, rows, columns, progress), strict=True)
-    return vstack(blocks, format="csr")[np.argsort(np.concatenate(order), kind="stable")]
-
-
-def _sparse_block(parts: Iterator[Cells], height: int, columns: Sequence[Column]) -> Any:
+def _sparse_block(parts: Iterator[Cells], height: int, absent: np.ndarray) -> csr_matrix:
     """One shard as CSR: columns that are NaN where absent are all stored, of the others what is not 0."""
     from scipy.sparse import csr_matrix
 
-    absent = np.array([column.absent for column in columns], dtype=np.float32)
     stored = np.flatnonzero(np.isnan(absent))
-    place = np.full(len(columns), -1)
+    place = np.full(len(absent), -1)
     place[stored] = np.arange(len(stored))
     block = np.full((height, len(stored)), np.nan, dtype=np.float32)
     counts = []
@@ -125,37 +136,12 @@ def _sparse_block(parts: Iterator[Cells], height: int, columns: Sequence[Column]
         dense = place[cells.columns] >= 0
         block[cells.rows[dense], place[cells.columns[dense]]] = cells.values[dense]
         counts.append(Cells(cells.rows[~dense], cells.columns[~dense], cells.values[~dense]))
-    shape = (height, len(columns))
+    shape = (height, len(absent))
     starts = np.arange(height + 1) * len(stored)
     values = csr_matrix((block.ravel(), np.tile(stored, height), starts), shape=shape)
     rows, cols = (np.concatenate([getattr(c, name) for c in counts] or [stored[:0]]) for name in ("rows", "columns"))
     data = np.concatenate([c.values for c in counts] or [absent[:0]]).astype(np.float32)
     return (values + csr_matrix((data, (rows, cols)), shape=shape)).astype(np.float32)
-
-
-def _each_shard(
-    work: Callable[[np.ndarray, Iterator[Cells]], Result],
-    record: Record,
-    rows: pl.DataFrame,
-    columns: Sequence[Column],
-    progress: Progress | None,
-) -> list[Result]:
-    """What `work` makes of each shard, in order: it gets the shard's rows, and their cells, numbered from 0 there."""
-    plan = _Plan.of(columns)
-
-    def run(shard: tuple[int, pl.DataFrame]) -> Result:
-        number, members = shard
-        here = members.drop("row").with_row_index("row")
-        return work(members["row"].to_numpy(), _shard_cells(of_subjects(record.events(number), here), here, plan))
-
-    results = []
-    shards = list(shards_of(record, rows))
-    with ThreadPoolExecutor(THREADS) as pool:
-        for (number, _), result in zip(shards, pool.map(run, shards), strict=True):
-            results.append(result)
-            if progress is not None:
-                progress("features", number + 1, record.shards)
-    return results
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import Any
@@ -13,13 +13,15 @@ import polars as pl
 
 from careloop import InputError
 from careloop.features.definition import FeaturesSection
-from careloop.features.extract import THREADS, Progress, checked_keys, matrix_of
+from careloop.features.extract import Progress, checked_keys, matrix_of
 from careloop.features.matrix import KEYS, FeatureMatrix
 from careloop.features.recipe import Column, Recipe
 from careloop.features.vocabulary import named_codes, vocabulary
 from careloop.record import Record
+from careloop.record.shards import HERE
 
 RANGE = (0.001, 0.5, 0.999)
+THREADS = 2  # numpy works on one core, outside Python's lock; a second block uses another
 BLOCK = 128  # columns whose statistics are computed together: 15 MB for 30,000 rows
 
 
@@ -29,13 +31,14 @@ def fit_recipe(
     section: FeaturesSection,
     *,
     exclude_codes: Sequence[str] = (),
+    on: str = HERE,
     progress: Progress | None = None,
 ) -> Recipe:
     """The recipe that the training rows among `keys` justify.
 
     Training rows are those with split `train`; without a `split` column, all. `exclude_codes` (exact or prefix ending
     in `*`) are left out as the section's own are; so are MEDS_BIRTH (but for age), MEDS_DEATH and careloop's
-    own events.
+    own events. The record is read shard by shard, `on` as `each_shard` has it.
 
     A code whose numbers at least `min_subjects` training subjects have gives the `value` aggregations over the numbers
     in its most common unit, any other code with enough subjects the `code` aggregations. A code that the section names
@@ -46,8 +49,8 @@ def fit_recipe(
             feature left.
     """
     train = _training(keys).unique(KEYS).sort(KEYS)
-    columns, notes = vocabulary(record, train, section, exclude_codes)
-    matrix = matrix_of(record, train, columns, progress=progress)
+    columns, notes = vocabulary(record, train, section, exclude_codes, on=on)
+    matrix = matrix_of(record, train, columns, on=on, progress=progress)
     return _recipe(matrix, np.arange(train.height), columns, section, notes)
 
 
@@ -57,6 +60,7 @@ def fit_features(
     section: FeaturesSection,
     *,
     exclude_codes: Sequence[str] = (),
+    on: str = HERE,
     progress: Progress | None = None,
 ) -> tuple[Recipe, FeatureMatrix]:
     """What `fit_recipe` and then `extract` for all `keys` return, but with one pass over the record instead of two.
@@ -65,8 +69,8 @@ def fit_features(
         InputError: as `fit_recipe` and `extract`.
     """
     train = _training(keys.with_row_index("place")).unique(KEYS).sort(KEYS)
-    columns, notes = vocabulary(record, train, section, exclude_codes)
-    matrix = matrix_of(record, keys, columns, progress=progress)
+    columns, notes = vocabulary(record, train, section, exclude_codes, on=on)
+    matrix = matrix_of(record, keys, columns, on=on, progress=progress)
     recipe = _recipe(matrix, train["place"].to_numpy(), columns, section, notes)
     return recipe, matrix.narrow(recipe.names)
 
@@ -104,11 +108,12 @@ def _measured(
 ) -> list[Column]:
     """Columns with their statistics over `rows`, without those too rare or without variation."""
     named = {*named_codes(section.codes), *named_codes(section.static)}
+    block_of = _blocks(values, rows)
     kept: list[Column] = []
     rare = constant = 0
 
     def measure(begin: int) -> list[tuple[Column, int]]:
-        block, some = _block(values, rows, slice(begin, begin + BLOCK)), columns[begin : begin + BLOCK]
+        block, some = block_of(slice(begin, begin + BLOCK)), columns[begin : begin + BLOCK]
         return list(zip(_with_statistics(block, some), _subjects(block, some, first_rows), strict=True))
 
     with ThreadPoolExecutor(THREADS) as pool:
@@ -127,8 +132,12 @@ def _measured(
     return kept
 
 
-def _block(values: Any, rows: np.ndarray, columns: slice) -> np.ndarray:
-    return values[rows, columns] if isinstance(values, np.ndarray) else values[rows][:, columns].toarray()
+def _blocks(values: Any, rows: np.ndarray) -> Callable[[slice], np.ndarray]:
+    """How to get some columns of the rows as a dense array."""
+    if isinstance(values, np.ndarray):
+        return lambda columns: values[rows, columns]
+    by_column = values[rows].tocsc()  # in CSR every block would cost a pass over all columns
+    return lambda columns: by_column[:, columns].toarray()
 
 
 def _subjects(block: np.ndarray, columns: Sequence[Column], first_rows: np.ndarray) -> np.ndarray:

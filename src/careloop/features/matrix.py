@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import polars as pl
@@ -14,6 +15,8 @@ from careloop.features.recipe import WIDE_COLUMNS
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
+
+    Values: TypeAlias = np.ndarray | csr_matrix
 KEYS = ["subject_id", "prediction_time"]
 NARROWED_AT_ONCE = 4096  # rows that are copied at a time
 
@@ -27,7 +30,7 @@ class FeatureMatrix:
 
     keys: pl.DataFrame
     names: tuple[str, ...]
-    values: np.ndarray | csr_matrix
+    values: Values
 
     def __post_init__(self) -> None:
         if self.values.shape != (self.keys.height, len(self.names)):
@@ -54,9 +57,12 @@ class FeatureMatrix:
 
     def narrow(self, names: Sequence[str]) -> FeatureMatrix:
         """As `select` for names in the matrix's order, but in this matrix's own memory, which is used up by it."""
-        kept = [i for i, name in enumerate(self.names) if name in set(names)]
-        if self.is_sparse or len(kept) < len(self.names) / 2:
+        wanted = set(names)
+        kept = [i for i, name in enumerate(self.names) if name in wanted]
+        if len(kept) < len(self.names) / 2 or (self.is_sparse and len(kept) <= WIDE_COLUMNS):
             return self.select(names)
+        if not isinstance(self.values, np.ndarray):
+            return FeatureMatrix(self.keys, tuple(names), _narrowed(self.values, kept))
         for begin in range(0, len(self.values), NARROWED_AT_ONCE):
             rows = slice(begin, begin + NARROWED_AT_ONCE)
             self.values[rows, : len(kept)] = self.values[rows, kept]
@@ -108,3 +114,48 @@ class FeatureMatrix:
         indices = lists["feature"].explode(empty_as_null=False).drop_nulls().to_physical().to_numpy().astype(np.int32)
         data = lists["value"].explode(empty_as_null=False).drop_nulls().to_numpy()
         return cls(keys, names, csr_matrix((data, indices, starts), shape=(keys.height, len(names))))
+
+
+def _narrowed(values: csr_matrix, kept: Sequence[int]) -> csr_matrix:
+    """Only these columns of a CSR matrix, moved up within its own arrays."""
+    from scipy.sparse import csr_matrix
+
+    place = np.full(values.shape[1], -1, dtype=np.int32)
+    place[kept] = np.arange(len(kept), dtype=np.int32)
+    starts = np.zeros_like(values.indptr)
+    for begin in range(0, values.shape[0], NARROWED_AT_ONCE):
+        ends = values.indptr[begin : begin + NARROWED_AT_ONCE + 1]
+        cells, first = slice(ends[0], ends[-1]), starts[begin]
+        columns = place[values.indices[cells]]
+        stays = columns >= 0
+        so_far = np.concatenate([[0], np.cumsum(stays)])
+        starts[begin : begin + len(ends)] = first + so_far[ends - ends[0]]
+        moved = slice(first, first + so_far[-1])
+        values.indices[moved], values.data[moved] = columns[stays], values.data[cells][stays]
+    arrays = values.data[: starts[-1]], values.indices[: starts[-1]], starts
+    return csr_matrix(arrays, shape=(values.shape[0], len(kept)))
+
+
+def stacked_dense(blocks: Iterable[tuple[np.ndarray, Values]], shape: tuple[int, int]) -> np.ndarray:
+    """One dense matrix from blocks of its rows (their numbers, their values); every row is in one of them."""
+    values = np.empty(shape, dtype=np.float32)
+    for numbers, block in blocks:
+        values[numbers] = block
+    return values
+
+
+def stacked_sparse(blocks: Iterable[tuple[np.ndarray, csr_matrix]], shape: tuple[int, int]) -> csr_matrix:
+    """As `stacked_dense`, from CSR blocks, with little more memory than the matrix takes: blocks go as it fills."""
+    from scipy.sparse import csr_matrix
+
+    waiting = deque(blocks)
+    starts = np.zeros(shape[0] + 1, dtype=np.int64)
+    for numbers, block in waiting:
+        starts[numbers + 1] = np.diff(block.indptr)
+    np.cumsum(starts, out=starts)
+    data, indices = np.empty(starts[-1], dtype=np.float32), np.empty(starts[-1], dtype=np.int32)
+    while waiting:
+        numbers, block = waiting.popleft()
+        place = np.repeat(starts[numbers] - block.indptr[:-1], np.diff(block.indptr)) + np.arange(block.nnz)
+        data[place], indices[place] = block.data, block.indices
+    return csr_matrix((data, indices, starts), shape=shape)

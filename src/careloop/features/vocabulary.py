@@ -6,18 +6,20 @@ import dataclasses
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import polars as pl
 
 from careloop import InputError
 from careloop.features.definition import FeaturesSection
-from careloop.features.extract import of_subjects, shards_of
+from careloop.features.extract import of_shard, of_subjects, shards_of
 from careloop.features.matrix import KEYS
 from careloop.features.recipe import Column, is_wide, window_name
 from careloop.features.windows import MICROSECONDS_A_DAY
 from careloop.record import Record, history
 from careloop.record.schema import BIRTH, CARELOOP, DEATH, code_matches
+from careloop.record.shards import HERE, each_shard
 
 NEVER = (BIRTH, DEATH, f"{CARELOOP}*")
 
@@ -36,11 +38,11 @@ class Survey:
 
 
 def vocabulary(
-    record: Record, train: pl.DataFrame, section: FeaturesSection, exclude_codes: Sequence[str]
+    record: Record, train: pl.DataFrame, section: FeaturesSection, exclude_codes: Sequence[str], *, on: str = HERE
 ) -> tuple[list[Column], list[str]]:
     """All columns that what training rows know allows, and notes on what was left out."""
     train = train.select(KEYS)
-    survey = _survey(record, train)
+    survey = _survey(record, train, on)
     excluded = (*NEVER, *section.exclude_codes, *exclude_codes)
     _check_named(record, train, section, survey, excluded)
     notes: list[str] = []
@@ -48,16 +50,18 @@ def vocabulary(
     return _described(columns, record.code_metadata()), notes
 
 
-def _survey(record: Record, train: pl.DataFrame) -> Survey:
+def _survey(record: Record, train: pl.DataFrame, on: str) -> Survey:
     # What is known by a subject's last prediction time is what any of its rows know.
     last = train.group_by("subject_id").agg(pl.col("prediction_time").max())
-    parts: list[list[pl.DataFrame]] = []
-    for shard, members in shards_of(record, last):
-        known = history(of_subjects(record.events(shard), members), members)
-        timed = known.filter(pl.col("time") <= pl.col("prediction_time"))
-        parts.append(pl.collect_all(_counts(timed, known.filter(pl.col("time").is_null()))))
-    totals = [pl.concat(frames) for frames in zip(*parts, strict=True)]
-    return Survey(*(_added_up(frame) for frame in totals))
+    parts = each_shard(record, partial(_survey_shard, last=last), on=on, shards=shards_of(record, last))
+    return Survey(*(_added_up(pl.concat(frames)) for frames in zip(*parts, strict=True)))
+
+
+def _survey_shard(record: Record, shard: int, *, last: pl.DataFrame) -> list[pl.DataFrame]:
+    members = of_shard(record, shard, last)
+    known = history(of_subjects(record.events(shard), members), members)
+    timed = known.filter(pl.col("time") <= pl.col("prediction_time"))
+    return pl.collect_all(_counts(timed, known.filter(pl.col("time").is_null())))
 
 
 def _counts(timed: pl.LazyFrame, static: pl.LazyFrame) -> list[pl.LazyFrame]:

@@ -41,11 +41,11 @@ def note_study(study: Study, facts: Record, run: RunFolder) -> None:
     run.stage("study", work, writes=["study.yaml", "record.json"], settings=[settings, _identity(facts)])
 
 
-def select(study: Study, facts: Record, run: RunFolder) -> None:
+def select(study: Study, facts: Record, run: RunFolder, *, on: str) -> None:
     """Write cohort.parquet and the steps that led to it, flow.json."""
 
     def work(out: Path) -> None:
-        cohort = select_cohort(facts, study.cohort)
+        cohort = select_cohort(facts, study.cohort, on=on)
         cohort.rows.write_parquet(out / "cohort.parquet")
         write_json(out / "flow.json", [vars(step) for step in cohort.flow])
 
@@ -53,12 +53,12 @@ def select(study: Study, facts: Record, run: RunFolder) -> None:
     run.stage("cohort", work, writes=["cohort.parquet", "flow.json"], settings=settings)
 
 
-def compute_features(study: Study, facts: Record, run: RunFolder) -> None:
+def compute_features(study: Study, facts: Record, run: RunFolder, *, on: str) -> None:
     """Write features.parquet (all columns, all rows) and recipe.json (the columns that models use)."""
 
     def work(out: Path) -> None:
         rows = cohort_rows(run)
-        recipe, matrix = fit_features(facts, rows, study.features, exclude_codes=study.arm_codes)
+        recipe, matrix = fit_features(facts, rows, study.features, exclude_codes=study.arm_codes, on=on)
         check_leakage(_training_data(study, facts, rows, matrix, recipe))
         matrix.to_frame().write_parquet(out / "features.parquet")
         (out / "recipe.json").write_text(recipe.keep(_selected(study, rows, matrix)).to_json(), encoding="utf-8")

@@ -14,6 +14,7 @@ from careloop.evaluate import EvaluationSection
 from careloop.features import FeaturesSection
 from careloop.plan import PlanSection
 from careloop.record import Record
+from careloop.record.shards import HERE
 from careloop.study import stages
 from careloop.study.file import explain_mistakes, read_yaml
 from careloop.study.folder import RunFolder
@@ -79,11 +80,14 @@ class Study(BaseModel):
         """Name of the model whose predictions are explained and verified."""
         return self.primary_model or self.models[0].name
 
-    def run(self, record: Record, out: str | Path, *, notify: Callable[[str, str], None] | None = None) -> RunFolder:
+    def run(
+        self, record: Record, out: str | Path, *, on: str = HERE, notify: Callable[[str, str], None] | None = None
+    ) -> RunFolder:
         """Run the loop on `record` into the folder `out`; stages that are finished and unchanged are not run again.
 
         The study reads the record at its newest facts (`Record.facts_version`), so that the events it writes back
-        itself are no new input. `notify(stage, state)` hears "running", "done" or "unchanged".
+        itself are no new input. Cohort and features are computed shard by shard, `on` as `each_shard` has it, with the
+        same results. `notify(stage, state)` hears "running", "done" or "unchanged".
 
         Raises:
             InputError: the record or the study breaks a rule; finished stages stay.
@@ -91,8 +95,8 @@ class Study(BaseModel):
         facts = Record.open(record.path, version=record.facts_version)
         run = RunFolder.begin(Path(out), notify=notify)
         stages.note_study(self, facts, run)
-        stages.select(self, facts, run)
-        stages.compute_features(self, facts, run)
+        stages.select(self, facts, run, on=on)
+        stages.compute_features(self, facts, run, on=on)
         for model in self.all_models:
             stages.train(self, model, facts, run)
         stages.predict_held_out(self, facts, run)
