@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 import polars as pl
 from deltalake import DeltaTable
@@ -21,6 +22,7 @@ from careloop.clean.checks.tally import Tally, merged, tally
 from careloop.clean.checks.volume import feeds
 from careloop.clean.sketch import Sketch, merge, sketch
 from careloop.record import Record
+from careloop.record.shards import HERE, each_shard
 
 MINIMUM_ROWS = 20  # fewer values say little of a code: one slip would be 5 %
 Progress = Callable[[str, int, int], None]
@@ -31,14 +33,16 @@ def check_record(
     *,
     thresholds: Mapping[str, float] | None = None,
     minimum_rows: int = MINIMUM_ROWS,
+    on: str = HERE,
     progress: Progress | None = None,
 ) -> QualityReport:
-    """Return the data quality report of a record; the record is read twice, one shard in memory at a time.
+    """Return the data quality report of a record; the record is read twice, shard by shard.
 
     Args:
         record: the version to check; careloop's own events (predictions, plans, notes) are left out.
         thresholds: share of violations (0 to 1) above which a check fails, by check; others keep their own.
         minimum_rows: a check, code or kind of facts with fewer rows is "not applicable".
+        on: where shards are read, as `each_shard` has it.
         progress: called with what is done, shards done and shards in all.
 
     Raises:
@@ -46,10 +50,10 @@ def check_record(
     """
     _check_thresholds(thresholds or {})
     written = _written(record)
-    whole, shape, own = _first_pass(record, written, progress)
+    whole, shape, own = _first_pass(record, written, on, progress)
     described = record.code_metadata()
     expected = expectations(whole, shape, described)
-    found = _second_pass(record, expected, progress)
+    found = _second_pass(record, expected, on, progress)
     whole = replace(
         whole,
         counts=pl.concat([whole.counts, found.counts]),
@@ -87,32 +91,37 @@ def _written(record: Record) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
 
 
-def _first_pass(record: Record, written: datetime, progress: Progress | None) -> tuple[Tally, Sketch, int]:
-    known = _known_subjects(record)
+def _first_pass(record: Record, written: datetime, on: str, progress: Progress | None) -> tuple[Tally, Sketch, int]:
+    work = partial(_first_look, written=written, known=_known_subjects(record))
     whole: Tally | None = None
     shape: Sketch | None = None
     own = 0
-    for shard in range(record.shards):
-        events = _read(record, shard)
-        facts = facts_only(events).with_row_index("row")
-        own += events.height - facts.height
-        part, values = tally(facts, written=written, known_subjects=known), sketch(facts)
+    for part, values, not_facts in each_shard(record, work, on=on, progress=_heard(progress, "reading shards")):
         whole = merged([part] if whole is None else [whole, part])
         shape = merge([values] if shape is None else [shape, values])
-        if progress:
-            progress("reading shards", shard + 1, record.shards)
+        own += not_facts
     if whole is None or shape is None:
         raise ValueError("a record has at least one shard")
     return whole, shape, own
 
 
-def _second_pass(record: Record, expected: Expectations, progress: Progress | None) -> Findings:
-    parts = []
-    for shard in range(record.shards):
-        parts.append(look_again(facts_only(_read(record, shard)).with_row_index("row"), expected))
-        if progress:
-            progress("judging values", shard + 1, record.shards)
-    return Findings.merged(parts)
+def _first_look(record: Record, shard: int, *, written: datetime, known: pl.Series | None) -> tuple[Tally, Sketch, int]:
+    events = _read(record, shard)
+    facts = facts_only(events).with_row_index("row")
+    return tally(facts, written=written, known_subjects=known), sketch(facts), events.height - facts.height
+
+
+def _second_pass(record: Record, expected: Expectations, on: str, progress: Progress | None) -> Findings:
+    work = partial(_second_look, expected=expected)
+    return Findings.merged(list(each_shard(record, work, on=on, progress=_heard(progress, "judging values"))))
+
+
+def _second_look(record: Record, shard: int, *, expected: Expectations) -> Findings:
+    return look_again(facts_only(_read(record, shard)).with_row_index("row"), expected)
+
+
+def _heard(progress: Progress | None, what: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else partial(progress, what)
 
 
 def _read(record: Record, shard: int) -> pl.DataFrame:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ import polars as pl
 from careloop import InputError
 from careloop.clean.findings import findings, together
 
+# ucumvert's parser keeps state: two threads at once make valid units fail, and the failure would be remembered.
+PARSING = Lock()
 TABLES = Path(__file__).parent / "tables"
 RULE = "unit"
 A1C = "hemoglobin A1c"
@@ -232,10 +235,11 @@ def _parse(unit: str) -> _Parsed | None:
     if not bare:
         return _Parsed(1.0, 0.0, 0, 0, (), equivalents=False, annotation=True)
     try:
-        parsed = _registry().from_ucum(bare)
-        magnitude, units = getattr(parsed, "magnitude", 1), getattr(parsed, "units", parsed)
-        zero, one = (_registry().Quantity(x * magnitude, units).to_base_units().magnitude for x in (0.0, 1.0))
-        powers = {name.strip("[]"): power for name, power in parsed.dimensionality.items()}
+        with PARSING:
+            parsed = _registry().from_ucum(bare)
+            magnitude, units = getattr(parsed, "magnitude", 1), getattr(parsed, "units", parsed)
+            zero, one = (_registry().Quantity(x * magnitude, units).to_base_units().magnitude for x in (0.0, 1.0))
+            powers = {name.strip("[]"): power for name, power in parsed.dimensionality.items()}
     except InputError:
         raise
     except Exception:  # the parser raises lark's, pint's and its own errors for what is not UCUM

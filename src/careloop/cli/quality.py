@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from careloop import InputError
-from careloop.cli.command import FOLDER, cli, json_option, record_option
+from careloop.cli.command import FOLDER, cli, json_option, on_option, record_option
 from careloop.cli.output import counter, show
 
 
@@ -26,8 +26,9 @@ from careloop.cli.output import counter, show
     metavar="CHECK=SHARE",
     help="Share of violations (0 to 1) above which a check fails; may be repeated.",
 )
+@on_option
 @json_option
-def check(record_path: Path, out: Path | None, shared: bool, limits: tuple[str, ...], as_json: bool) -> None:
+def check(record_path: Path, out: Path | None, shared: bool, limits: tuple[str, ...], on: str, as_json: bool) -> None:
     """Check a record's quality: conformance, completeness, plausibility (Kahn et al.), with offending examples.
 
     Nothing is changed; `careloop clean` mends what can be mended.
@@ -37,7 +38,7 @@ def check(record_path: Path, out: Path | None, shared: bool, limits: tuple[str, 
     from careloop.report import quality_summary, write_quality
 
     with counter() as progress:
-        report = check_record(Record.open(record_path), thresholds=_thresholds(limits), progress=progress)
+        report = check_record(Record.open(record_path), thresholds=_thresholds(limits), on=on, progress=progress)
     if out is not None:
         write_quality(report, out, audience="shared" if shared else "internal")
     written = f"\nWrote {out}." if out is not None else ""

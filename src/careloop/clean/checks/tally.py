@@ -20,6 +20,7 @@ from careloop.clean.checks.rows import (
     with_kinds,
     with_persons,
 )
+from careloop.clean.units import PARSING
 from careloop.record import EVENTS
 
 Asked = dict[str, tuple[pl.Expr, pl.Expr]]  # by check: which rows are asked, which violate it
@@ -128,7 +129,8 @@ def counted(rows: pl.DataFrame, check: str, found: pl.DataFrame) -> tuple[pl.Dat
 def is_ucum(unit: str) -> bool:
     """True where `unit` parses as UCUM, case-sensitive symbols."""
     try:
-        _parser().parse(unit)
+        with PARSING:
+            _parser().parse(unit)
     except InputError:
         raise
     except Exception:  # the parser raises several of its own errors for what is not UCUM

@@ -137,7 +137,7 @@ def _start(text: str, plus: bool, zone: tzinfo) -> datetime | None:
 
 
 def _integer(text: str) -> int | None:
-    return int(text) if re.fullmatch(r"\s*[+-]?[0-9]{1,8}\s*\0*", text) and not text.endswith("\0") else None
+    return int(text) if re.fullmatch(r" *[+-]?[0-9]{1,8} *", text) else None
 
 
 def _decimal(text: str) -> float | None:
