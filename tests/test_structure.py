@@ -15,6 +15,7 @@ FLOOR = {
     "predict": 3, "imaging": 3, "genome": 3,
     "plan": 4, "outcome": 5, "monitor": 6, "report": 7, "study": 8, "serve": 9, "cli": 9,
 }  # fmt: skip
+FORMATS = {"fhir", "omop", "tabular", "hl7v2", "ccda", "cdisc", "dicom", "waveforms"}  # folders of ingest
 VAGUE_NAMES = {"utils", "helpers", "common", "manager", "base", "misc"}
 MAX_LINES = 500
 MODULES = sorted(SOURCE.rglob("*.py"))
@@ -24,8 +25,8 @@ def room_of(module: Path) -> str:
     return module.relative_to(SOURCE).with_suffix("").parts[0]
 
 
-def imported_rooms(module: Path) -> set[str]:
-    """Rooms that the module imports, at its top or inside its functions."""
+def imported_names(module: Path) -> list[list[str]]:
+    """Dotted names that the module imports, at its top or inside its functions, in parts."""
     names: list[str] = []
     for node in ast.walk(ast.parse(module.read_text())):
         if isinstance(node, ast.Import):
@@ -33,8 +34,11 @@ def imported_rooms(module: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}: imports are written in full, never relative"
             names += [f"{node.module}.{alias.name}" for alias in node.names]
-    parts = [name.split(".") for name in names]
-    return {p[1] for p in parts if p[0] == "careloop" and len(p) > 1 and p[1] in FLOOR}
+    return [name.split(".") for name in names]
+
+
+def imported_rooms(module: Path) -> set[str]:
+    return {p[1] for p in imported_names(module) if p[0] == "careloop" and len(p) > 1 and p[1] in FLOOR}
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda m: str(m.relative_to(SOURCE)))
@@ -47,3 +51,21 @@ def test_module_keeps_the_house_in_order(module: Path) -> None:
         assert not upwards, f"{room} imports {upwards}, which are not on a floor below"
     assert len(module.read_text().splitlines()) <= MAX_LINES
     assert not VAGUE_NAMES & set(module.relative_to(SOURCE).with_suffix("").parts)
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_formats_do_not_import_from_each_other(name: str) -> None:
+    """What two formats share stands beside their folders, so that each can be read, and changed, alone."""
+    modules = list((SOURCE / "ingest" / name).rglob("*.py"))
+    assert modules
+    for module in modules:
+        found = {p[2] for p in imported_names(module) if p[:2] == ["careloop", "ingest"] and len(p) > 2}
+        others = found & FORMATS - {name}
+        assert not others, f"{module.relative_to(SOURCE)} imports from {others}"
+
+
+def test_what_formats_share_does_not_import_from_a_format() -> None:
+    shared = [*(SOURCE / "ingest" / "tables").rglob("*.py"), SOURCE / "ingest" / "meds.py"]
+    shared += [SOURCE / "ingest" / f"{name}.py" for name in ("concepts", "unpacking", "zones", "vocabularies")]
+    for module in shared:
+        assert not {p[2] for p in imported_names(module) if p[:2] == ["careloop", "ingest"]} & FORMATS, module

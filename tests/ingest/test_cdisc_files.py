@@ -179,6 +179,8 @@ ENDINGS = ("xpt", "sas7bdat", "json", "ndjson", "csv", "parquet")
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(ENDINGS), st.sampled_from(("dm", "lb", "adlb", "ta")), st.binary(max_size=400))
+@example("csv", "dm", b"*;\n1;2")
+@example("csv", "dm", b"usubjid;^u.*$;*\n1;2;3\n1;2;3")
 def test_any_bytes_give_rejects(tmp_path: Path, ending: str, name: str, content: bytes) -> None:
     file = tmp_path / f"{name}.{ending}"
     file.write_bytes(content)

@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from careloop import InputError
-from careloop.ingest import load
+from careloop.ingest import load, unpacking
 from careloop.ingest.delivery import ARRIVING, CODES, WITHDRAWN
-from careloop.ingest.fhir import pieces
 from careloop.ingest.hl7v2 import hl7v2_sources
 from careloop.ingest.hl7v2.times import Clock, as_iso
 from careloop.record import EVENTS, Record
@@ -98,7 +97,7 @@ def test_chunks_may_end_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     path = written(tmp_path, "".join(f"\x0b{oru(n, n)}\x1c\r" for n in range(5)).replace("\r", "\r\n").encode())
     whole = read(path)["events"]
     for size in (1, 7, 50, 333):
-        monkeypatch.setattr(pieces, "READ_BYTES", size)
+        monkeypatch.setattr(unpacking, "READ_BYTES", size)
         # Batches fall otherwise, and rows are numbered within them.
         assert_frame_equal(read(path)["events"].drop("row"), whole.drop("row"), check_row_order=False)
 

@@ -1,4 +1,4 @@
-"""MEDS as sources: what today's import makes of the same files, whole subjects, and rejects instead of crashes."""
+"""MEDS as sources: its events as they are, whole subjects, newer exports, and rejects instead of crashes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from careloop import InputError
-from careloop.ingest import meds
+from careloop.ingest import ingest_paths, meds
 from careloop.ingest.delivery import Batch
 from careloop.ingest.meds import meds_sources
-from careloop.record import EVENTS, Record, import_meds
+from careloop.record import EVENTS, Record, conform
 
 TIMES = [datetime(2020, 1, 1), datetime(2020, 2, 1), None, datetime(2020, 3, 1), datetime(2020, 3, 1)]
 
@@ -64,11 +64,10 @@ def events_of(found: dict[str, list[Batch]]) -> pl.DataFrame:
     return pl.concat([EVENTS.to_frame(), *(batch.events for batches in found.values() for batch in batches)])
 
 
-def test_the_same_events_as_by_import(rows: pl.DataFrame, tmp_path: Path) -> None:
+def test_events_codes_and_splits(rows: pl.DataFrame, tmp_path: Path) -> None:
     splits = pl.DataFrame({"subject_id": [1, 2], "split": ["train", "held_out"]})
     codes = pl.DataFrame({"code": ["SEX", "SEX"], "description": ["sex", "again"], "parent_codes": [["X"], None]})
     path = write(tmp_path / "m", a=rows[:2], b=rows[2:], codes=codes, subject_splits=splits)
-    record = import_meds(path, Record.create(tmp_path / "record"))
     found = read(path)
     assert list(found) == [
         "data/a.parquet",
@@ -77,13 +76,29 @@ def test_the_same_events_as_by_import(rows: pl.DataFrame, tmp_path: Path) -> Non
         "metadata/codes.parquet",
     ]
     events = events_of(found).with_columns(known_time=pl.coalesce("known_time", "time"))
-    assert_frame_equal(events.sort(pl.all()), record.events().collect().sort(pl.all()))
-    assert set(events["source"]) == {
-        "MEDS//clinic//1", "MEDS//clinic//2", "MEDS//clinic//split//1", "MEDS//clinic//split//2", "lab//7",
-    }  # fmt: skip
+    named = rows.with_columns(source=pl.coalesce("source", pl.format("MEDS//clinic//{}", "subject_id")))
+    static = splits.select(
+        "subject_id",
+        time=pl.lit(None, dtype=EVENTS["time"]),
+        code=pl.format("CARELOOP//SPLIT//{}", "split"),
+        source=pl.format("MEDS//clinic//split//{}", "subject_id"),
+    )
+    expected = pl.concat([conform(named), conform(static)])
+    assert_frame_equal(events.sort(pl.all()), expected.sort(pl.all()))
     described = found["metadata/codes.parquet"][0].codes
     assert described.rows() == [("SEX", "sex", ["X"])]
     assert described.columns == ["code", "description", "parent_codes"]
+
+
+def test_a_newer_export_supersedes_the_older_however_it_is_divided(rows: pl.DataFrame, tmp_path: Path) -> None:
+    old = write(tmp_path / "old", a=rows[:2], b=rows[2:])
+    newer = rows.filter(pl.col("subject_id") != 3).with_columns(numeric_value=pl.col("numeric_value") * 2)
+    new = write(tmp_path / "new", a=newer)
+    for path in (old, new):
+        ingest_paths("meds", [path], tmp_path / "record")
+    stored = Record.open(tmp_path / "record").events().collect()
+    assert sorted(stored["numeric_value"].drop_nulls()) == [3.0, 5.0]
+    assert stored.height == rows.height
 
 
 @pytest.mark.parametrize("is_sorted", [True, False])

@@ -16,7 +16,7 @@ from polars.testing import assert_frame_equal
 
 from careloop import InputError
 from careloop.ingest.delivery import ARRIVING, CODES, WITHDRAWN, Batch
-from careloop.ingest.omop import omop_sources, survey
+from careloop.ingest.omop import omop_sources
 
 CONCEPT = """concept_id,concept_name,vocabulary_id,concept_code
 3016723,"Creatinine [Mass/volume] in Serum, or Plasma",LOINC,2160-0
@@ -314,13 +314,6 @@ def test_missing_package_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(InputError, match=r"careloop\[omop\]"):
         omop_sources(tmp_path / "cdm.duckdb")
-
-
-def test_repeated_keys_are_found_on_disk_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(survey, "KEYS_AT_ONCE", 100)
-    keys = pl.Series([*range(1000), 5, 999, 5], dtype=pl.UInt64)
-    found = survey._repeated(keys[start : start + 37] for start in range(0, keys.len(), 37))
-    assert sorted(found) == [5, 999]
 
 
 CELLS = st.one_of(

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from careloop import InputError
-from careloop.ingest import delimited
 from careloop.ingest.delivery import ARRIVING, CODES, WITHDRAWN, Batch, Reject
-from careloop.ingest.tabular import repeats, tabular_sources
+from careloop.ingest.tables import delimited
+from careloop.ingest.tabular import tabular_sources
 from careloop.record.schema import EVENTS, conform
 
 LONG = """
@@ -333,17 +333,6 @@ def test_the_order_of_rows_does_not_matter(
     before = found()
     rng.shuffle(rows)
     assert found().equals(before)
-
-
-def test_keys_on_disk_are_compared_as_those_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    keys = [pl.Series([f"{i * 7919 % 100}" for i in range(start, start + 30)]) for start in range(0, 120, 30)]
-    content = [
-        pl.Series([f"{i // 100}{i % 100 == 5}" for i in range(start, start + 30)]) for start in range(0, 120, 30)
-    ]
-    wanted = repeats.repeated_keys(map(repeats.hashed, keys, content))
-    assert wanted.len() == 20
-    monkeypatch.setattr(repeats, "ROWS_AT_ONCE", 25)
-    assert sorted(repeats.repeated_keys(map(repeats.hashed, keys, content))) == sorted(wanted)
 
 
 def test_a_file_without_a_column_of_the_mapping_is_one_reject(tmp_path: Path) -> None:

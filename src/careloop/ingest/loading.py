@@ -39,9 +39,9 @@ def load(
 ) -> IngestSummary:
     """Add a delivery to a record in one commit; the same delivery again changes nothing.
 
-    A delivery is its sources, the content of their files, `settings` and this version of careloop. It is read source
-    by source into the record's `private/` folder; a killed run is taken up by the same call, after the last complete
-    source. Rejected rows are then in `private/rejects/`, the summary in `private/deliveries/`.
+    A delivery is its sources, the content of their files, `settings` and the versions of careloop and polars. It is
+    read source by source into the record's `private/` folder; a killed run is taken up by the same call, after the last
+    complete source. Rejected rows are then in `private/rejects/`, the summary in `private/deliveries/`.
 
     Args:
         record: where to; also its newest version is looked at for what is replaced.
@@ -90,7 +90,8 @@ def _identity(sources: Sequence[Source], settings: Mapping[str, str], tell: Prog
             digests[str(file)] = digest
             tell("looking at files", len(digests), len(files))
     content = [[source.name, [digests[str(file)] for file in source.files]] for source in sources]
-    described = json.dumps([__version__, dict(sorted(settings.items())), content])
+    # Staged rows carry hashes of polars, which hold within one release of it.
+    described = json.dumps([__version__, pl.__version__, dict(sorted(settings.items())), content])
     return hashlib.blake2b(described.encode(), digest_size=12).hexdigest()
 
 

@@ -11,8 +11,8 @@ import polars as pl
 
 from careloop import InputError
 from careloop.ingest.delivery import BATCH_ROWS, Batch, Reject, Source
-from careloop.ingest.omop.cells import kept, utc_times
-from careloop.ingest.omop.rows import NO_CELL, plain_types
+from careloop.ingest.tables.columns import kept, utc_times
+from careloop.ingest.tables.rows import NO_CELL, plain_types
 from careloop.record import CARELOOP, EVENTS
 from careloop.record.schema import REQUIRED, TIME
 from careloop.record.store import CODES

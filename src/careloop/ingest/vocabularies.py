@@ -7,6 +7,7 @@ STANDARD = (
     "ATC", "CDT", "CPT4", "CVX", "HCPCS", "HGNC", "ICD10", "ICD10CM", "ICD10PCS", "ICD9CM", "ICD9PROC", "ICDO3",
     "LOINC", "MEDDRA", "NDC", "RXNORM", "SNOMED", "UNII",
 )  # fmt: skip
+MAX_LOCAL = 80  # characters of a text that stands in for a code (`LOCAL//`)
 _BY_NAME = {
     "http://www.whocc.no/atc": "ATC", "2.16.840.1.113883.6.73": "ATC", "WC": "ATC",
     "http://www.ada.org/cdt": "CDT", "2.16.840.1.113883.6.13": "CDT",

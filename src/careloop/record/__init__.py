@@ -1,7 +1,7 @@
 """The event table: schema, append, versions, one subject's timeline, and `history`, the one as-of gate."""
 
 from careloop.record.history import history
-from careloop.record.meds import export_meds, import_meds, unplaced_values
+from careloop.record.meds import export_meds
 from careloop.record.schema import BIRTH, CARELOOP, DEATH, EVENTS, TIME, code_matches, conform, read_events
 from careloop.record.store import Record
 from careloop.record.subjects import subject_ids
@@ -17,8 +17,6 @@ __all__ = [
     "conform",
     "export_meds",
     "history",
-    "import_meds",
     "read_events",
     "subject_ids",
-    "unplaced_values",
 ]

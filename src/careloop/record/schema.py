@@ -96,11 +96,6 @@ def read_events(path: str | Path) -> pl.DataFrame:
     return conform(_read(path, kind), where=str(path))
 
 
-def read_parquet(path: Path) -> pl.DataFrame:
-    """Read a whole parquet file; InputError with the remedy where it is missing, cut off or malformed."""
-    return _read(path, ".parquet")
-
-
 def _read(path: Path, kind: str) -> pl.DataFrame:
     if not path.is_file():
         raise InputError(f"{path}: no such file; check the path")

@@ -16,8 +16,10 @@ from careloop.record.store import Record
 from careloop.record.subjects import SUBJECTS
 
 # Events with the version of their source row: when it was last changed there (null: unknown, so newer than what is
-# stored), and in which order it came within the delivery.
-STAGED = pl.Schema({**EVENTS, "source_time": TIME, "sequence": pl.Int64(), "shard": pl.Int32()})
+# stored), and in which order it came within the delivery; and a hash of its name (polars', of this release).
+STAGED = pl.Schema(
+    {**EVENTS, "source_time": TIME, "sequence": pl.Int64(), "shard": pl.Int32(), "source_hash": pl.UInt64()}
+)
 WITHDRAWN = pl.Schema({"source": pl.String(), "source_time": TIME, "sequence": pl.Int64()})
 TABLES = {"withdrawn": WITHDRAWN, "merges": MERGES, "subjects": SUBJECTS}
 UNFINISHED = ".unfinished"
@@ -95,9 +97,10 @@ class StagedSource:
     _written: int = 0
 
     def add(self, events: pl.DataFrame, **tables: pl.DataFrame) -> None:
-        """Add events (columns of STAGED but `shard`) and rows of the small tables."""
+        """Add events (columns of STAGED but `shard` and `source_hash`) and rows of the small tables."""
         shard = (pl.col("subject_id") % self.shards).cast(pl.Int32)
-        self._tables["events"].append(events.with_columns(shard=shard).select(STAGED.names()))
+        rows = events.with_columns(shard=shard, source_hash=pl.col("source").hash())
+        self._tables["events"].append(rows.select(STAGED.names()))
         for name, rows in tables.items():
             self._tables[name].append(rows.select(TABLES[name].names()).cast(TABLES[name]))
         if sum(part.height for part in self._tables["events"]) >= STAGED_ROWS:

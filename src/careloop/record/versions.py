@@ -67,16 +67,17 @@ def settle_across_shards(
     There are few: a source row that was moved from one patient to another. `shard` is null where it is withdrawn.
 
     Args:
-        staged: source, source_time and sequence of what is delivered, one frame a shard.
+        staged: source, source_time, sequence and source_hash of what is delivered, one frame a shard.
         stored: source and source_time of what is in the record, one frame a shard.
         withdrawn: withdrawn versions (columns of VERSIONS).
     """
+    stored = [rows.with_columns(source_hash=pl.col("source").hash()) for rows in stored]
     hashes = _in_several_shards(staged, stored)
     if not len(hashes):
         return SETTLED.to_frame()
 
     def versions(rows: pl.LazyFrame, kind: str, shard: int) -> pl.DataFrame:
-        found = rows.filter(pl.col("source").hash().is_in(hashes.implode()))
+        found = rows.filter(pl.col("source_hash").is_in(hashes.implode()))
         found = found.with_columns(kind=pl.lit(kind), shard=pl.lit(shard, dtype=pl.Int32))
         return found.select(SETTLED.names()).unique().collect().cast(SETTLED)
 
@@ -95,18 +96,19 @@ def _in_several_shards(staged: Sequence[pl.LazyFrame], stored: Sequence[pl.LazyF
     """Return hashes of sources that have versions in more than one shard; a part of all hashes at a time."""
     rows = sum(frame.select(pl.len()).collect().item() for frame in staged)
     parts = max(1, math.ceil(rows / SOURCES_AT_ONCE))
-    found = [pl.Series("hash", [], dtype=pl.UInt64)]
+    found = [pl.Series("source_hash", [], dtype=pl.UInt64)]
     for part in range(parts):
         # Shard by shard, so that of the sources themselves few are in memory.
-        new = [_hashes(frame, part, parts).collect()["hash"] for frame in staged]
-        every = pl.concat(new).unique().to_frame().lazy()
-        known = [_hashes(frame, part, parts).join(every, on="hash", how="semi").collect()["hash"] for frame in stored]
-        in_shard = [pl.concat(pair).unique() for pair in zip(new, known, strict=True)]
+        new = [_hashes(frame, part, parts).collect() for frame in staged]
+        every = pl.concat(new).lazy()
+        known = [_hashes(frame, part, parts).join(every, on="source_hash", how="semi").collect() for frame in stored]
+        in_shard = [pl.concat(pair)["source_hash"].unique() for pair in zip(new, known, strict=True)]
         hashes = pl.concat(in_shard)
-        found.append(hashes.filter(hashes.is_duplicated()).unique())
+        if hashes.n_unique() < len(hashes):
+            found.append(hashes.filter(hashes.is_duplicated()).unique())
     return pl.concat(found)
 
 
 def _hashes(rows: pl.LazyFrame, part: int, parts: int) -> pl.LazyFrame:
-    hashed = rows.select(pl.col("source").hash().alias("hash"))
-    return (hashed if parts == 1 else hashed.filter(pl.col("hash") % parts == part)).unique()
+    hashes = rows.select("source_hash")
+    return hashes if parts == 1 else hashes.filter(pl.col("source_hash") % parts == part)

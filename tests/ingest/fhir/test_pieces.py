@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from careloop.ingest import unpacking
 from careloop.ingest.fhir import pieces
 
 Read = Callable[..., Any]
@@ -45,7 +46,7 @@ def test_a_gzip_file_that_was_cut_off(read: Read, name: str, cut: int) -> None:
 
 
 def test_a_gzip_file_that_is_damaged_in_the_middle(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pieces, "READ_BYTES", 1 << 16)
+    monkeypatch.setattr(unpacking, "READ_BYTES", 1 << 16)
     packed = bytearray(gzip.compress(b"\n".join(lines(20_000)), compresslevel=1))
     packed[len(packed) // 2 :: 7] = b"\xff" * len(packed[len(packed) // 2 :: 7])
     result = read(bytes(packed), name="a.ndjson.gz")
@@ -60,7 +61,7 @@ def test_gzip_members_one_after_another(read: Read) -> None:
 
 
 def test_one_broken_line_in_100_000(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pieces, "READ_BYTES", 1 << 20)
+    monkeypatch.setattr(unpacking, "READ_BYTES", 1 << 20)
     good = lines(1)[0]
     result = read(*[good] * 61_234, good[:-9], *[good] * 38_765)
     assert (result.rows_read, result.rows_kept) == (100_000, 99_999)
@@ -135,7 +136,7 @@ def test_names_that_stand_twice_in_an_object(read: Read) -> None:
 
 def test_pieces_above_the_limit(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pieces, "MAX_PIECE_BYTES", 2 << 20)
-    monkeypatch.setattr(pieces, "READ_BYTES", 1 << 20)
+    monkeypatch.setattr(unpacking, "READ_BYTES", 1 << 20)
     long = lines(1)[0].replace("grün".encode(), b"x" * (5 << 20))
     result = read(*lines(3), long, *lines(3))
     assert result.reasons == {"line is longer than 2 MB": 1}
@@ -145,7 +146,7 @@ def test_pieces_above_the_limit(read: Read, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_large_bundle_needs_little_memory(read_path: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Simulated: 12 MB in one line, read in pieces of 1 MB."""
-    monkeypatch.setattr(pieces, "READ_BYTES", 1 << 20)
+    monkeypatch.setattr(unpacking, "READ_BYTES", 1 << 20)
     file = tmp_path / "bundle.json"
     entry = json.dumps({"fullUrl": "urn:uuid:1", "resource": seen(1) | {"note": [{"text": "n" * 1000}]}})
     count = (12 << 20) // len(entry)

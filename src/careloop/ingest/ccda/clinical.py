@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from xml.etree.ElementTree import Element
 
-from careloop.ingest.ccda.codes import ACT_CODE, Coding, codings_of, plain_code, words_of
-from careloop.ingest.ccda.elements import SDTC, V3, SkipError, WithdrawnError, at, is_true, refuse_status, status_of
+from careloop.ingest.ccda.codes import ACT_CODE, codes_in, codings_of, plain_code, words_of
+from careloop.ingest.ccda.elements import SDTC, V3, at, is_true, refuse_status, status_of
 from careloop.ingest.ccda.facts import Around, Row
+from careloop.ingest.concepts import Coding, SkipError, WithdrawnError
 
 _ERROR = ("nullified", "cancelled")
 # Which allergies somebody has none of: FHIR has a code for each, C-CDA negates the general one (C-CDA on FHIR guide).
 _NONE_KNOWN = {
-    "419199007": Coding("2.16.840.1.113883.6.96", "716186003", "No known allergy"),
-    "420134006": Coding("2.16.840.1.113883.6.96", "716186003", "No known allergy"),
-    "416098002": Coding("2.16.840.1.113883.6.96", "409137002", "No known drug allergy"),
-    "419511003": Coding("2.16.840.1.113883.6.96", "409137002", "No known drug allergy"),
-    "414285001": Coding("2.16.840.1.113883.6.96", "429625007", "No known food allergy"),
-    "418471000": Coding("2.16.840.1.113883.6.96", "429625007", "No known food allergy"),
-    "426232007": Coding("2.16.840.1.113883.6.96", "428607008", "No known environmental allergy"),
+    "419199007": Coding("urn:oid:2.16.840.1.113883.6.96", "716186003", "No known allergy"),
+    "420134006": Coding("urn:oid:2.16.840.1.113883.6.96", "716186003", "No known allergy"),
+    "416098002": Coding("urn:oid:2.16.840.1.113883.6.96", "409137002", "No known drug allergy"),
+    "419511003": Coding("urn:oid:2.16.840.1.113883.6.96", "409137002", "No known drug allergy"),
+    "414285001": Coding("urn:oid:2.16.840.1.113883.6.96", "429625007", "No known food allergy"),
+    "418471000": Coding("urn:oid:2.16.840.1.113883.6.96", "429625007", "No known food allergy"),
+    "426232007": Coding("urn:oid:2.16.840.1.113883.6.96", "428607008", "No known environmental allergy"),
 }
 
 
@@ -26,7 +27,7 @@ def problem(statement: Element, around: Around) -> list[Row]:
     refuse_status(statement, "Problem", withdrawn=_ERROR)
     if is_true(statement, "negationInd"):
         raise SkipError("Problem: negated, the patient does not have it")
-    code = around.codes.of(at(statement, "value"), around.narrative)
+    code = around.codes.of_element(at(statement, "value"), around.narrative)
     if code is None:
         raise SkipError("Problem: no code")
     authored, interval = around.authored_in(statement), around.interval(statement)
@@ -54,7 +55,7 @@ def _substance(statement: Element, around: Around) -> str | None:
     for participant in statement.iterfind(f"{V3}participant"):
         entity = at(participant, "participantRole", "playingEntity")
         if participant.get("typeCode") in {"CSM", None} and entity is not None:
-            code = around.codes.of(at(entity, "code"), around.narrative)
+            code = around.codes.of_element(at(entity, "code"), around.narrative)
             code = code or around.codes.local(around.narrative.of(at(entity, "name")))
             if code is not None:
                 return code
@@ -62,7 +63,7 @@ def _substance(statement: Element, around: Around) -> str | None:
 
 
 def _none_known(statement: Element, around: Around, substance: str | None) -> str:
-    kinds = [coding.code for coding in codings_of(at(statement, "value"))]
+    kinds = codes_in(at(statement, "value"))
     meant = next((_NONE_KNOWN[kind] for kind in kinds if kind in _NONE_KNOWN), None)
     if substance is not None or meant is None:
         raise SkipError("Allergy: negated, the patient does not have it")
@@ -76,7 +77,7 @@ def procedure(statement: Element, around: Around) -> list[Row]:
     )
     if is_true(statement, "negationInd"):
         raise SkipError("Procedure: not done")
-    code = around.codes.of(at(statement, "code"), around.narrative)
+    code = around.codes.of_element(at(statement, "code"), around.narrative)
     if code is None:
         raise SkipError("Procedure: no code")
     authored = around.authored_in(statement)
@@ -95,7 +96,7 @@ def encounter(statement: Element, around: Around) -> list[Row]:
     if interval.start is None:
         raise SkipError("Encounter: no time")
     codes = codings_of(at(statement, "code"))
-    kind = next((coding.code for coding in codes if coding.system == ACT_CODE), "UNK")
+    kind = next((coding.code for coding in codes if coding.system == f"urn:oid:{ACT_CODE}"), "UNK")
     authored = around.authored_in(statement)
     rows = [Row(f"VISIT_START//{kind}", interval.low, authored)] if interval.low else []
     if around.has_come(interval.high):
@@ -112,7 +113,7 @@ def family(statement: Element, around: Around) -> list[Row]:
     codes = []
     for part in statement.iterfind(f"{V3}component/{V3}observation"):
         is_said = not is_true(part, "negationInd") and status_of(part) not in _ERROR
-        code = around.codes.of(at(part, "value"), around.narrative) if is_said else None
+        code = around.codes.of_element(at(part, "value"), around.narrative) if is_said else None
         codes += [code] if code else []
     if status_of(statement) in _ERROR:
         raise WithdrawnError

@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
+from careloop.ingest import concepts
 from careloop.ingest.ccda.elements import V3, BrokenError, Narrative, at
-from careloop.ingest.vocabularies import STANDARD, prefix_of
+from careloop.ingest.concepts import Coding, first, preferred
 
-MAX_LOCAL = 80  # characters of a text that stands in for a code
 MAX_NUMBER = 3.4028235e38  # of a 32-bit float
 ACT_CODE = "2.16.840.1.113883.5.4"
 _OID = re.compile(r"[0-2](\.\d+)+", re.ASCII)
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
-
-
-class Coding(NamedTuple):
-    """A code of one code system; a concept has one of its own, and translations."""
-
-    system: str | None
-    code: str
-    display: str | None
 
 
 class Quantity(NamedTuple):
@@ -35,9 +26,9 @@ class Quantity(NamedTuple):
 
 
 @lru_cache(maxsize=10_000)
-def prefix(system: str | None) -> str:
-    """Return the vocabulary of an OID; of a local one as FHIR spells it, a `urn:oid:`."""
-    return prefix_of(f"urn:oid:{system}" if system and _OID.fullmatch(system) else system)
+def _system(name: str) -> str | None:
+    """Return a code system as FHIR spells it: of an OID, a `urn:oid:`."""
+    return f"urn:oid:{name}" if _OID.fullmatch(name) else name or None
 
 
 def codings_of(concept: Element | None) -> list[Coding]:
@@ -49,47 +40,36 @@ def codings_of(concept: Element | None) -> list[Coding]:
         code = (element.get("code") or "").strip()
         if code:
             system = (element.get("codeSystem") or element.get("codeSystemName") or "").strip()
-            found.append(Coding(system or None, code, element.get("displayName")))
+            found.append(Coding(_system(system), code, element.get("displayName")))
     return found
 
 
-def preferred(codings: Iterable[Coding]) -> Coding | None:
-    """Return the first coding of a standard terminology, else the first."""
-    coded = list(codings)
-    standard = (coding for coding in coded if prefix(coding.system) in STANDARD)
-    return next(standard, coded[0] if coded else None)
+def codes_in(concept: Element | None) -> list[str]:
+    """Return the bare codes of a CD or CE: its own, then its translations."""
+    return [coding.code for coding in codings_of(concept) if coding.code]
 
 
-class Codes(dict[str, str]):
+class Codes(concepts.Codes):
     """Meanings of the codes met since they were last handed over."""
 
-    def of(self, concept: Element | None, narrative: Narrative) -> str | None:
+    def of_element(self, concept: Element | None, narrative: Narrative) -> str | None:
         """Return `VOCABULARY//CODE`: the first code of a standard terminology, else the first, else the text."""
         if concept is None:
             return None
         coding = preferred(codings_of(concept))
         return self.local(_text(concept, narrative)) if coding is None else self.coded(coding)
 
-    def coded(self, coding: Coding) -> str:
-        """Return the code of a coding, keeping what it means."""
-        code = f"{prefix(coding.system)}//{coding.code}"
-        if coding.display and code not in self:
-            self[code] = coding.display
-        return code
-
     def local(self, text: str | None) -> str | None:
-        """Return the code of something that only has a name."""
-        short = " ".join((text or "").split()).lower()[:MAX_LOCAL].strip()
-        return f"LOCAL//{short}" if short else None
+        """Return the code of something that only has a name, whatever the lines that it is written in."""
+        return super().local(" ".join((text or "").split()))
 
 
 def words_of(concept: Element | None, narrative: Narrative) -> str | None:
     """Return what a person reads: the display of the code that counts, else the text, else the code."""
     if concept is None:
         return None
-    coding = preferred(codings_of(concept)) or Coding(None, "", None)
-    said = (coding.display, _text(concept, narrative), coding.code)
-    return next((trimmed for words in said if words and (trimmed := words.strip())), None)
+    coding = preferred(codings_of(concept)) or Coding()
+    return first(coding.display, _text(concept, narrative), coding.code)
 
 
 def _text(concept: Element, narrative: Narrative) -> str | None:
@@ -101,7 +81,7 @@ def _text(concept: Element, narrative: Narrative) -> str | None:
 
 def plain_code(concept: Element | None) -> str | None:
     """Return the bare code of one of HL7's own value sets (relationship, marital status), else of a translation."""
-    return next((coding.code for coding in codings_of(concept)), None)
+    return next(iter(codes_in(concept)), None)
 
 
 def quantity_of(element: Element | None, narrative: Narrative) -> Quantity | None:

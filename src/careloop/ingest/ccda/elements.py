@@ -7,20 +7,14 @@ import binascii
 from collections.abc import Collection
 from xml.etree.ElementTree import Element
 
+from careloop.ingest.concepts import SkipError, WithdrawnError
+
 V3 = "{urn:hl7-org:v3}"
 SDTC = "{urn:hl7-org:sdtc}"  # HL7's own extensions of CDA
 XSI_TYPE = "{http://www.w3.org/2001/XMLSchema-instance}type"
 _LINES = {f"{V3}{name}" for name in ("br", "tr", "paragraph", "item", "list", "table", "caption", "thead", "tbody")}
 _CELLS = {f"{V3}td", f"{V3}th"}
 _BREAK = "\x1e"  # XML allows no such character in text
-
-
-class SkipError(Exception):
-    """The statement is understood and gives no events; the message says why, without patient data."""
-
-
-class WithdrawnError(Exception):
-    """The statement takes back whatever earlier versions of it said."""
 
 
 class BrokenError(Exception):

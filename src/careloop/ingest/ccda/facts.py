@@ -8,8 +8,9 @@ from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
 from careloop.ingest.ccda.codes import Codes
-from careloop.ingest.ccda.elements import V3, BrokenError, Narrative, SkipError, at
+from careloop.ingest.ccda.elements import V3, BrokenError, Narrative, at
 from careloop.ingest.ccda.times import Interval, Span, interval_of
+from careloop.ingest.concepts import SkipError
 
 
 class Row(NamedTuple):

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from xml.etree.ElementTree import Element
 
-from careloop.ingest.ccda.codes import codings_of, id_of, identifier, plain_code, words_of
-from careloop.ingest.ccda.elements import SDTC, V3, BrokenError, Narrative, SkipError, at, is_true
+from careloop.ingest.ccda.codes import codes_in, id_of, identifier, plain_code, words_of
+from careloop.ingest.ccda.elements import SDTC, V3, BrokenError, Narrative, at, is_true
 from careloop.ingest.ccda.facts import Row
 from careloop.ingest.ccda.times import Span, interval_of, span_of
+from careloop.ingest.concepts import SkipError
 from careloop.record import BIRTH, DEATH
 
 _SEX = {"F": "F", "M": "M", "UN": "other", "UNK": "unknown"}
@@ -157,7 +158,7 @@ def _is_preferred(language: Element) -> bool:
 def _groups(patient: Element, name: str) -> list[str]:
     """Return names of groups, one of several; more detailed ones only where no OMB category is given."""
     concepts = [*patient.iterfind(f"{V3}{name}"), *patient.iterfind(f"{SDTC}{name}")]
-    categories = [_GROUPS[each.code] for concept in concepts for each in codings_of(concept) if each.code in _GROUPS]
+    categories = [_GROUPS[code] for concept in concepts for code in codes_in(concept) if code in _GROUPS]
     if categories:
         return list(dict.fromkeys(categories))
     named = ((words_of(concept, _NOTHING) or "").strip().lower() for concept in concepts)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from xml.etree.ElementTree import Element
 
 from careloop.ingest.ccda.codes import codings_of, quantity_of
-from careloop.ingest.ccda.elements import SkipError, at, is_true, refuse_status
+from careloop.ingest.ccda.elements import at, is_true, refuse_status
 from careloop.ingest.ccda.facts import Around, Row
+from careloop.ingest.concepts import SkipError
 
 _TAKEN_BACK = ("nullified", "cancelled")
 _ADMINISTERED = {"29549-3", "10221-0"}  # sections: medications administered, medications during an operation
@@ -56,13 +57,13 @@ def _has_drug(product: Element, around: Around) -> bool:
     material = at(product, "manufacturedProduct", "manufacturedMaterial")
     code = at(material, "code")
     return bool(
-        codings_of(code) or around.codes.of(code, around.narrative) or around.narrative.of(at(material, "name"))
+        codings_of(code) or around.codes.of_element(code, around.narrative) or around.narrative.of(at(material, "name"))
     )
 
 
 def _drug(product: Element | None, around: Around, kind: str) -> str:
     material = at(product, "manufacturedProduct", "manufacturedMaterial")
-    code = around.codes.of(at(material, "code"), around.narrative)
+    code = around.codes.of_element(at(material, "code"), around.narrative)
     code = code or around.codes.local(around.narrative.of(at(material, "name")))
     if code is None:
         raise SkipError(f"{kind}: no code")

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from xml.etree.ElementTree import Element
 
 from careloop.ingest.ccda.codes import ACT_CODE, Quantity, quantity_of, words_of
-from careloop.ingest.ccda.elements import V3, SkipError, at, is_true, kind_of_value, refuse_status, words_in
+from careloop.ingest.ccda.elements import V3, at, is_true, kind_of_value, refuse_status, words_in
 from careloop.ingest.ccda.facts import Around, Row
 from careloop.ingest.ccda.times import interval_of, written
+from careloop.ingest.concepts import SkipError
 
 _TAKEN_BACK = ("nullified", "cancelled", "aborted")
 # Where R1.1 has "assertion" as code, R2.1 and FHIR have these.
@@ -34,7 +35,7 @@ def observation(statement: Element, around: Around) -> list[Row]:
     values = statement.findall(f"{V3}value")
     code, is_assertion = _code(statement, around)
     if is_assertion:
-        rows = [Row(said, None) for value in values if (said := around.codes.of(value, around.narrative))]
+        rows = [Row(said, None) for value in values if (said := around.codes.of_element(value, around.narrative))]
     else:
         rows = [row._replace(code=code + row.code) for value in values for row in _values(value, around)]
     if not rows and not values and not is_assertion:
@@ -54,7 +55,7 @@ def _code(statement: Element, around: Around) -> tuple[str, bool]:
         templates = (template.get("root") or "" for template in statement.iterfind(f"{V3}templateId"))
         meant = next((_ASSERTED[template] for template in templates if template in _ASSERTED), None)
         return meant or "", meant is None
-    code = around.codes.of(element, around.narrative)
+    code = around.codes.of_element(element, around.narrative)
     if code is None:
         raise SkipError("Observation: no code")
     return code, False

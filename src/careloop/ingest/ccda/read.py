@@ -11,13 +11,13 @@ from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import IO
-from zoneinfo import ZoneInfo
 
 from careloop import InputError
 from careloop.ingest.ccda.batches import KnownBy, Setting, Work
 from careloop.ingest.ccda.documents import RefusedError
 from careloop.ingest.ccda.header import Numbers
 from careloop.ingest.delivery import Batch, Source
+from careloop.ingest.zones import zone_named
 
 _NAMES = re.compile(r".*\.(xml|cda|ccd|ccda)(\.gz)?|.*\.zip", re.IGNORECASE)
 FILES_AT_ONCE = 500  # files to a source, the piece that is resumed as a whole
@@ -53,10 +53,7 @@ def ccda_sources(
     Raises:
         InputError: no such path, no C-CDA file there, another kind of file, or no such time zone.
     """
-    try:
-        zone = ZoneInfo(time_zone)
-    except (KeyError, ValueError, OSError):
-        raise InputError(f"time_zone: {time_zone!r} is no IANA time zone; give one such as Europe/Berlin") from None
+    zone = zone_named(time_zone)
     if known_by not in {"document", "event"}:
         raise InputError(f"known_by must be document or event, got {known_by}")
     setting = Setting(Numbers(origin, patient_identifier), zone, known_by)

@@ -9,10 +9,11 @@ from xml.etree.ElementTree import Element
 
 from careloop.ingest.ccda.codes import Codes
 from careloop.ingest.ccda.documents import Piece, RefusedError
-from careloop.ingest.ccda.elements import BrokenError, Narrative, SkipError, at
+from careloop.ingest.ccda.elements import BrokenError, Narrative, at
 from careloop.ingest.ccda.facts import Around, Fact, Row
 from careloop.ingest.ccda.header import Header, Numbers, patient_rows, read_header
 from careloop.ingest.ccda.statements import encounter_of, facts_in
+from careloop.ingest.concepts import SkipError
 
 MAX_FACTS = 500_000  # of a document, which is held whole: some 500 MB
 
@@ -96,7 +97,7 @@ class Reading:
         if text is None:
             fact.skipped = "section: neither entries nor text"
         else:
-            code = self.codes.of(at(section, "code"), around.narrative)
+            code = self.codes.of_element(at(section, "code"), around.narrative)
             code = code or self.codes.local(around.narrative.of(at(section, "title"))) or "LOCAL//section"
             fact.rows = self._document_row(code, around, text=text)
             fact.skipped = None if fact.rows else "section: no time"
@@ -108,7 +109,7 @@ class Reading:
         if body is None or self._around is None or self.header is None:
             return
         fact = Fact("Document", f"{self.name}, body")
-        code = self.codes.of(self.header.kind, Narrative()) or "LOCAL//document"
+        code = self.codes.of_element(self.header.kind, Narrative()) or "LOCAL//document"
         reference = at(body, "reference")
         where = None if reference is None else reference.get("value")
         fact.rows = self._document_row(code, self._around, text=Narrative().of(body), asset=where or None)

@@ -9,9 +9,10 @@ from xml.etree.ElementTree import Element, tostring
 
 from careloop.ingest.ccda import clinical, medications
 from careloop.ingest.ccda.codes import id_of
-from careloop.ingest.ccda.elements import V3, BrokenError, SkipError, WithdrawnError, at, status_of
+from careloop.ingest.ccda.elements import V3, BrokenError, at, status_of
 from careloop.ingest.ccda.facts import Around, Fact, Row
 from careloop.ingest.ccda.observations import observation
+from careloop.ingest.concepts import SkipError, WithdrawnError
 
 MAX_DEPTH = 50  # statements within statements; the templates need 7
 MAX_RAW = 100_000  # characters of a rejected statement that are kept

@@ -8,7 +8,7 @@ from datetime import timedelta
 import polars as pl
 
 from careloop.ingest.cdisc.dates import day_spans, iso_spans, moment_spans, study_day
-from careloop.ingest.omop.cells import first_of, kept
+from careloop.ingest.tables.columns import first_of, kept, number_text
 from careloop.record.schema import TIME
 
 NO_NUMBERS = (".", "NA", "NaN", "nan")
@@ -68,9 +68,7 @@ class Cells:
             return self.nothing()
         column = self.rows[name]
         if column.dtype.is_float() or column.dtype.is_decimal():
-            whole = column.cast(pl.Int64, strict=False)
-            is_whole = (whole.cast(pl.Float64) == column.cast(pl.Float64)).fill_null(False)
-            return whole.cast(pl.String).zip_with(is_whole, column.cast(pl.String))
+            return number_text(column)
         text = column.cast(pl.String).str.strip_chars()
         return kept(text, text != "")
 

@@ -12,7 +12,7 @@ import polars as pl
 
 from careloop.ingest.cdisc.xport import PLAIN, Reading
 from careloop.ingest.delivery import Reject
-from careloop.ingest.omop.rows import Rows
+from careloop.ingest.tables.rows import Rows
 
 CHUNK_BYTES = 1 << 22
 LONGEST_BYTES = 1 << 25  # of a row, and of all that stands before the rows

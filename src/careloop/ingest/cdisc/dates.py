@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 
 import polars as pl
 
-from careloop.ingest.omop.cells import kept, utc_times
+from careloop.ingest.tables.columns import kept, utc_times
 from careloop.record.schema import EARLIEST, LATEST, TIME
 
 SAS_EPOCH = datetime(1960, 1, 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -11,7 +10,6 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
-from zoneinfo import ZoneInfo
 
 import polars as pl
 
@@ -22,9 +20,11 @@ from careloop.ingest.cdisc.demographics import Event, demographics, reference_of
 from careloop.ingest.cdisc.sdtm import elements, findings, interventions, occurrences, visits
 from careloop.ingest.cdisc.stored import Dataset, skip_reason, stored_datasets
 from careloop.ingest.cdisc.supplements import Supplements, supplements_of
-from careloop.ingest.delivery import ARRIVING, CODES, WITHDRAWN, Batch, Reject, Source
-from careloop.ingest.omop.rows import Rows
-from careloop.ingest.omop.survey import key_hash
+from careloop.ingest.delivery import ARRIVING, CODES, WITHDRAWN, Batch, Source
+from careloop.ingest.tables.batches import joined_events, marked_rows, rejects
+from careloop.ingest.tables.keys import is_among, repeated_keys, row_sources
+from careloop.ingest.tables.rows import Rows
+from careloop.ingest.zones import zone_named
 
 FACTS = ("auto", "sdtm", "adam", "both")
 EVENTS_OF: dict[str, Callable[[Cells], list[Event]]] = {
@@ -41,7 +41,7 @@ EVENTS_OF: dict[str, Callable[[Cells], list[Event]]] = {
 }
 SEQUENCE = re.compile(r"[A-Z]{2}SEQ")  # the number of the SDTM row that an analysis record is of
 KEY_COLUMNS = ("STUDYID", "USUBJID", "ASEQ", "PARAMCD", "VISITNUM", "VISIT")
-SEPARATOR = "\x1f"  # between the parts of a row's content
+DESCRIBED = pl.Schema({"description": pl.String()})
 
 
 def cdisc_sources(
@@ -78,10 +78,7 @@ def cdisc_sources(
 def _check(facts: str, time_zone: str, encoding: str | None) -> None:
     if facts not in FACTS:
         raise InputError(f"facts must be one of {', '.join(FACTS)}, got {facts}")
-    try:
-        ZoneInfo(time_zone)
-    except (KeyError, ValueError, OSError):
-        raise InputError(f"time_zone: {time_zone!r} is no IANA time zone; give one such as Europe/Berlin") from None
+    zone_named(time_zone)
     try:
         codecs.lookup(encoding or "utf-8")
     except (LookupError, ValueError):
@@ -160,14 +157,11 @@ class _Delivery:
             yield self._batch(dataset, rows, repeated)
 
     def _repeated(self, dataset: Dataset) -> pl.Series:
-        """Hashes of the keys that name more than one row, against the standard: 8 bytes a row are held meanwhile."""
-        keys = [pl.Series("key", [], dtype=pl.UInt64)]
-        if dataset.kind != "parameters":  # their keys repeat: several analysis records of one observation
-            columns = {*KEY_COLUMNS, f"{dataset.domain}SEQ", f"{dataset.domain[2:4]}SEQ"}
-            named = (self._named(dataset, rows.cells) for rows in dataset.rows(columns) if rows.cells.width)
-            keys += [key_hash(names.drop_nulls()) for names in named]
-        every = pl.concat(keys)
-        return every.filter(every.is_duplicated()).unique()
+        """Hashes of the keys that name more than one row, against the standard."""
+        if dataset.kind == "parameters":  # their keys repeat: several analysis records of one observation
+            return pl.Series("key", [], dtype=pl.UInt64)
+        columns = {*KEY_COLUMNS, f"{dataset.domain}SEQ", f"{dataset.domain[2:4]}SEQ"}
+        return repeated_keys(self._named(dataset, rows.cells) for rows in dataset.rows(columns) if rows.cells.width)
 
     def _named(self, dataset: Dataset, rows: pl.DataFrame) -> pl.Series:
         """The source of each row; null where the row has no key of its own."""
@@ -190,9 +184,11 @@ class _Delivery:
         cells = Cells(joined, dataset.domain, self.zone, self._references.get(dataset.study, REFERENCE.to_frame()))
         subject = cells.text("USUBJID")
         cells.refuse("USUBJID is missing", subject.is_null())
-        events = _joined(EVENTS_OF[dataset.kind](cells))
+        events = joined_events(EVENTS_OF[dataset.kind](cells), DESCRIBED)
         plain = self._named(dataset, rows.cells)
-        source, withdrawn = _sources(plain, rows.cells, repeated, dataset)
+        keyless = f"CDISC//{dataset.study}/{dataset.domain}"
+        is_repeated = is_among(plain, repeated)
+        source, withdrawn = row_sources(plain, rows.cells, is_repeated=is_repeated, keyless=keyless)
         if dataset.kind == "parameters":
             cells.skip("second analysis record of one observation", _is_second(source, cells))
         subject = f"{self.origin}:" + subject if self.origin else subject
@@ -225,46 +221,6 @@ def _key(dataset: Dataset, cells: Cells) -> pl.Series:
     return "/" + cells.text(f"{prefix}SEQ", "ASEQ")
 
 
-def _sources(
-    plain: pl.Series, rows: pl.DataFrame, repeated: pl.Series, dataset: Dataset
-) -> tuple[pl.Series, pl.DataFrame]:
-    """Each row's source; and plain names of repeated keys, which a row may have had in an earlier delivery."""
-    is_shared = plain.is_null() | key_hash(plain).is_in(repeated.implode())
-    shared = is_shared.arg_true()
-    if not shared.len():
-        return plain, WITHDRAWN.to_frame()
-    stem = plain.gather(shared).fill_null(f"CDISC//{dataset.study}/{dataset.domain}")
-    longer = stem + "/" + _digests(rows[shared])
-    withdrawn = plain.filter(is_shared).drop_nulls().unique().sort().to_frame("source")
-    table = pl.DataFrame({"row": shared, "longer": longer})
-    rowed = (
-        pl.DataFrame({"plain": plain}).with_row_index("row").join(table, on="row", how="left", maintain_order="left")
-    )
-    names = rowed.select(pl.coalesce("longer", "plain").alias("source")).to_series()
-    return names, withdrawn.with_columns(source_time=pl.lit(None, WITHDRAWN["source_time"]))
-
-
-def _digests(rows: pl.DataFrame) -> pl.Series:
-    """A short hash of each row's content."""
-    parts = pl.concat_str(pl.col(sorted(rows.columns)).cast(pl.String).fill_null(""), separator=SEPARATOR)
-    lines = rows.select(parts).to_series()
-    return pl.Series([hashlib.blake2b(line.encode(), digest_size=8).hexdigest() for line in lines], dtype=pl.String)
-
-
-def _joined(events: list[Event]) -> pl.DataFrame:
-    """All events of a batch in the order of its rows, with the row that each is of and its `description`."""
-    schema = {**ARRIVING, "description": pl.String()}
-    empty = pl.DataFrame(schema={name: kind for name, kind in schema.items() if name not in {"subject", "source"}})
-    frames = [
-        pl.DataFrame(dict(event))
-        .with_row_index("row")
-        .filter(pl.col("code").is_not_null())
-        .cast({name: schema[name] for name in ("row", *event)})
-        for event in events
-    ]
-    return pl.concat([empty, *frames], how="diagonal").sort("row", maintain_order=True)
-
-
 @dataclass(frozen=True)
 class _Names:
     """Of each row of a batch, the subject and source; `withdrawn` are sources that no row has any more.
@@ -280,8 +236,8 @@ class _Names:
 
 def _told(rows: Rows, cells: Cells, events: pl.DataFrame, names: _Names) -> Batch:
     """The batch: rejected rows first, then those that are skipped; all others are kept if they gave an event."""
-    wrong = _marked(cells.wrong)
-    silent = _marked(cells.silent).join(wrong, on="row", how="anti", maintain_order="left")
+    wrong = marked_rows(cells.wrong)
+    silent = marked_rows(cells.silent).join(wrong, on="row", how="anti", maintain_order="left")
     events = events.join(pl.concat([wrong, silent]), on="row", how="anti", maintain_order="left")
     described = events.select("code", "description").drop_nulls().unique("code", keep="first", maintain_order=True)
     kept = events["row"].n_unique()
@@ -298,7 +254,7 @@ def _told(rows: Rows, cells: Cells, events: pl.DataFrame, names: _Names) -> Batc
         events,
         rows_read=cells.height + len(rows.broken) + rows.headers,
         rows_kept=kept,
-        rejected=[*rows.broken, *_rejects(rows, wrong)],
+        rejected=[*rows.broken, *rejects(rows, wrong)],
         skipped=dict(sorted((+skipped).items())) | _headers(cells.domain, rows),
         withdrawn=pl.concat(withdrawn),
         codes=described.select(CODES.names()),
@@ -307,19 +263,6 @@ def _told(rows: Rows, cells: Cells, events: pl.DataFrame, names: _Names) -> Batc
 
 def _headers(domain: str, rows: Rows) -> dict[str, int]:
     return {f"{domain}: header stored as a row": rows.headers} if rows.headers else {}
-
-
-def _marked(marks: list[tuple[str, pl.Series]]) -> pl.DataFrame:
-    """Row and first reason of all marked rows."""
-    schema = {"row": pl.UInt32(), "reason": pl.String()}
-    parts = [pl.DataFrame({"row": mask.arg_true(), "reason": reason}, schema=schema) for reason, mask in marks]
-    return pl.concat([pl.DataFrame(schema=schema), *parts]).unique("row", keep="first", maintain_order=True).sort("row")
-
-
-def _rejects(rows: Rows, wrong: pl.DataFrame) -> list[Reject]:
-    raw = rows.cells[wrong["row"]].write_ndjson().split("\n")[:-1]
-    numbers = rows.numbers.gather(wrong["row"])
-    return [Reject(f"{rows.place} {n}", reason, r) for n, reason, r in zip(numbers, wrong["reason"], raw, strict=True)]
 
 
 def _supplementary(dataset: Dataset, rows: Rows) -> Batch:

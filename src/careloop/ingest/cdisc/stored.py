@@ -13,7 +13,7 @@ from careloop import InputError
 from careloop.ingest.cdisc.dataset_json import dataset_json_rows
 from careloop.ingest.cdisc.xport import Reading, xport_rows
 from careloop.ingest.delivery import Reject
-from careloop.ingest.omop.rows import Rows, file_rows
+from careloop.ingest.tables.rows import Rows, file_rows
 
 # Of one dataset in several formats in a folder the first of these is read.
 FORMATS = (".xpt", ".xport", ".sas7bdat", ".ndjson", ".json", ".parquet", ".csv", ".csv.gz")
@@ -125,10 +125,10 @@ def rows_of(file: Path, reading: Reading) -> Iterator[Rows]:
 
 
 def _upper(rows: Rows) -> Rows:
-    names: dict[str, str] = {}
-    for name in rows.cells.columns:
-        names.setdefault(name.strip().upper(), name)
-    cells = rows.cells.select(pl.col(name).alias(upper) for upper, name in names.items())
+    columns: dict[str, pl.Series] = {}
+    for column in rows.cells:
+        columns.setdefault(column.name.strip().upper(), column)
+    cells = rows.cells.select(column.alias(upper) for upper, column in columns.items())
     # R writes a missing value as NA, which is no term of CDISC's.
     cells = cells.with_columns(pl.col(pl.String).replace({"NA": None}))
     return Rows(cells, rows.numbers, rows.place, rows.broken, rows.headers)

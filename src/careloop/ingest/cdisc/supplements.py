@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from careloop.ingest.omop.rows import Rows
+from careloop.ingest.tables.rows import Rows
 
 TABLE = pl.Schema({name: pl.String() for name in ("RDOMAIN", "USUBJID", "IDVAR", "IDVARVAL", "QNAM", "QVAL")})
 # Variables of a domain that codes are taken from, and the parts of a mixed race; a sponsor may keep them beside it.

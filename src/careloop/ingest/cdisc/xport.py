@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from careloop.ingest.delivery import BATCH_ROWS, Reject
-from careloop.ingest.omop.rows import Rows
+from careloop.ingest.tables.rows import Rows
 
 RECORD_BYTES = 80
 BLOCK_BYTES = 1 << 26

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 import msgspec
 import polars as pl
 
+from careloop.ingest.concepts import SkipError, WithdrawnError
 from careloop.ingest.delivery import CODES, WITHDRAWN, Batch, Reject
 from careloop.ingest.fhir import clinical, medications, people
 from careloop.ingest.fhir.decoding import Broken, Decoded, Skipped, decode, decoded, entry_of, reason_of
-from careloop.ingest.fhir.elements import Row, SkipError, WithdrawnError
+from careloop.ingest.fhir.elements import Row
 from careloop.ingest.fhir.kinds import why_not_read
 from careloop.ingest.fhir.neighbours import Neighbours, id_in
 from careloop.ingest.fhir.observation import Usual, observation

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from careloop.ingest.fhir.datatypes import Attachment, Concept, Period
+from careloop.ingest.concepts import Concept, SkipError, WithdrawnError, first, plain_code, words_of
+from careloop.ingest.fhir.datatypes import Attachment, Period
 from careloop.ingest.fhir.elements import (
     Row,
-    SkipError,
-    WithdrawnError,
     closed_end,
     coded,
-    first,
     has_code,
-    plain_code,
     plain_text,
     refuse_status,
     start_of,
     when,
     with_dose,
-    words_of,
 )
 from careloop.ingest.fhir.reading import Reading
 from careloop.ingest.fhir.shapes import (

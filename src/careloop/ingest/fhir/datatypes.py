@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
-
-
-class Element(Struct, rename="camel", gc=False):
-    """A FHIR data type; nothing in it can refer back to it, so the garbage collector need not look."""
+from careloop.ingest.concepts import Coding, Concept, Element
 
 
 class Meta(Element):
     """When this version of the resource was made."""
 
     last_updated: str | None = None
-
-
-class Coding(Element):
-    """A code of one code system."""
-
-    system: str | None = None
-    code: str | None = None
-    display: str | None = None
-
-
-class Concept(Element):
-    """CodeableConcept."""
-
-    coding: list[Coding] | None = None
-    text: str | None = None
 
 
 class Identifier(Element):
@@ -45,17 +26,6 @@ class Reference(Element):
     type: str | None = None
     identifier: Identifier | None = None
     display: str | None = None
-
-
-class AnyCode(Element):
-    """A code where the releases differ: Coding, CodeableConcept or CodeableReference."""
-
-    system: str | None = None
-    code: str | None = None
-    display: str | None = None
-    coding: list[Coding] | None = None
-    text: str | None = None
-    concept: Concept | None = None
 
 
 class ConceptOrReference(Element):

@@ -7,7 +7,7 @@ from typing import NamedTuple, get_args
 
 import msgspec
 
-from careloop.ingest.fhir.datatypes import Concept
+from careloop.ingest.concepts import Concept
 from careloop.ingest.fhir.kinds import why_not_read
 from careloop.ingest.fhir.shapes import READ, Entry, Observation, Other, Resource
 

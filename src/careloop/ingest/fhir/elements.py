@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Collection, Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from careloop.ingest.fhir.datatypes import (
-    AnyCode,
-    Attachment,
-    Coding,
-    Concept,
-    ConceptOrReference,
-    Period,
-    Quantity,
-)
+from careloop.ingest.concepts import Concept, SkipError, WithdrawnError, first
+from careloop.ingest.fhir.datatypes import Attachment, ConceptOrReference, Period, Quantity
 from careloop.ingest.fhir.shapes import Observation, Resource
-from careloop.ingest.vocabularies import STANDARD, prefix_of
 
-MAX_LOCAL = 80  # characters of a text that stands in for a code
 UCUM = "http://unitsofmeasure.org"
 OPEN_END = "9999"  # the year that stands for "no end" in exports
-prefix = lru_cache(maxsize=10_000)(prefix_of)
 
 
 class Row(NamedTuple):
@@ -40,74 +29,6 @@ class Row(NamedTuple):
     text: str | None = None
     asset: str | None = None
     ends: bool = False
-
-
-class SkipError(Exception):
-    """The resource is understood and gives no events; the message says why, without patient data."""
-
-
-class WithdrawnError(Exception):
-    """The resource takes back whatever earlier versions of it said."""
-
-
-class Codes(dict[str, str]):
-    """Meanings of the codes met since they were last handed over."""
-
-    def of(self, concept: Concept | AnyCode | None) -> str | None:
-        """Return `VOCABULARY//CODE`: the first coding of a standard terminology, else the first, else the text."""
-        if concept is None:
-            return None
-        if isinstance(concept, AnyCode):
-            if concept.concept is not None:
-                return self.of(concept.concept)
-            if concept.code:
-                return self._coded(Coding(concept.system, concept.code, concept.display))
-        coding = preferred(concept.coding or ())
-        if coding is not None:
-            return self._coded(coding)
-        text = concept.text or next((c.display for c in concept.coding or () if c.display), None)
-        return self.local(text)
-
-    def local(self, text: str | None) -> str | None:
-        """Return the code of something that only has a name."""
-        short = (text or "").strip().lower()[:MAX_LOCAL].strip()
-        return f"LOCAL//{short}" if short else None
-
-    def _coded(self, coding: Coding) -> str:
-        code = f"{prefix(coding.system)}//{str(coding.code).strip()}"
-        if coding.display and code not in self:
-            self[code] = coding.display
-        return code
-
-
-def preferred(codings: Iterable[Coding]) -> Coding | None:
-    """Return the first coding of a standard terminology, else the first with a code."""
-    coded = [coding for coding in codings if coding.code and coding.code.strip()]
-    standard = (coding for coding in coded if prefix(coding.system) in STANDARD)
-    return next(standard, coded[0] if coded else None)
-
-
-def plain_code(concept: Concept | AnyCode | None) -> str | None:
-    """Return the bare code of FHIR's own value sets (visit class, status, relationship), else the text."""
-    if concept is None:
-        return None
-    direct = concept.code if isinstance(concept, AnyCode) else None
-    coded = (coding.code for coding in concept.coding or () if coding.code)
-    found = direct or next(coded, None) or (concept.text or "").lower()[:MAX_LOCAL]
-    return found.strip() or None
-
-
-def words_of(concept: Concept | Coding | AnyCode | None) -> str | None:
-    """Return what a person reads: the display of the code that counts, else the text, else the code."""
-    if concept is None:
-        return None
-    if isinstance(concept, Coding):
-        return first(concept.display, concept.code)
-    if isinstance(concept, AnyCode) and (concept.concept is not None or concept.display or concept.code):
-        return words_of(concept.concept) or first(concept.display, concept.code)
-    coding = preferred(concept.coding or ()) or Coding()
-    displays = (other.display for other in concept.coding or ())
-    return first(coding.display, concept.text, *displays, coding.code)
 
 
 def has_code(concept: Concept | None, *codes: str) -> bool:
@@ -165,11 +86,6 @@ def refuse_status(
         raise WithdrawnError
     if resource.status in skipped:
         raise SkipError(f"{type(resource).__name__}: {resource.status}")
-
-
-def first(*values: str | None) -> str | None:
-    """Return the first value that says something, trimmed."""
-    return next((trimmed for value in values if value and (trimmed := value.strip())), None)
 
 
 def start_of(period: Period | None) -> str | None:

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
+from careloop.ingest.concepts import SkipError
 from careloop.ingest.fhir.datatypes import Period, Quantity
-from careloop.ingest.fhir.elements import (
-    Row,
-    SkipError,
-    closed_end,
-    has_code,
-    refuse_status,
-    start_of,
-    when,
-    with_dose,
-)
+from careloop.ingest.fhir.elements import Row, closed_end, has_code, refuse_status, start_of, when, with_dose
 from careloop.ingest.fhir.reading import Reading
 from careloop.ingest.fhir.shapes import (
     Dosage,

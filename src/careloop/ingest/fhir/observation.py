@@ -10,20 +10,9 @@ from typing import TypeVar
 import msgspec
 import polars as pl
 
+from careloop.ingest.concepts import SkipError, first, plain_code, words_of
 from careloop.ingest.fhir.datatypes import Quantity, Ratio
-from careloop.ingest.fhir.elements import (
-    UCUM,
-    Row,
-    SkipError,
-    closed_end,
-    first,
-    plain_code,
-    refuse_status,
-    start_of,
-    unit_of,
-    when,
-    words_of,
-)
+from careloop.ingest.fhir.elements import UCUM, Row, closed_end, refuse_status, start_of, unit_of, when
 from careloop.ingest.fhir.reading import Reading
 from careloop.ingest.fhir.shapes import Measured, Observation
 from careloop.ingest.fhir.table import ROWS

@@ -4,18 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from careloop.ingest.concepts import SkipError, first, plain_code, words_of
 from careloop.ingest.fhir.datatypes import Extension, Identifier
-from careloop.ingest.fhir.elements import (
-    Row,
-    SkipError,
-    closed_end,
-    first,
-    plain_code,
-    refuse_status,
-    when,
-    with_dose,
-    words_of,
-)
+from careloop.ingest.fhir.elements import Row, closed_end, refuse_status, when, with_dose
 from careloop.ingest.fhir.reading import Reading
 from careloop.ingest.fhir.shapes import (
     Answer,

@@ -11,8 +11,9 @@ from careloop import InputError
 from careloop.ingest.delivery import ARRIVING, Batch, Reject, Source
 from careloop.ingest.fhir.batches import batch_of, resources_in
 from careloop.ingest.fhir.neighbours import Neighbours
-from careloop.ingest.fhir.pieces import DamagedError, Run, opener, runs
+from careloop.ingest.fhir.pieces import Run, runs
 from careloop.ingest.fhir.reading import Reading
+from careloop.ingest.unpacking import DamagedError, opener
 
 _NAMES = re.compile(r".*\.(json|ndjson|jsonl)(\.gz)?|.*\.zip", re.IGNORECASE)
 _LINES = re.compile(r".*\.(ndjson|jsonl)(\.gz)?", re.IGNORECASE)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from careloop.ingest.fhir.datatypes import Concept, Identifier, Reference
+from careloop.ingest.concepts import Codes, Concept, SkipError
+from careloop.ingest.fhir.datatypes import Identifier, Reference
 from careloop.ingest.fhir.decoding import concept_of
-from careloop.ingest.fhir.elements import Codes, SkipError, concept_in
+from careloop.ingest.fhir.elements import concept_in
 from careloop.ingest.fhir.neighbours import Neighbours, held_in, id_in
 from careloop.ingest.fhir.shapes import Medicated, Medication, Observation, Patient, Resource
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from msgspec import Raw, field
 
+from careloop.ingest.concepts import AnyCode, Coding, Concept, Element
 from careloop.ingest.fhir.datatypes import (
-    AnyCode,
     Attachment,
-    Coding,
-    Concept,
     ConceptOrReference,
-    Element,
     Extended,
     Extension,
     Identifier,

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import polars as pl
 
+from careloop.ingest.concepts import SkipError
 from careloop.ingest.delivery import CODES, Batch, Reject
-from careloop.ingest.fhir.elements import SkipError
 from careloop.ingest.hl7v2.clinical import adverse_reaction, allergy, diagnosis, procedure
 from careloop.ingest.hl7v2.fields import RejectError, plain
 from careloop.ingest.hl7v2.kinds import FRAMES, READ, message_skipped, segment_skipped

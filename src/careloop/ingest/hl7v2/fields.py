@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from careloop.ingest.fhir.datatypes import Coding, Concept
-from careloop.ingest.fhir.elements import Codes, first, words_of
+from careloop.ingest.concepts import Codes, Coding, Concept, first, words_of
 
 DELETED = '""'  # HL7's null: what is stored shall be removed; an empty field says nothing (HL7 v2.5.1 section 2.5.3)
 _ESCAPE = re.compile(r"\\([^\\\r]*)\\")

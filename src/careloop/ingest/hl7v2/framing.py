@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from careloop.ingest.fhir.pieces import MAX_PIECE_BYTES, Chunks, DamagedError
+from careloop.ingest.unpacking import MAX_PIECE_BYTES, Chunks, DamagedError
 
 MESSAGES_AT_ONCE = 10_000  # some 100,000 events: enough to make columns of, little enough to keep in memory
 ENVELOPES = ("FHS", "BHS", "BTS", "FTS")  # file and batch header and trailer segments (HL7 v2.5.1 section 2.10.3)

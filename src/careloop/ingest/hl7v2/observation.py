@@ -7,7 +7,7 @@ import binascii
 import hashlib
 import re
 
-from careloop.ingest.fhir.elements import SkipError
+from careloop.ingest.concepts import SkipError
 from careloop.ingest.hl7v2.fields import DELETED, RejectError, component, components, entity, given, plain, words
 from careloop.ingest.hl7v2.kinds import value_skipped
 from careloop.ingest.hl7v2.passage import Fact, Passage

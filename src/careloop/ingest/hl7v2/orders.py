@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from careloop.ingest.fhir.elements import SkipError
+from careloop.ingest.concepts import SkipError
 from careloop.ingest.hl7v2.fields import RejectError, component, entity, given
 from careloop.ingest.hl7v2.kinds import ORDERS
 from careloop.ingest.hl7v2.observation import number_in

@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from careloop.ingest.concepts import Codes
 from careloop.ingest.delivery import Reject
-from careloop.ingest.fhir.elements import Codes
 from careloop.ingest.hl7v2.fields import Meaning, RejectError, component, given, meaning_of
 from careloop.ingest.hl7v2.message import Message
 from careloop.ingest.hl7v2.times import Clock, Span, zone_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from careloop.ingest.fhir.elements import SkipError
+from careloop.ingest.concepts import SkipError
 from careloop.ingest.hl7v2.fields import (
     DELETED,
     RejectError,

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from careloop import InputError
 from careloop.ingest.delivery import ARRIVING, Batch, Reject, Source
-from careloop.ingest.fhir.pieces import DamagedError, opener
 from careloop.ingest.hl7v2.batches import batch_of
 from careloop.ingest.hl7v2.framing import raw_messages
 from careloop.ingest.hl7v2.passage import Reading
 from careloop.ingest.hl7v2.times import Clock
+from careloop.ingest.unpacking import DamagedError, opener
 
 _NAMED = re.compile(r".*\.hl7(\.gz)?", re.IGNORECASE)
 _MAYBE = re.compile(r".*\.(txt|msg|dat)(\.gz)?", re.IGNORECASE)

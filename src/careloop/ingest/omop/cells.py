@@ -8,14 +8,13 @@ from datetime import UTC, datetime
 import polars as pl
 
 from careloop.ingest.omop.concepts import Concepts
-from careloop.ingest.omop.rows import NO_CELL
-from careloop.record.schema import TIME, TIME_FORMATS
+from careloop.ingest.tables.columns import first_of, kept, number_text, utc_times
+from careloop.ingest.tables.rows import NO_CELL
+from careloop.ingest.vocabularies import MAX_LOCAL
 
 NULLS = ("", "NULL", "\\N")  # as databases write a null into a text file
 NO_NUMBERS = (*NULLS, "NA", "NaN", "nan", "null", "None")
-DATE_FORMATS = (*TIME_FORMATS, "%Y%m%d", "%Y-%m-%d %H:%M:%S%.f %#z")
 UNKNOWN_END = datetime(2099, 1, 1, tzinfo=UTC)  # 2099-12-31 and 9999-12-31 stand for "not ended yet"
-MIDNIGHT_GAP = pl.duration(hours=1)  # clocks skip at most this much of a day, in some zones at midnight
 
 
 @dataclass
@@ -46,9 +45,7 @@ class Cells:
         """Text without outer blanks; numbers as their digits."""
         column = self.column(name)
         if column.dtype.is_float() or column.dtype.is_decimal():
-            whole = column.cast(pl.Int64, strict=False)
-            is_whole = (whole.cast(pl.Float64) == column.cast(pl.Float64)).fill_null(False)
-            return whole.cast(pl.String).zip_with(is_whole, column.cast(pl.String))
+            return number_text(column)
         text = column.cast(pl.String).str.strip_chars()
         self.check(name, "is of a type that cannot be read", (text == NO_CELL).fill_null(False))
         return kept(text, ~text.is_in(NULLS))
@@ -122,49 +119,6 @@ class Cells:
             self.wrong.append((f"{name} {rule}", is_wrong))
 
 
-def kept(values: pl.Series, where: pl.Series) -> pl.Series:
-    """The values in the rows where `where` is true; null elsewhere."""
-    return pl.select(pl.when(where).then(values).alias(values.name)).to_series()
-
-
-def first_of(*columns: pl.Series) -> pl.Series:
-    """In each row the first value that is there."""
-    return pl.select(pl.coalesce(columns)).to_series()
-
-
 def local_code(text: pl.Series) -> pl.Series:
-    """`LOCAL//` and the text in lower case, at most 80 characters of it."""
-    return "LOCAL//" + text.str.to_lowercase().str.slice(0, 80)
-
-
-def utc_times(column: pl.Series, zone: str) -> pl.Series:
-    """Times from dates, datetimes or text, those without a zone local to `zone`; null where a value is none."""
-    if column.dtype == pl.String:
-        return parse_times(column, zone)
-    local = column.dtype.time_zone if isinstance(column.dtype, pl.Datetime) else None
-    times = column.cast(pl.Datetime("us", local))
-    return times.cast(TIME) if local else _utc(times, zone)
-
-
-def parse_times(text: pl.Series, zone: str) -> pl.Series:
-    """Times from text in any of `DATE_FORMATS`; without a zone they are local to `zone`. Null where it is none."""
-    text = text.str.replace(r"(\d\d:\d\d):60", "$1:59")  # a leap second
-    times = pl.Series(text.name, [None], dtype=TIME).new_from_index(0, text.len())
-    for form in DATE_FORMATS:
-        todo = times.is_null() & text.is_not_null()
-        if not todo.any():
-            break
-        found = text.str.to_datetime(form, time_unit="us", strict=False)
-        is_zoned = isinstance(found.dtype, pl.Datetime) and found.dtype.time_zone is not None
-        times = (found.cast(TIME) if is_zoned else _utc(found, zone)).zip_with(todo, times)
-    return times
-
-
-def _utc(local: pl.Series, zone: str) -> pl.Series:
-    """Local times in UTC: the earlier one where clocks were set back, the next that exists where they were set on."""
-    if zone == "UTC":
-        return local.dt.replace_time_zone("UTC")
-    column = pl.lit(local)
-    exists = column.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
-    later = (column - MIDNIGHT_GAP).dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null") + MIDNIGHT_GAP
-    return pl.select(pl.coalesce(exists, later).dt.convert_time_zone("UTC").alias(local.name)).to_series()
+    """`LOCAL//` and the text in lower case, at most MAX_LOCAL characters of it."""
+    return "LOCAL//" + text.str.to_lowercase().str.slice(0, MAX_LOCAL)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from careloop.ingest.omop.cells import Cells, first_of, kept, local_code, parse_times
+from careloop.ingest.omop.cells import Cells, local_code
+from careloop.ingest.tables.columns import first_of, kept, parse_times
 from careloop.record import BIRTH, DEATH
 
 Event = Mapping[str, pl.Series | str]  # columns of one event a row; no event where `code` is null

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from careloop import InputError
-from careloop.ingest.delivery import ARRIVING, CODES, WITHDRAWN, Batch, Reject, Source
-from careloop.ingest.omop.cells import Cells, first_of
+from careloop.ingest.delivery import ARRIVING, CODES, Batch, Reject, Source
+from careloop.ingest.omop.cells import Cells
 from careloop.ingest.omop.concepts import Concepts
-from careloop.ingest.omop.layout import SKIPPED, TABLES, Event
-from careloop.ingest.omop.rows import Rows
-from careloop.ingest.omop.survey import Survey, key_hash, survey
+from careloop.ingest.omop.layout import SKIPPED, TABLES
+from careloop.ingest.omop.survey import Survey, survey
 from careloop.ingest.omop.tables import CONCEPT, Stored, stored_tables
+from careloop.ingest.tables.batches import joined_events, marked_rows, rejects
+from careloop.ingest.tables.keys import is_among, row_sources
+from careloop.ingest.tables.rows import Rows
+from careloop.ingest.zones import zone_named
 
 ORIGIN = "omop"
 ROLE = r"^(?:STOPPED|RESOLVED|SPECIMEN|DOCUMENT|DEATH_CAUSE|VISIT_(?:DETAIL_)?(?:START|END))//"
@@ -35,10 +35,7 @@ def omop_sources(path: Path, *, origin: str = ORIGIN, time_zone: str = "UTC") ->
     Raises:
         InputError: nothing to read at `path`, duckdb missing, or no such time zone.
     """
-    try:
-        ZoneInfo(time_zone)
-    except (KeyError, ValueError, OSError):
-        raise InputError(f"time_zone: {time_zone!r} is no IANA time zone; give one such as Europe/Berlin") from None
+    zone_named(time_zone)
     delivery = _Delivery(stored_tables(Path(path)), origin, time_zone)
     return [delivery.source(name) for name in delivery.tables if name != CONCEPT]
 
@@ -82,10 +79,12 @@ class _Delivery:
         cells = Cells(rows.cells, self._concepts, self.zone)
         person, key = cells.identifier("person_id"), cells.identifier(TABLES[name].key)
         cells.check("person_id", "is missing", person.is_null())
-        events = _joined(TABLES[name].events(cells))
-        wrong = _wrong(cells)
+        events = joined_events(TABLES[name].events(cells))
+        wrong = marked_rows(cells.wrong)
         events = events.join(wrong, on="row", how="anti", maintain_order="left")
-        source, withdrawn = self._sources(name, rows.cells, key, repeated)
+        stem = f"OMOP//{'' if self.origin in {'', ORIGIN} else f'{self.origin}//'}{name}/"
+        is_repeated = is_among(key, repeated)
+        source, withdrawn = row_sources(stem + key, rows.cells, is_repeated=is_repeated, keyless=stem)
         subject = f"{self.origin}:" + person if self.origin else person
         named = [
             pl.lit(column).gather(pl.col("row")).alias(n) for n, column in (("subject", subject), ("source", source))
@@ -95,7 +94,7 @@ class _Delivery:
             f"{name}: neither concept nor source value": cells.height - wrong.height - count,
             f"{name}: header stored as a row": rows.headers,
         }
-        rejected = [*rows.broken, *_rejects(rows, wrong)]
+        rejected = [*rows.broken, *rejects(rows, wrong)]
         return Batch(
             events.with_columns(named),
             rows_read=cells.height + rows.headers + len(rows.broken),
@@ -105,68 +104,6 @@ class _Delivery:
             withdrawn=withdrawn,
             codes=_described(events["code"], self._concepts),
         )
-
-    def _sources(
-        self, name: str, rows: pl.DataFrame, key: pl.Series, repeated: pl.Series
-    ) -> tuple[pl.Series, pl.DataFrame]:
-        """Each row's source; and the plain names of repeated keys, which a row may have had in an earlier delivery."""
-        of_origin = "" if self.origin in {"", ORIGIN} else f"{self.origin}//"
-        plain = f"OMOP//{of_origin}{name}/" + key.fill_null("")
-        is_shared = key_hash(key).is_in(repeated.implode()) | key.is_null()
-        if not is_shared.any():
-            return plain, WITHDRAWN.to_frame()
-        shared = is_shared.arg_true()
-        longer = plain[shared] + "/" + _digests(rows[shared])
-        names = pl.DataFrame({"row": shared, "longer": longer})
-        rowed = (
-            pl.DataFrame({"plain": plain})
-            .with_row_index("row")
-            .join(names, on="row", how="left", maintain_order="left")
-        )
-        withdrawn = plain.filter(is_shared & key.is_not_null()).unique().sort().to_frame("source")
-        return first_of(rowed["longer"], plain), withdrawn.with_columns(
-            source_time=pl.lit(None, WITHDRAWN["source_time"])
-        )
-
-
-def _joined(events: list[Event]) -> pl.DataFrame:
-    """All events of a batch in the order of its rows, with the row that each is of."""
-    frames = [
-        pl.DataFrame(dict(event))
-        .with_row_index("row")
-        .filter(pl.col("code").is_not_null())
-        .cast({name: ARRIVING[name] for name in ("row", *event)})
-        for event in events
-    ]
-    return pl.concat([ARRIVING.to_frame().drop("subject", "source"), *frames], how="diagonal").sort(
-        "row", maintain_order=True
-    )
-
-
-def _wrong(cells: Cells) -> pl.DataFrame:
-    """The rows that cannot be read, with the first reason of each."""
-    marks = [pl.DataFrame({"row": mask.arg_true(), "reason": reason}) for reason, mask in cells.wrong]
-    schema = {"row": pl.UInt32(), "reason": pl.String()}
-    return pl.concat([pl.DataFrame(schema=schema), *marks]).unique("row", keep="first", maintain_order=True).sort("row")
-
-
-def _rejects(rows: Rows, wrong: pl.DataFrame) -> list[Reject]:
-    numbers = rows.numbers.gather(wrong["row"])
-    raw = _text_lines(rows.cells[wrong["row"]])
-    return [Reject(f"{rows.place} {n}", reason, r) for n, reason, r in zip(numbers, wrong["reason"], raw, strict=True)]
-
-
-def _text_lines(rows: pl.DataFrame) -> list[str]:
-    """Each row as a JSON object of its cells that are there."""
-    return rows.write_ndjson().split("\n")[:-1]
-
-
-def _digests(rows: pl.DataFrame) -> pl.Series:
-    """A short hash of each row's content."""
-    text = rows.select(
-        pl.concat_str(pl.col(sorted(rows.columns)).cast(pl.String).fill_null(""), separator="\x1f")
-    ).to_series()
-    return pl.Series([hashlib.blake2b(line.encode(), digest_size=8).hexdigest() for line in text], dtype=pl.String)
 
 
 def _described(codes: pl.Series, concepts: Concepts) -> pl.DataFrame:

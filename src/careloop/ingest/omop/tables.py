@@ -10,7 +10,7 @@ from pathlib import Path
 
 from careloop import InputError
 from careloop.ingest.omop.layout import SKIPPED, TABLES
-from careloop.ingest.omop.rows import Rows, duckdb_rows, file_rows
+from careloop.ingest.tables.rows import Rows, duckdb_rows, file_rows
 
 CONCEPT = "concept"
 NAMES = (*TABLES, *SKIPPED, CONCEPT)

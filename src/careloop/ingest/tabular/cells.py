@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from careloop.ingest.omop.cells import first_of, kept
-from careloop.ingest.omop.rows import NO_CELL
+from careloop.ingest.tables.columns import first_of, kept, number_text
+from careloop.ingest.tables.rows import NO_CELL
 from careloop.ingest.tabular.mapping import MISSING, Table, TimeOf
 from careloop.ingest.tabular.times import Spans, moments
 from careloop.ingest.tabular.values import Measured, measured
@@ -31,10 +31,7 @@ class Cells:
         """The text of each cell without outer blanks, a whole number without a point; null where it is missing."""
         column = self.rows[name]
         if column.dtype.is_float() or column.dtype.is_decimal():
-            number = column.cast(pl.Float64)
-            whole = number.cast(pl.Int64, strict=False)
-            is_whole = (whole.cast(pl.Float64) == number).fill_null(False)
-            return whole.cast(pl.String).zip_with(is_whole, number.fill_nan(None).cast(pl.String))
+            return number_text(column.cast(pl.Float64).fill_nan(None))
         text = column.cast(pl.String).str.strip_chars()
         self.check(name, "is of a type that cannot be read", (text == NO_CELL).fill_null(False))
         return kept(text, ~self._is_missing(text))

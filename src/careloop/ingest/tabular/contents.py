@@ -7,7 +7,7 @@ from typing import Literal
 
 import polars as pl
 
-from careloop.ingest.omop.rows import NO_CELL
+from careloop.ingest.tables.rows import NO_CELL
 from careloop.ingest.tabular.mapping import MISSING
 from careloop.ingest.tabular.values import measured
 

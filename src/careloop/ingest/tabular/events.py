@@ -7,13 +7,12 @@ from collections.abc import Iterator, Mapping
 import polars as pl
 
 from careloop.ingest.delivery import ARRIVING, CODES
-from careloop.ingest.omop.cells import first_of, kept
+from careloop.ingest.tables.columns import first_of, kept
 from careloop.ingest.tabular.cells import Cells
 from careloop.ingest.tabular.mapping import STATIC, Event, Table, TimeOf
 from careloop.ingest.tabular.times import Spans
-from careloop.ingest.vocabularies import prefix_of
+from careloop.ingest.vocabularies import MAX_LOCAL, prefix_of
 
-MAX_LOCAL = 80  # characters of a text that stands in for a code
 Columns = Mapping[str, pl.Series]
 _GIVEN = ("time", "known_time", "code", "numeric_value", "unit", "text_value", "asset", "description", "row")
 

@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from careloop import InputError
-from careloop.ingest.delimited import delimited_rows
-from careloop.ingest.omop.rows import Rows, file_rows
+from careloop.ingest.tables.delimited import delimited_rows
+from careloop.ingest.tables.rows import Rows, file_rows
 from careloop.ingest.tabular.mapping import Table
 from careloop.ingest.tabular.sheets import BOOKS, sheet_rows
 

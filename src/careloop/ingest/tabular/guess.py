@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from careloop.ingest.tabular.contents import Content
 from careloop.ingest.tabular.draft import Draft, Raw, quoted
-from careloop.ingest.tabular.header_words import unit_in, vocabulary_in, without_unit, words_of
+from careloop.ingest.tabular.header_words import role_of, unit_in, vocabulary_in, without_unit, words_of
 from careloop.ingest.tabular.look import Looked
 from careloop.ingest.tabular.roles import Roles, count_format
 from careloop.record import BIRTH, DEATH
@@ -95,6 +95,8 @@ def _times(draft: Draft, roles: Roles) -> None:
         draft.key("time", "static", *([] if is_plain else [f"{check} found out later may be among them"]))
         return
     checks = _time_checks(roles.content[time])
+    if role_of(time) is None:
+        checks.append("taken because it has dates: is it when the facts of the row happened?")
     if plain is None and visit is not None:
         checks.append("everything here is dated by the admission; was it known then?")
     draft.key("time", _time(time, roles, with_clock=True), *checks)

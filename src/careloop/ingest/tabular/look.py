@@ -11,7 +11,7 @@ from itertools import islice
 
 import polars as pl
 
-from careloop.ingest.delimited import PLAIN, SEPARATORS, first_bytes, joined_names
+from careloop.ingest.tables.delimited import PLAIN, SEPARATORS, first_bytes, joined_names
 from careloop.ingest.tabular.contents import BOTH_SIGNS, signs_of
 from careloop.ingest.tabular.files import Delivered, table_rows
 from careloop.ingest.tabular.mapping import Table

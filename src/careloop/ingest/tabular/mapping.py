@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from careloop.ingest.delimited import Dialect
+from careloop.ingest.tables.delimited import Dialect
 from careloop.ingest.tabular.times import SINCE, WORDS
 from careloop.ingest.vocabularies import prefix_of
 from careloop.record import BIRTH, CARELOOP, DEATH

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 
 import polars as pl
 
 from careloop import InputError
 from careloop.ingest.delivery import ARRIVING, WITHDRAWN, Batch, Reject, Source
-from careloop.ingest.omop.rows import Rows
-from careloop.ingest.tabular.cells import BETWEEN, Cells
+from careloop.ingest.tables.batches import marked_rows, rejects
+from careloop.ingest.tables.keys import SEPARATOR, ambiguous_keys, digests_of, is_among, told_apart
+from careloop.ingest.tables.rows import Rows
+from careloop.ingest.tabular.cells import Cells
 from careloop.ingest.tabular.events import events_of
 from careloop.ingest.tabular.files import Delivered, delivered_files, files_of, table_rows
 from careloop.ingest.tabular.mapping import Table
 from careloop.ingest.tabular.mapping_file import read_mapping
-from careloop.ingest.tabular.repeats import hashed, hashed_keys, repeated_keys
 from careloop.record.schema import TIME
 
-PART = "\x1f"  # between the cells of a row whose content is compared
+DIGEST_BYTES = 12
 
 
 def tabular_sources(paths: Path | Sequence[Path], mapping: Path) -> list[Source]:
@@ -61,7 +61,7 @@ class _Reader:
 
     def batches(self) -> Iterator[Batch]:
         """Read the file from the beginning."""
-        repeated = repeated_keys(self._hashes()) if self.table.key else pl.Series([], dtype=pl.UInt64)
+        repeated = ambiguous_keys(self._keys_and_content()) if self.table.key else pl.Series([], dtype=pl.UInt64)
         for rows in table_rows(self.each, self.table):
             lacking = self._lacking(rows)
             if lacking is not None:
@@ -72,11 +72,11 @@ class _Reader:
             elif rows.broken:
                 yield _nothing(rows.broken)
 
-    def _hashes(self) -> Iterator[pl.DataFrame]:
+    def _keys_and_content(self) -> Iterator[tuple[pl.Series, pl.Series]]:
         for rows in table_rows(self.each, self.table):
             if rows.cells.height and self._lacking(rows) is None:
                 cells = self._told_apart(rows).live.cells
-                yield hashed(self._versioned_key(cells), content_of(cells))
+                yield self._versioned_key(cells), content_of(cells)
 
     def _lacking(self, rows: Rows) -> Batch | None:
         """One reject for a file that lacks a column."""
@@ -93,7 +93,8 @@ class _Reader:
         chosen = only & ~skip
 
         def those(mask: pl.Series) -> _Part:
-            return _Part(Cells(rows.cells.filter(mask), self.table), rows.numbers.filter(mask), rows.place)
+            part = Rows(rows.cells.filter(mask), rows.numbers.filter(mask), rows.place)
+            return _Part(part, Cells(part.cells, self.table))
 
         return _Sorted(those(chosen & ~deleted), those(chosen & deleted), those(only & skip), those(~only))
 
@@ -106,7 +107,7 @@ class _Reader:
         versions, shared = self._live_versions(live, repeated)
         withdrawn = self._versions(gone)
         gone.check("key", "is missing in a deleted row", withdrawn["source"].is_null())
-        wrong, wrongly_gone = wrong_rows(live), wrong_rows(gone)
+        wrong, wrongly_gone = marked_rows(live.wrong), marked_rows(gone.wrong)
         events = events.join(wrong, on="row", how="anti", maintain_order="left")
         kept_rows = events["row"].n_unique()
         # Rows of one name and version say the same, or they would have different names: one of them is enough.
@@ -120,7 +121,7 @@ class _Reader:
             ),
             rows_read=rows.cells.height + len(rows.broken),
             rows_kept=kept_rows + gone.rows.height - wrongly_gone.height,
-            rejected=[*rows.broken, *told.live.rejects(wrong), *told.deleted.rejects(wrongly_gone)],
+            rejected=[*rows.broken, *rejects(told.live.rows, wrong), *rejects(told.deleted.rows, wrongly_gone)],
             skipped=self._skipped(live.rows.height - wrong.height - kept_rows, excluded),
             withdrawn=self._withdrawn(
                 withdrawn.join(wrongly_gone, on="row", how="anti"),
@@ -145,7 +146,7 @@ class _Reader:
     def _versioned_key(self, cells: Cells) -> pl.Series:
         key = cells.identifier(self.table.key or ())
         version = self.table.version
-        return key if version is None else key + PART + cells.joined(version.column).fill_null("")
+        return key if version is None else key + SEPARATOR + cells.joined(version.column).fill_null("")
 
     def _versions(self, cells: Cells) -> pl.DataFrame:
         """Name and version of each row (row, source, source_time); no name where the key is missing."""
@@ -164,32 +165,21 @@ class _Reader:
         plain = found["source"]
         shared = plain.is_null()
         if self.table.key and repeated.len():
-            shared |= hashed_keys(self._versioned_key(cells)).is_in(repeated.implode()).fill_null(False)
+            shared |= is_among(self._versioned_key(cells), repeated)
         if not shared.any():
             return found, found.clear()
-        at = shared.arg_true()
-        stem = plain.gather(at).fill_null(self._prefix.removesuffix("//")) + BETWEEN
-        longer = pl.DataFrame({"row": at, "longer": stem + digests(content_of(cells).gather(at))})
-        named = found.join(longer, on="row", how="left", maintain_order="left")
+        digests = digests_of(content_of(cells).filter(shared), digest_bytes=DIGEST_BYTES)
+        source = told_apart(plain, shared, digests=digests, keyless=self._prefix.removesuffix("//"))
         unused = found.filter(shared).with_columns(source_time=pl.lit(None, TIME))
-        return named.with_columns(source=pl.coalesce("longer", "source")).drop("longer"), unused
+        return found.with_columns(source=source), unused
 
 
 @dataclass(frozen=True)
 class _Part:
-    """Some rows of a batch, and where each stands."""
+    """Some rows of a batch, and their cells as the mapping reads them."""
 
+    rows: Rows
     cells: Cells
-    numbers: pl.Series
-    place: str
-
-    def rejects(self, wrong: pl.DataFrame) -> list[Reject]:
-        """A reject for each wrong row, with its cells as a JSON object."""
-        raw = self.cells.rows[wrong["row"]].write_ndjson().split("\n")[:-1]
-        numbers = self.numbers.gather(wrong["row"])
-        return [
-            Reject(f"{self.place} {n}", why, row) for n, why, row in zip(numbers, wrong["reason"], raw, strict=True)
-        ]
 
 
 @dataclass(frozen=True)
@@ -206,19 +196,7 @@ def _nothing(broken: Sequence[Reject]) -> Batch:
     return Batch(ARRIVING.to_frame(), len(broken), 0, broken)
 
 
-def wrong_rows(cells: Cells) -> pl.DataFrame:
-    """The rows that cannot be read, with the first reason of each."""
-    marks = [pl.DataFrame({"row": mask.arg_true(), "reason": reason}) for reason, mask in cells.wrong]
-    schema = {"row": pl.UInt32(), "reason": pl.String()}
-    return pl.concat([pl.DataFrame(schema=schema), *marks]).unique("row", keep="first", maintain_order=True).sort("row")
-
-
 def content_of(cells: Cells) -> pl.Series:
     """What a row says in the columns that the mapping reads, as one text."""
     texts = [cells.rows[name].cast(pl.String).str.strip_chars().fill_null("") for name in cells.table.used]
-    return pl.select(pl.concat_str(texts, separator=PART)).to_series()
-
-
-def digests(texts: pl.Series) -> pl.Series:
-    """A short hash of each text: of a thousand million rows, two share one with a probability of about 1e-11."""
-    return pl.Series([blake2b(text.encode(), digest_size=12).hexdigest() for text in texts], dtype=pl.String)
+    return pl.select(pl.concat_str(texts, separator=SEPARATOR)).to_series()

@@ -117,5 +117,10 @@ def _settle(roles: Roles) -> None:
             roles.move(others, "date")
     if not roles.first("code") and roles.first("description") and roles.first("value"):
         roles.move(roles.by_role["description"], "code")
-    if not roles.first("time") and not roles.all("admission") and len(roles.by_role.get("date", [])) == 1:
-        roles.move(roles.by_role["date"], "time")
+    if not roles.first("time") and not roles.all("admission"):
+        dated = list(roles.by_role.get("date", []))
+        if not dated and roles.all("code", "value"):
+            # Of measurements or diagnoses, the only dates are when they were made, whatever the column is called.
+            dated = [name for name in roles.by_role.get("rest", []) if roles.content[name].kind == "date"]
+        if len(dated) == 1:
+            roles.move(dated, "time")

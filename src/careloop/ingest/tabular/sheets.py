@@ -10,9 +10,9 @@ from typing import Any
 import polars as pl
 
 from careloop import InputError
-from careloop.ingest.delimited import distinct_names, joined_names
 from careloop.ingest.delivery import BATCH_ROWS, Reject
-from careloop.ingest.omop.rows import Rows
+from careloop.ingest.tables.delimited import distinct_names, joined_names
+from careloop.ingest.tables.rows import Rows
 from careloop.ingest.tabular.mapping import Table
 
 BOOKS = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from careloop.ingest.omop.cells import DATE_FORMATS, utc_times
+from careloop.ingest.tables.columns import DATE_FORMATS, utc_times
 from careloop.record.schema import TIME
 
 SINCE = re.compile(r"(microseconds|milliseconds|seconds|minutes|hours|days) since (\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d)?)")

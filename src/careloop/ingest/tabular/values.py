@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from careloop.ingest.omop.cells import first_of, kept
+from careloop.ingest.tables.columns import first_of, kept
 
 _SPELLINGS = {"≤": "<=", "≥": ">=", "＜": "<", "＞": ">", "−": "-", "－": "-", "＝": "=", "\u00a0": " ", "\u202f": " "}
 _THOUSANDS = {".": r"\.", ",": ",", " ": " ", "'": "['’]"}

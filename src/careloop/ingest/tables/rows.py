@@ -8,8 +8,8 @@ from pathlib import Path
 
 import polars as pl
 
-from careloop.ingest.delimited import delimited_rows
 from careloop.ingest.delivery import BATCH_ROWS, Reject
+from careloop.ingest.tables.delimited import delimited_rows
 
 CALENDAR_US = (-62_135_510_400_000_000, 253_402_214_400_000_000)  # 0001-01-02 to 9999-12-31
 NO_CELL = "\ufffd"  # stands for a value of a type that no OMOP column has
@@ -84,16 +84,16 @@ def _without_header(cells: pl.DataFrame) -> pl.DataFrame:
 
 def plain_types(cells: pl.DataFrame) -> pl.DataFrame:
     """Every column as numbers, dates, times or text; NO_CELL for a value of any other type."""
-    plain = cells.select(_readable(name, kind).alias(name) for name, kind in cells.schema.items())
+    plain = cells.select(_readable(column).alias(column.name) for column in cells)
     return plain.with_columns(within_calendar(column) for column in plain)
 
 
 def _plain(cells: pl.DataFrame) -> pl.DataFrame:
     """Plain types under lower-case names; of two names that differ in nothing else the first stays."""
-    first: dict[str, str] = {}
-    for name in cells.columns:
-        first.setdefault(name.strip().lower(), name)
-    return plain_types(cells.select(pl.col(name).alias(plain) for plain, name in first.items()))
+    first: dict[str, pl.Series] = {}
+    for column in cells:
+        first.setdefault(column.name.strip().lower(), column)
+    return plain_types(cells.select(column.alias(name) for name, column in first.items()))
 
 
 def within_calendar(column: pl.Series) -> pl.Series:
@@ -113,9 +113,10 @@ def within_calendar(column: pl.Series) -> pl.Series:
     return text.zip_with(inside, column.to_physical().cast(pl.String)).alias(column.name)
 
 
-def _readable(name: str, kind: pl.DataType) -> pl.Expr:
+def _readable(column: pl.Series) -> pl.Expr:
+    kind, cell = column.dtype, pl.lit(column)  # not by its name: polars takes `*` and `^a$` for patterns
     if kind.is_numeric() or kind in {pl.String, pl.Date} or isinstance(kind, pl.Datetime):
-        return pl.col(name)
+        return cell
     if kind in {pl.Boolean, pl.Categorical, pl.Enum, pl.Time, pl.Null}:
-        return pl.col(name).cast(pl.String)
-    return pl.when(pl.col(name).is_not_null()).then(pl.lit(NO_CELL))
+        return cell.cast(pl.String)
+    return pl.when(cell.is_not_null()).then(pl.lit(NO_CELL))

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from careloop.ingest import delimited
-from careloop.ingest.delimited import Dialect, delimited_rows
 from careloop.ingest.delivery import Reject
+from careloop.ingest.tables import delimited
+from careloop.ingest.tables.delimited import Dialect, delimited_rows
 
 CELL = st.text(st.sampled_from('ab",;\t\n é0'), max_size=5)
 
