@@ -117,7 +117,9 @@ def test_ways_to_write_a_moment(text: str, form: str) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.dates(date(1900, 1, 1), date(2100, 12, 31)), st.sampled_from([BERLIN, "America/New_York", "UTC", "Asia/Tokyo"])
+    # Time zone rules end with 2099 in polars.
+    st.dates(date(1900, 1, 1), date(2099, 12, 30)),
+    st.sampled_from([BERLIN, "America/New_York", "UTC", "Asia/Tokyo"]),
 )
 def test_a_date_is_its_whole_local_day(day: date, zone: str) -> None:
     start = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(zone)).astimezone(UTC)

@@ -63,10 +63,15 @@ def counter() -> Iterator[Callable[[str, int, int], None]]:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), Done(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        task = bars.add_task("starting", total=None)
+        tasks: dict[bool, Any] = {}
 
         def progress(what: str, done: int, total: int) -> None:
-            bars.update(task, description=what, completed=done, total=total or None)
+            if bool(total) not in tasks:  # rich cannot take a total back
+                for task in list(bars.task_ids):
+                    bars.remove_task(task)
+                tasks.clear()
+                tasks[bool(total)] = bars.add_task(what, total=total or None)
+            bars.update(tasks[bool(total)], description=what, completed=done, total=total or None)
 
         yield progress
 
