@@ -149,7 +149,7 @@ def test_any_deliveries_leave_what_a_plain_reading_of_the_rules_leaves(given_: l
         record, reference = Record.create(Path(folder) / "record", shards=3), Reference()
         for number, given in enumerate(given_):
             before = record.events().collect().height
-            arrived = give(record, given, f"delivery {number}")
+            arrived = give(record, given, f"delivery{number}")
             record = arrived.record
             reference.give(given)
             assert reference.seen(record) == reference.events()
@@ -187,7 +187,7 @@ def test_a_withdrawal_that_comes_before_what_it_withdraws_still_holds(tmp_path: 
     record = give(record, Given((Version("a", 1, 5, None),)), "withdrawn").record
     record = give(record, Given((Version("a", 1, 4, (1.0,)),)), "late").record
     assert not record.events().collect().height
-    record = give(record, Given((Version("a", 1, 6, (2.0,)),)), "entered again").record
+    record = give(record, Given((Version("a", 1, 6, (2.0,)),)), "again").record
     assert record.events().collect()["numeric_value"].to_list() == [2.0]
 
 

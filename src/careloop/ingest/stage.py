@@ -24,6 +24,7 @@ from careloop.record.subjects import SUBJECTS, hashed_ids
 
 # Rows of one source are numbered within this, sources after one another: a later one is a later delivery.
 ROWS_A_SOURCE = 1 << 40
+MOST_REMEMBERED = 1_000_000  # subjects of a source: some ten MB
 COUNTS, REJECTS, DESCRIBED = "counts.json", "rejects.ndjson", "codes.parquet"
 # In the order in which they are looked at; the first that a row breaks is its reason.
 _WRONG = (
@@ -91,6 +92,7 @@ class _Work:
     skipped: Counter[str] = field(default_factory=Counter)
     events_of: Counter[str] = field(default_factory=Counter)
     codes: pl.DataFrame = field(default_factory=METADATA.to_frame)
+    subjects: pl.DataFrame = field(default_factory=SUBJECTS.to_frame)
 
     def add(self, batch: Batch) -> list[Reject]:
         """Stage a batch; return the rows of it that no record can hold."""
@@ -114,9 +116,8 @@ class _Work:
     def _stage(self, events: pl.DataFrame, batch: Batch) -> None:
         subjects = SUBJECTS.to_frame()
         if "subject_id" not in events.columns:
-            known = events["subject"].unique().sort()
             merged = pl.Series([subject for pair in batch.merges for subject in pair], dtype=pl.String)
-            subjects = hashed_ids(self.record, pl.concat([known, merged])).unique(maintain_order=True)
+            subjects = self._identified(pl.concat([events["subject"], merged]).unique().sort())
             ids = pl.col("subject").replace_strict(subjects["source_id"], subjects["subject_id"], default=None)
             events = events.with_columns(subject_id=ids.cast(pl.Int64))
         step = max(batch.rows_read, events.select(pl.col("row").max().fill_null(0) + 1).item())
@@ -128,6 +129,14 @@ class _Work:
         gone = batch.withdrawn.with_columns(sequence=pl.lit(self.sequence + step, dtype=pl.Int64))
         self.staged.add(rows, withdrawn=gone, merges=_merges(batch, subjects), subjects=subjects)
         self.sequence += step + 1
+
+    def _identified(self, source_ids: pl.Series) -> pl.DataFrame:
+        """Columns of SUBJECTS for each identifier; those of the batches before are remembered, as far as they fit."""
+        new = source_ids.filter(~source_ids.is_in(self.subjects["source_id"].implode()))
+        if len(new):
+            before = self.subjects if self.subjects.height < MOST_REMEMBERED else SUBJECTS.to_frame()
+            self.subjects = pl.concat([before, hashed_ids(self.record, source_ids if before.is_empty() else new)])
+        return self.subjects.filter(pl.col("source_id").is_in(source_ids.implode()))
 
 
 def _arriving(batch: Batch) -> pl.DataFrame:

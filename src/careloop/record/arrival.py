@@ -16,7 +16,6 @@ from careloop.record.delta import (
     LiveFile,
     commit,
     committed_fingerprint,
-    fingerprint,
     live_files,
     read_rows,
     remove_file,
@@ -181,9 +180,9 @@ class _Comparison:
         actions = self._without(stored, gone) if gone.height or self.survivors else []
         rows = pl.concat([moved.select(FILED.names()), new.select(FILED.names())])
         if rows.height:
-            rows = rows.sort(ORDER)
-            stem = f"{fingerprint(rows):016x}"
-            actions.append(write_file(self.record.path / "events", rows, stem=stem, shard=shard))
+            # Named by what was delivered, so that records made of the same deliveries are read in the same order.
+            stem = self.staging.folder.name[:16]
+            actions.append(write_file(self.record.path / "events", rows.sort(ORDER), stem=stem, shard=shard))
         return _Changed(actions, new.height, removed)
 
     def _staged(self, shard: int) -> pl.LazyFrame:
