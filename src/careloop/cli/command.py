@@ -37,8 +37,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print exactl
 def cli(debug: bool) -> None:
     """Patient data to predictions, treatment plans, and a check of both against what happened later.
 
-    Start with `careloop demo`. With data of your own: `careloop new study.yaml`, `careloop ingest meds DATA --record
-    RECORD`, `careloop run study.yaml --record RECORD --out RUN`. Research software, not for clinical use.
+    Start with `careloop demo`. With data of your own: `careloop ingest fhir EXPORT --record RECORD` (or another
+    format), `careloop check --record RECORD`, `careloop new study.yaml`, `careloop run study.yaml --record RECORD --out
+    RUN`. Research software, not for clinical use.
     """
 
 

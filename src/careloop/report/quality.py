@@ -8,18 +8,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from careloop import __version__
+from careloop.clean.cells import SMALLEST, hide_small_cells
 from careloop.clean.checks.codes import KINDS
 from careloop.clean.checks.results import CheckResult, CodeCount, Distribution, Part, QualityReport
 from careloop.clean.checks.volume import Feed
 from careloop.report import charts, quality_charts
 from careloop.report.summary import table
 
-# Fewer patients than this in a cell may be recognised; the usual rule of US Medicare data releases.
-SMALLEST_CELL = 11
 Audience = Literal["internal", "shared"]
 URGENCY = {
     1: ("Makes figures wrong", "Mend these before anything is computed."),
@@ -50,7 +50,7 @@ class Fault:
 
 
 def write_quality(
-    report: QualityReport, path: Path, *, audience: Audience = "internal", smallest_cell: int = SMALLEST_CELL
+    report: QualityReport, path: Path, *, audience: Audience = "internal", smallest_cell: int = SMALLEST
 ) -> None:
     """Write the report to `path` as one HTML file that loads nothing.
 
@@ -146,15 +146,9 @@ def percent(share: float | None) -> str:
 
 
 def suppressed(counts: Sequence[int], smallest: int) -> list[int | None]:
-    """Return the counts without those from 1 to below `smallest`; where only one is hidden, the next smallest is too.
-
-    One hidden cell alone could be computed from the total.
-    """
-    hidden = {place for place, count in enumerate(counts) if 0 < count < smallest}
-    if len(hidden) == 1:
-        others = [(count, place) for place, count in enumerate(counts) if count and place not in hidden]
-        hidden |= {min(others)[1]} if others else set()
-    return [None if place in hidden else count for place, count in enumerate(counts)]
+    """Return the counts without small ones, and without those from which, with the total, a small one follows."""
+    cells = pl.DataFrame({"count": counts}, schema={"count": pl.Int64()})
+    return hide_small_cells(cells, "count", smallest=smallest)["count"].to_list()
 
 
 def _where(result: CheckResult, failed: Sequence[Part]) -> str:
