@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 
 import numpy as np
 import pint
@@ -13,8 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from careloop import InputError
-from careloop.clean import units
 from careloop.clean.units import (
     TABLES,
     Conversion,
@@ -226,13 +223,3 @@ def test_findings_convert_or_flag() -> None:
     ]
     assert found["after_numeric_value"][0] == pytest.approx(90.078, rel=1e-5)
     assert found["after_numeric_value"][1] == 90.0
-
-
-def test_without_the_parser_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ucumvert", None)
-    for cached in (units._registry, units._parse, units.ucum):
-        cached.cache_clear()
-    with pytest.raises(InputError, match=r'pip install "careloop\[clean\]"'):
-        conversion("mg/dL", "mmol/L", analytes()["LOINC//2345-7"])
-    for cached in (units._registry, units._parse, units.ucum):
-        cached.cache_clear()

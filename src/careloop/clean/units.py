@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from careloop import InputError
 from careloop.clean.findings import findings, together
 
 # ucumvert's parser keeps state: two threads at once make valid units fail, and the failure would be remembered.
@@ -220,10 +219,8 @@ def _spellings() -> Mapping[str, str]:
 
 @lru_cache(maxsize=1)
 def _registry() -> Any:
-    try:
-        from ucumvert import PintUcumRegistry
-    except ImportError:
-        raise InputError('converting units needs ucumvert: pip install "careloop[clean]"') from None
+    from ucumvert import PintUcumRegistry  # on first use: it takes a second to load
+
     return PintUcumRegistry()
 
 
@@ -240,8 +237,6 @@ def _parse(unit: str) -> _Parsed | None:
             magnitude, units = getattr(parsed, "magnitude", 1), getattr(parsed, "units", parsed)
             zero, one = (_registry().Quantity(x * magnitude, units).to_base_units().magnitude for x in (0.0, 1.0))
             powers = {name.strip("[]"): power for name, power in parsed.dimensionality.items()}
-    except InputError:
-        raise
     except Exception:  # the parser raises lark's, pint's and its own errors for what is not UCUM
         return None
     if any(power != int(power) for power in powers.values()):

@@ -9,7 +9,6 @@ from functools import lru_cache
 
 import polars as pl
 
-from careloop import InputError
 from careloop.clean.checks.rows import (
     SHOWN,
     YEAR_DAYS,
@@ -131,8 +130,6 @@ def is_ucum(unit: str) -> bool:
     try:
         with PARSING:
             _parser().parse(unit)
-    except InputError:
-        raise
     except Exception:  # the parser raises several of its own errors for what is not UCUM
         return False
     return True
@@ -146,10 +143,8 @@ def valid_units(units: pl.Series) -> pl.Series:
 
 @lru_cache(maxsize=1)
 def _parser():  # type: ignore[no-untyped-def]
-    try:
-        from ucumvert import get_ucum_parser
-    except ImportError:
-        raise InputError('checking units needs ucumvert: pip install "careloop[clean]"') from None
+    from ucumvert import get_ucum_parser  # on first use: it takes a second to load
+
     return get_ucum_parser()
 
 
