@@ -23,7 +23,7 @@ from careloop.clean.checks.definitions import BY_ID, CHECKS
 from careloop.clean.checks.results import CheckResult, QualityReport
 from careloop.clean.checks.tally import is_ucum
 from careloop.clean.checks.volume import feeds
-from careloop.clean.units import TABLES
+from careloop.clean.faults.units import TABLES
 from careloop.ingest.vocabularies import STANDARD
 from careloop.record import Record, conform, subject_ids
 

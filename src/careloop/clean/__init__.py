@@ -3,7 +3,7 @@
 from careloop.clean.apply import CleaningSummary, Found, clean_record, find, undo
 from careloop.clean.check import check_record
 from careloop.clean.checks.results import QualityReport
-from careloop.clean.mapping import CodeMapping, read_mapping
+from careloop.clean.faults.mapping import CodeMapping, read_mapping
 
 __all__ = [
     "CleaningSummary",

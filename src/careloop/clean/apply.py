@@ -19,15 +19,13 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from careloop import InputError
-from careloop.clean.duplicates import COPY_FORWARD, DUPLICATE, NEAR_DUPLICATE, find_duplicates
-from careloop.clean.findings import apply_findings, is_note, restore
-from careloop.clean.mixups import RULE as UNIT_MIXUP
-from careloop.clean.mixups import Mixture, find_mixtures, find_mixups
-from careloop.clean.plausible import IMPLAUSIBLE, IMPOSSIBLE, SEX, find_implausible, find_other_sex, limits
-from careloop.clean.sentinels import RULE as SENTINEL
-from careloop.clean.sentinels import find_sentinel_values, find_sentinels
-from careloop.clean.sketch import Sketch, merge, sketch
-from careloop.clean.times import (
+from careloop.clean.faults.duplicates import COPY_FORWARD, DUPLICATE, NEAR_DUPLICATE, find_duplicates
+from careloop.clean.faults.mixups import RULE as UNIT_MIXUP
+from careloop.clean.faults.mixups import Mixture, find_mixtures, find_mixups
+from careloop.clean.faults.plausible import IMPLAUSIBLE, IMPOSSIBLE, SEX, find_implausible, find_other_sex, limits
+from careloop.clean.faults.sentinels import RULE as SENTINEL
+from careloop.clean.faults.sentinels import find_sentinel_values, find_sentinels
+from careloop.clean.faults.times import (
     AFTER_DEATH,
     BEFORE_BIRTH,
     BEFORE_ORDER,
@@ -38,8 +36,10 @@ from careloop.clean.times import (
     find_off_calendar,
     find_outside_life,
 )
-from careloop.clean.units import RULE as UNIT
-from careloop.clean.units import canonical_units, find_units, unit_table
+from careloop.clean.faults.units import RULE as UNIT
+from careloop.clean.faults.units import canonical_units, find_units, unit_table
+from careloop.clean.findings import apply_findings, is_note, restore
+from careloop.clean.sketch import Sketch, merge, sketch
 from careloop.record import CARELOOP, Record
 from careloop.record.store import EVENT_ORDER
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from careloop.clean.persons import age_years, known_by_then, with_persons
-from careloop.clean.units import analytes, ucum
+from careloop.clean.faults.units import analytes, ucum
+from careloop.clean.privacy.persons import age_years, known_by_then, with_persons
 from careloop.record import CARELOOP
 
 BIN = 0.01  # decades: bins of 2.3 %, finer than any two units that are confused

@@ -43,8 +43,8 @@ def deidentify(
     The same key gives a patient the same id and shift in every export. A run that was stopped goes on where it was.
     What may still be found out stands in deidentification.txt beside the data: read it before they leave the house.
     """
-    from careloop.clean.deidentify import deidentify_record
-    from careloop.clean.told import record_in_words
+    from careloop.clean.privacy import deidentify_record
+    from careloop.clean.privacy.told import record_in_words
     from careloop.record import Record
 
     settings = _settings(settings_file, **given)
@@ -81,12 +81,12 @@ def deidentify_dicom(
     With --record, patients get the ids and shifted dates that `careloop deidentify` gives them under the same key;
     without it, dates are removed.
     """
-    from careloop.clean.dicom import DicomOptions
-    from careloop.clean.dicom import deidentify_dicom as deidentify_files
-    from careloop.clean.dicom.linked import patient_links
-    from careloop.clean.pseudonyms import read_key
-    from careloop.clean.release import DeidentificationSettings
-    from careloop.clean.told import dicom_in_words
+    from careloop.clean.privacy import DeidentificationSettings
+    from careloop.clean.privacy.dicom import DicomOptions
+    from careloop.clean.privacy.dicom import deidentify_dicom as deidentify_files
+    from careloop.clean.privacy.dicom.linked import patient_links
+    from careloop.clean.privacy.pseudonyms import read_key
+    from careloop.clean.privacy.told import dicom_in_words
     from careloop.record import Record
 
     key = read_key(key_file)
@@ -125,8 +125,8 @@ def anonymity(
 
     Exit code 1 where people stand in classes of fewer than K, with what singles them out and what would help.
     """
-    from careloop.clean.anonymity import DEFAULT, check_anonymity
-    from careloop.clean.told import anonymity_in_words
+    from careloop.clean.privacy.anonymity import DEFAULT, check_anonymity
+    from careloop.clean.privacy.told import anonymity_in_words
 
     report = check_anonymity(_shared(shared), quasi_identifiers=quasi_identifiers or DEFAULT, k=k, sensitive=sensitive)
     show(report.to_json(), anonymity_in_words(report), as_json=as_json)
@@ -138,7 +138,7 @@ def _settings(file: Path | None, *, text: str | None, model: Path | None) -> Any
     import yaml
     from pydantic import ValidationError
 
-    from careloop.clean.release import DeidentificationSettings
+    from careloop.clean.privacy import DeidentificationSettings
 
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8")) if file else {}

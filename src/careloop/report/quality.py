@@ -13,10 +13,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from careloop import __version__
-from careloop.clean.cells import SMALLEST, hide_small_cells
 from careloop.clean.checks.codes import KINDS
 from careloop.clean.checks.results import CheckResult, CodeCount, Distribution, Part, QualityReport
 from careloop.clean.checks.volume import Feed
+from careloop.clean.privacy.cells import SMALLEST, hide_small_cells
 from careloop.report import charts, quality_charts
 from careloop.report.summary import table
 

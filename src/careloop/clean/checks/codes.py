@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import polars as pl
 
-from careloop.clean.plausible import sex_codes
+from careloop.clean.faults.plausible import sex_codes
 from careloop.record import BIRTH, DEATH
 
 KINDS = (

@@ -9,7 +9,7 @@ import polars as pl
 from careloop.clean.checks.codes import suggested_vocabulary
 from careloop.clean.checks.second import Expectations
 from careloop.clean.checks.tally import Tally, is_ucum
-from careloop.clean.units import ucum
+from careloop.clean.faults.units import ucum
 
 MOST_NAMED = 3
 

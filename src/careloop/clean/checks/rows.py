@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from careloop.clean.checks.codes import code_facts
-from careloop.clean.times import ORDER
+from careloop.clean.faults.times import ORDER
 from careloop.record import BIRTH, CARELOOP, DEATH
 from careloop.record.schema import TIME
 

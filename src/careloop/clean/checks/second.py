@@ -10,15 +10,13 @@ import polars as pl
 from careloop.clean.apply import DETECTORS, Constants, constants
 from careloop.clean.checks.rows import with_kinds, with_persons
 from careloop.clean.checks.tally import Asked, Tally, count_asked, few_examples
-from careloop.clean.duplicates import COPY_FORWARD, DUPLICATE, NEAR_DUPLICATE, TEXT_CHARACTERS
-from careloop.clean.findings import apply_findings, together
-from careloop.clean.mixups import RULE as UNIT_MIXUP
-from careloop.clean.plausible import IMPLAUSIBLE, IMPOSSIBLE, SEX
-from careloop.clean.sentinels import LEAST
-from careloop.clean.sentinels import RULE as SENTINEL
-from careloop.clean.separation import LEAST as LEAST_MIXED
-from careloop.clean.sketch import DRUGS, Sketch, is_measured
-from careloop.clean.times import (
+from careloop.clean.faults.duplicates import COPY_FORWARD, DUPLICATE, NEAR_DUPLICATE, TEXT_CHARACTERS
+from careloop.clean.faults.mixups import RULE as UNIT_MIXUP
+from careloop.clean.faults.plausible import IMPLAUSIBLE, IMPOSSIBLE, SEX
+from careloop.clean.faults.sentinels import LEAST
+from careloop.clean.faults.sentinels import RULE as SENTINEL
+from careloop.clean.faults.separation import LEAST as LEAST_MIXED
+from careloop.clean.faults.times import (
     AFTER_DEATH,
     BEFORE_BIRTH,
     BEFORE_ORDER,
@@ -29,8 +27,10 @@ from careloop.clean.times import (
     OTHERS,
     is_order,
 )
-from careloop.clean.units import RULE as UNIT
-from careloop.clean.units import ucum
+from careloop.clean.faults.units import RULE as UNIT
+from careloop.clean.faults.units import ucum
+from careloop.clean.findings import apply_findings, together
+from careloop.clean.sketch import DRUGS, Sketch, is_measured
 from careloop.record import DEATH
 
 # Units that convert are no fault of the value; equal values of one day from one system may be two measurements.

@@ -10,10 +10,10 @@ import polars as pl
 
 from careloop.clean.apply import Constants
 from careloop.clean.checks.results import CheckResult, Component, Distribution
-from careloop.clean.mixups import Mixture
-from careloop.clean.plausible import IMPOSSIBLE
+from careloop.clean.faults.mixups import Mixture
+from careloop.clean.faults.plausible import IMPOSSIBLE
+from careloop.clean.faults.units import Conversion
 from careloop.clean.sketch import BIN
-from careloop.clean.units import Conversion
 
 MOST = 12
 BINS = 60

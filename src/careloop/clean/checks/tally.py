@@ -19,7 +19,7 @@ from careloop.clean.checks.rows import (
     with_kinds,
     with_persons,
 )
-from careloop.clean.units import PARSING
+from careloop.clean.faults.units import PARSING
 from careloop.record import EVENTS
 
 Asked = dict[str, tuple[pl.Expr, pl.Expr]]  # by check: which rows are asked, which violate it

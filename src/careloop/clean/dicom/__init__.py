@@ -1,7 +1,0 @@
-"""De-identification of DICOM files after PS3.15 Annex E, its Basic Application Level Confidentiality Profile."""
-
-from careloop.clean.dicom.folder import DeidentifiedDicom, deidentify_dicom
-from careloop.clean.dicom.linked import PatientLinks, patient_links
-from careloop.clean.dicom.profile import DicomOptions, Rectangle
-
-__all__ = ["DeidentifiedDicom", "DicomOptions", "PatientLinks", "Rectangle", "deidentify_dicom", "patient_links"]
