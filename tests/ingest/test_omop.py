@@ -372,3 +372,19 @@ def test_any_bytes_give_events_or_rejects(tmp_path_factory: pytest.TempPathFacto
     (folder / f"condition_occurrence.{kind}").write_bytes(content)
     (folder / f"concept.{kind}").write_bytes(content)
     read(folder)
+
+
+def test_a_date_alone_is_known_at_the_end_of_its_day(tmp_path: Path) -> None:
+    table = """measurement_id,person_id,measurement_concept_id,measurement_date,measurement_datetime,value_as_number
+1,1,3016723,2024-03-30,,1.0
+2,1,3016723,2024-03-31,2024-03-31 00:00:00,1.1
+3,1,3016723,2024-03-30,2024-03-30 14:30:00,1.2
+"""
+    found = read(write(tmp_path, concept=CONCEPT, measurement=table), time_zone="Europe/Berlin")
+    events = found["measurement"].events.sort("source").select("time", "known_time")
+    assert events.rows() == [
+        (datetime(2024, 3, 29, 23, tzinfo=UTC), datetime(2024, 3, 30, 22, 59, 59, tzinfo=UTC)),
+        # The day summer time begins has 23 hours.
+        (datetime(2024, 3, 30, 23, tzinfo=UTC), datetime(2024, 3, 31, 21, 59, 59, tzinfo=UTC)),
+        (datetime(2024, 3, 30, 13, 30, tzinfo=UTC), None),
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import time
 from functools import cached_property
 from pathlib import Path
 
@@ -29,8 +30,8 @@ def omop_sources(path: Path, *, origin: str = ORIGIN, time_zone: str = "UTC") ->
 
     `path` is a folder of parquet, CSV or tab-separated files, or a duckdb file. Each row of a clinical table is known
     by its key (`OMOP//measurement/77`); rows that share one key, against the standard, are told apart by their
-    content. Times without a zone are local to `time_zone`, a date alone is midnight. Memory is that of one batch, and
-    of the concepts that are used; every table is read twice, the concept table once.
+    content. Times without a zone are local to `time_zone`; a date alone is midnight, and known at the end of its day.
+    Memory is that of one batch, and of the concepts that are used; every table is read twice, the concept table once.
 
     Raises:
         InputError: nothing to read at `path`, duckdb missing, or no such time zone.
@@ -79,7 +80,7 @@ class _Delivery:
         cells = Cells(rows.cells, self._concepts, self.zone)
         person, key = cells.identifier("person_id"), cells.identifier(TABLES[name].key)
         cells.check("person_id", "is missing", person.is_null())
-        events = joined_events(TABLES[name].events(cells))
+        events = _known_at_day_end(joined_events(TABLES[name].events(cells)), self.zone)
         wrong = marked_rows(cells.wrong)
         events = events.join(wrong, on="row", how="anti", maintain_order="left")
         stem = f"OMOP//{'' if self.origin in {'', ORIGIN} else f'{self.origin}//'}{name}/"
@@ -104,6 +105,18 @@ class _Delivery:
             withdrawn=withdrawn,
             codes=_described(events["code"], self._concepts),
         )
+
+
+def _known_at_day_end(events: pl.DataFrame, zone: str) -> pl.DataFrame:
+    """Give facts at midnight exactly the end of that day as known_time: most were written as a date alone.
+
+    Databases fill the time of day with zeros where they do not have it, so that a value of the evening would count as
+    known in the morning.
+    """
+    local = pl.col("time").dt.convert_time_zone(zone)
+    day_end = (local.dt.offset_by("1d") - pl.duration(seconds=1)).dt.convert_time_zone("UTC")
+    known = pl.when(local.dt.time() == time(0)).then(day_end).cast(ARRIVING["known_time"])
+    return events.with_columns(known_time=pl.coalesce("known_time", known))
 
 
 def _described(codes: pl.Series, concepts: Concepts) -> pl.DataFrame:
