@@ -24,6 +24,7 @@ from careloop import InputError
 from careloop.ingest import ingest_paths, load
 from careloop.ingest.delivery import Batch, Reject, Source
 from careloop.record import EVENTS, Record
+from careloop.record.staging import Staging
 from careloop.record.subjects import hashed_ids
 
 PEOPLE = 40
@@ -357,6 +358,18 @@ def test_worker_processes_leave_the_same_record(tmp_path: Path) -> None:
     assert ("sources read, 1,800 rows", 3, 3) in told
     with pytest.raises(InputError, match="work is done here, local, ray"):
         ingest_paths("fhir", [tmp_path / "export"], tmp_path / "here", on="spark")
+
+
+def test_what_was_begun_and_never_taken_up_is_forgotten_after_two_weeks(tmp_path: Path) -> None:
+    staging = Staging.of(Record.create(tmp_path / "record"), "old").folder
+    old, held, new = staging, staging.with_name("held"), staging.with_name("new")
+    for folder in (held, new):
+        folder.mkdir()
+    for folder in (old, held):
+        os.utime(folder, (time.time() - 15 * 86_400,) * 2)
+    with FileLock(staging.with_name("held.lock")):
+        ingest_paths("fhir", [write(tmp_path / "o.ndjson", [observation(1)])], tmp_path / "record")
+    assert [folder.exists() for folder in (old, held, new)] == [False, True, True]
 
 
 def test_what_cannot_be_ingested_is_named(tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import polars as pl
@@ -25,6 +26,7 @@ from careloop.record.store import CODES
 HASHED_AT_ONCE = 2  # files whose content is hashed at a time: a disk gives no more
 # Reading slows with the number of files, and each delivery adds one a shard.
 MOST_FILES_A_SHARD = 8
+ABANDONED_AFTER_SECONDS = 14 * 86_400
 Progress = Callable[[str, int, int], None]
 StageAll = Callable[[Record, str, Sequence[int], Progress], None]
 
@@ -41,7 +43,8 @@ def load(
 
     A delivery is its sources, the content of their files, `settings` and the versions of careloop and polars. It is
     read source by source into the record's `private/` folder; a killed run is taken up by the same call, after the last
-    complete source. Rejected rows are then in `private/rejects/`, the summary in `private/deliveries/`.
+    complete source; what nobody takes up within two weeks is removed. Rejected rows are then in `private/rejects/`, the
+    summary in `private/deliveries/`.
 
     Args:
         record: where to; also its newest version is looked at for what is replaced.
@@ -78,6 +81,7 @@ def load(
         )
         summary.write(summary_file)
         staging.remove()
+    _forget_abandoned(private)
     return summary
 
 
@@ -115,6 +119,14 @@ def _alone(private: Path, delivery: str) -> Iterator[None]:
             Path(lock.lock_file).unlink(missing_ok=True)
     except Timeout:
         raise InputError("another process is ingesting the same delivery; wait until it is done") from None
+
+
+def _forget_abandoned(private: Path) -> None:
+    """Remove what is staged of deliveries that were begun and never taken up again: copies of patients' data."""
+    for folder in (private / "staging").iterdir():
+        if folder.is_dir() and time.time() - folder.stat().st_mtime > ABANDONED_AFTER_SECONDS:
+            with suppress(InputError), _alone(private, folder.name):
+                shutil.rmtree(folder)
 
 
 def _delivered_before(record: Record, delivery: str, summary_file: Path) -> IngestSummary:
