@@ -82,15 +82,6 @@ def test_causes_are_the_smallest_combinations_that_single_people_out(rows: list[
         assert by_words.get(f"leave out {name}", report.people_below) == min(left, report.people_below)
 
 
-def test_figures_are_those_of_pycanon() -> None:
-    anonymity = pytest.importorskip("pycanon.anonymity")
-    people = table([("fm"[n % 2], 1930 + n * 7 % 40, "abc"[n * n % 3], "xyz"[n * 5 % 3]) for n in range(400)])
-    frame = pandas.DataFrame(people.to_dicts())
-    report = check_anonymity(people, quasi_identifiers=COLUMNS, sensitive=["disease"])
-    assert report.smallest_class == anonymity.k_anonymity(frame, list(COLUMNS))
-    assert report.diversity == anonymity.l_diversity(frame, list(COLUMNS), ["disease"])
-
-
 def test_published_example() -> None:
     """Machanavajjhala et al. 2007, figure 2: a 4-anonymous table of twelve inpatients, one class of one disease."""
     zip_code = ["130**"] * 4 + ["1485*"] * 4 + ["130**"] * 4
