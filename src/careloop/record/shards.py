@@ -172,9 +172,10 @@ def _raise_dead(shards: Sequence[int]) -> NoReturn:
 def _stop(pool: Executor) -> None:
     """End workers in the midst of their shards; nothing is left to end where all results were taken."""
     processes = list((getattr(pool, "_processes", None) or {}).values())  # public only from Python 3.14 on
-    pool.shutdown(wait=not processes, cancel_futures=True)
     for process in processes:
         process.terminate()
+    # Waits for the pool's own thread too, which else may write to a pipe that the interpreter closes as it ends.
+    pool.shutdown(wait=True, cancel_futures=True)
 
 
 # On Ray.
