@@ -89,7 +89,8 @@ def test_results_are_computed_no_more_than_one_ahead_of_the_workers(
 def test_a_worker_that_dies_names_the_shard_and_the_remedy(work: ModuleType, filled: Record) -> None:
     with pytest.raises(InputError, match=r"^a worker died at shard 2, .*memory.*local:1.*more shards"):
         list(each_shard(filled, partial(work.die, bad=2), on="local:1"))
-    with pytest.raises(InputError, match=r"at shard (0 or )?1( or 2)?, "):
+    # Either worker may be the quicker one: the shard that the other one was at is named too.
+    with pytest.raises(InputError, match=r"at shard (0 or )?1( or [23])?, "):
         list(each_shard(filled, partial(work.die, bad=1), on="local:2"))
 
 
