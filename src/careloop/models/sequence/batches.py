@@ -112,6 +112,6 @@ def padding_share(lengths: NDArray[np.int64], batches: list[NDArray[np.intp]]) -
     return 1.0 - sum(int(sizes[rows].sum()) for rows in batches) / room if room else 0.0
 
 
-def batch_of(sequences: AnySequences, rows: NDArray[np.intp], *, most: int | None) -> Batch:
-    """The chosen rows as a batch, each with its `most` latest events."""
-    return padded(sequences.take(rows, most=most))
+def batch_of(sequences: AnySequences, rows: NDArray[np.intp]) -> Batch:
+    """The chosen rows as a batch."""
+    return padded(sequences.take(rows))

@@ -43,7 +43,6 @@ class _SequenceEstimator(BaseEstimator):
         tokens: int = 4096,
         max_epochs: int = 20,
         patience: int = 4,
-        most_events: int = 512,
         members: int = 1,
         adaptation: Adaptation = "full",
         seed: int = 0,
@@ -61,7 +60,6 @@ class _SequenceEstimator(BaseEstimator):
         self.tokens = tokens
         self.max_epochs = max_epochs
         self.patience = patience
-        self.most_events = most_events
         self.members = members
         self.adaptation = adaptation
         self.seed = seed
@@ -92,17 +90,17 @@ class _SequenceEstimator(BaseEstimator):
         shape = NetworkShape(self.network, self.width, self.layers, self.heads, self.dropout, outputs)
         names = ("learning_rate", "weight_decay", "tokens", "max_epochs", "patience", "device", "precision", "threads")
         settings = LoopSettings(seed=seed, **{name: getattr(self, name) for name in names})
-        return Recipe(shape, settings, self.most_events, self.adaptation)
+        return Recipe(shape, settings, self.adaptation)
 
     def _outputs(self, sequences: AnySequences) -> list[NDArray[np.float64]]:
         """Each member's outputs (n, k)."""
         check_is_fitted(self)
-        return [outputs_of(n, sequences, most=self.most_events).astype(np.float64) for n in self.networks_]
+        return [outputs_of(n, sequences).astype(np.float64) for n in self.networks_]
 
     def embed(self, sequences: AnySequences) -> NDArray[np.float32]:
         """The patients' representations (n, members * 2 width): what the heads see of the events."""
         check_is_fitted(self)
-        return np.hstack([outputs_of(n, sequences, most=self.most_events, of=n.pooled) for n in self.networks_])
+        return np.hstack([outputs_of(n, sequences, of=n.pooled) for n in self.networks_])
 
     def get_state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Parameters and shapes for JSON, and weights by name for safetensors."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Adaptation = Literal["full", "frozen", "lora"]
 LORA_RANK = 8
 LORA_LAYERS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+CONSTANT_STEPS, SMALLEST_PULL = 50, 1e-6  # the pull towards 0 keeps what no row decides finite
 PREDICTED_TOKENS = 16_384  # padded positions of a forward pass without gradients
 
 
@@ -45,11 +46,10 @@ class Start:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is fitted: its shape, the loop's settings, events kept of a row, and how `Start` is adapted."""
+    """How a network is fitted: its shape, the loop's settings, and how `Start` is adapted."""
 
     shape: NetworkShape
     settings: LoopSettings
-    most_events: int = 512
     adaptation: Adaptation = "full"
 
 
@@ -58,7 +58,7 @@ class SupervisedWork:
 
     def __init__(self, training: Targets, validation: Targets | None, loss: Loss, recipe: Recipe) -> None:
         self.training, self.validation, self.loss_of, self.recipe = training, validation, loss, recipe
-        self.lengths = np.minimum(training.sequences.lengths, recipe.most_events)
+        self.lengths = training.sequences.lengths
 
     def epoch_batches(self, epoch: int) -> list[np.ndarray]:
         """Rows of like length together, in another order each epoch."""
@@ -75,17 +75,34 @@ class SupervisedWork:
         if self.validation is None:
             return None
         total, divisor = 0.0, 0.0
-        lengths = np.minimum(self.validation.sequences.lengths, self.recipe.most_events)
-        for rows in batch_rows(lengths, PREDICTED_TOKENS):
+        for rows in batch_rows(self.validation.sequences.lengths, PREDICTED_TOKENS):
             value, weight = self._loss(model, self.validation, rows)
             total, divisor = total + float(value), divisor + float(weight)
         return total / max(divisor, 1e-12)
+
+    def best_constant(self, outputs: int) -> torch.Tensor:
+        """The outputs (k,) that, given to every training row, have the lowest loss: where training begins."""
+        import torch
+
+        constant = torch.zeros(outputs, requires_grad=True)
+        values, weights = torch.from_numpy(self.training.values), torch.from_numpy(self.training.weights)
+        search = torch.optim.LBFGS([constant], max_iter=CONSTANT_STEPS, line_search_fn="strong_wolfe")
+
+        def closure() -> torch.Tensor:
+            search.zero_grad()
+            value, divisor = self.loss_of(constant.expand(len(weights), outputs), values, weights)
+            mean = value / divisor + SMALLEST_PULL * constant.square().sum()
+            mean.backward()
+            return mean
+
+        search.step(closure)
+        return constant.detach()
 
     def _loss(self, model: torch.nn.Module, data: Targets, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         import torch
 
         device = next(model.parameters()).device
-        batch = batch_of(data.sequences, rows, most=self.recipe.most_events).to(device)
+        batch = batch_of(data.sequences, rows).to(device)
         values, weights = (torch.from_numpy(a[rows]).to(device) for a in (data.values, data.weights))
         return self.loss_of(model(batch).float(), values, weights)
 
@@ -110,7 +127,9 @@ def fit_network(
         if start is not None:
             begin_from(network, start)
         adapted = adapt(network, recipe.adaptation)
-    history = train(network, work(recipe), recipe.settings, checkpoint=checkpoint, listener=listener)
+    supervised = work(recipe)
+    network.head.begin_at(supervised.best_constant(recipe.shape.outputs))
+    history = train(network, supervised, recipe.settings, checkpoint=checkpoint, listener=listener)
     adapted()
     return network.eval(), history
 
@@ -164,17 +183,16 @@ def adapt(network: SequenceNetwork, adaptation: Adaptation) -> Callable[[], None
 
 
 def outputs_of(
-    network: torch.nn.Module, sequences: AnySequences, *, most: int, of: Callable[..., Any] | None = None
+    network: torch.nn.Module, sequences: AnySequences, *, of: Callable[..., Any] | None = None
 ) -> NDArray[np.float32]:
     """Outputs (n, k) of a network in evaluation mode, in the order of the rows; `of(batch)` takes its place."""
     import torch
 
-    lengths = np.minimum(sequences.lengths, most)
     compute = of or network
     found: NDArray[np.float32] | None = None
     with torch.inference_mode():
-        for rows in batch_rows(lengths, PREDICTED_TOKENS):
-            part = compute(batch_of(sequences, rows, most=most)).float().numpy()
+        for rows in batch_rows(sequences.lengths, PREDICTED_TOKENS):
+            part = compute(batch_of(sequences, rows)).float().numpy()
             if found is None:
                 found = np.empty((len(sequences), part.shape[1]), dtype=np.float32)
             found[rows] = part

@@ -199,6 +199,11 @@ class Head(nn.Module):
             self.skip = nn.Linear(statics, shape.outputs, bias=False)
             nn.init.zeros_(self.skip.weight)
 
+    def begin_at(self, outputs: torch.Tensor) -> None:
+        """Let training begin near these outputs (k,)."""
+        with torch.no_grad():
+            self.pooled.bias.copy_(outputs)
+
     def forward(self, pooled: torch.Tensor, static: torch.Tensor) -> torch.Tensor:
         """The outputs."""
         found = self.pooled(self.dropout(pooled))

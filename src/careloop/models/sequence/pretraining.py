@@ -151,7 +151,7 @@ class PretrainingWork:
 
     def __init__(self, training: AnySequences, validation: AnySequences | None, recipe: Recipe) -> None:
         self.training, self.validation, self.recipe = training, validation, recipe
-        self.lengths = np.minimum(training.lengths, recipe.most_events)
+        self.lengths = training.lengths
         self.loss_of = next_loss if recipe.shape.is_causal else masked_loss
 
     def epoch_batches(self, epoch: int) -> list[np.ndarray]:
@@ -167,7 +167,7 @@ class PretrainingWork:
 
     def _parts(self, model: nn.Module, sequences: AnySequences, rows: np.ndarray, seed: int) -> Parts:
         device = next(model.parameters()).device
-        batch = batch_of(sequences, rows, most=self.recipe.most_events).to(device)
+        batch = batch_of(sequences, rows).to(device)
         random = torch.Generator().manual_seed(seed)
         return model(self.loss_of, batch, random)
 
@@ -175,9 +175,8 @@ class PretrainingWork:
         """The sum of the mean losses over the validation rows."""
         if self.validation is None:
             return None
-        lengths = np.minimum(self.validation.lengths, self.recipe.most_events)
         sums, counts = np.zeros(3), np.zeros(3)
-        for number, rows in enumerate(batch_rows(lengths, PREDICTED_TOKENS)):
+        for number, rows in enumerate(batch_rows(self.validation.lengths, PREDICTED_TOKENS)):
             parts = self._parts(model, self.validation, rows, VALIDATION_SEED + number)
             sums[: len(parts.sums)] += [float(s) for s in parts.sums]
             counts[: len(parts.counts)] += parts.counts

@@ -1,8 +1,8 @@
 """What a sequence network of each size needs before it is trained: parameters, memory, floating point work and hours.
 
-Counts follow from the network's shape: token, value and quantile tables, a projection of time, and Transformer layers
-with gated feed-forward and RMS norms without bias. Hours are work divided by an assumed share of a device's peak; they
-are orders of magnitude to plan by, and small networks reach less of the peak than large ones.
+Counts follow from the shape of `network.SequenceNetwork` with a Transformer and one output, without static columns.
+Hours are work divided by an assumed share of a device's peak; they are orders of magnitude to plan by, and small
+networks reach less of the peak than large ones, above all on a GPU.
 
 Sources: Kaplan et al., Scaling laws for neural language models, 2020, section 2.1 and table 1 (operations a token);
 Hoffmann et al., Training compute-optimal large language models, 2022 (about 20 tokens a parameter); Muennighoff et al.,
@@ -20,8 +20,8 @@ import numpy as np
 
 from careloop import InputError
 
-# Features of time (age, time since the last event, both on several scales) that are projected to the width.
-TIME_FEATURES = 16
+# Inputs of the projection of time: three times, each with itself and sine waves of it (`network.waves`).
+TIME_FEATURES = 51
 QUANTILES = 10
 FEED_FORWARD = 2.75
 FEED_FORWARD_MULTIPLE = 8
@@ -33,7 +33,8 @@ USEFUL_EPOCHS = 4
 FAR_FEWER = 0.5
 CPU_UTILISATION = 0.5
 GPU_UTILISATION = 0.3
-H100_FLOPS = 989e12
+GPU_STEP_SECONDS = 0.02  # some hundred kernels forward, backward and in the optimiser, started from Python
+H100_FLOPS = 989e12  # dense bfloat16, from NVIDIA's data sheet of the SXM form
 MATRIX = 1024
 SECONDS_AN_HOUR = 3600
 
@@ -72,7 +73,7 @@ class Work:
     vocabulary: int
     epochs: float = 10.0
     context: int = 512
-    batch_tokens: int = 16_384
+    batch_tokens: int = 4096
 
     def __post_init__(self) -> None:
         for name in ("tokens", "vocabulary", "epochs", "context", "batch_tokens"):
@@ -82,13 +83,20 @@ class Work:
 
 @dataclass(frozen=True)
 class Device:
-    """One or several like processors: peak operations a second of each, the share assumed to be reached, precision."""
+    """One or several like processors: peak operations a second of each, and the share assumed to be reached.
+
+    `activation_bytes` is the precision; `attention_matrices` how many (context, context) arrays of each layer and head
+    are kept for the backward pass: none where attention is a fused kernel, three on a CPU, where dropout prevents that.
+    A step takes at least `least_step_seconds`, the time that starting its kernels one by one needs.
+    """
 
     name: str
     peak_flops: float
     utilisation: float
     count: int = 1
     activation_bytes: Literal[2, 4] = 2
+    attention_matrices: int = 0
+    least_step_seconds: float = 0.0
 
     @property
     def flops(self) -> float:
@@ -100,25 +108,32 @@ class Device:
         """The device and what is assumed of it, in words."""
         peak = f"{self.peak_flops / 1e12:,.3g} TFLOP/s"
         each = " each" if self.count > 1 else ""
-        return f"{self.name}: {peak}{each}, {self.utilisation:.0%} of it assumed to be reached"
+        least = f", and at least {self.least_step_seconds * 1000:.0f} ms a step" if self.least_step_seconds else ""
+        return f"{self.name}: {peak}{each}, {self.utilisation:.0%} of it assumed to be reached{least}"
+
+    def hours(self, work: Work, operations: float) -> float:
+        """Hours of training with so many `operations` a token."""
+        tokens = work.tokens * work.epochs
+        least = tokens / (work.batch_tokens * self.count) * self.least_step_seconds
+        return max(operations * tokens / self.flops, least) / SECONDS_AN_HOUR
 
 
-ONE_GPU = Device("one GPU (H100 SXM, bfloat16 dense)", H100_FLOPS, GPU_UTILISATION)
-EIGHT_GPUS = Device("eight GPUs (H100 SXM, bfloat16 dense)", H100_FLOPS, GPU_UTILISATION, 8)
+ONE_GPU = Device("one H100 SXM, bfloat16", H100_FLOPS, GPU_UTILISATION, least_step_seconds=GPU_STEP_SECONDS)
+EIGHT_GPUS = Device("eight H100 SXM, bfloat16", H100_FLOPS, GPU_UTILISATION, 8, least_step_seconds=GPU_STEP_SECONDS)
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What one size needs: bytes of memory on each device, operations a token in training, and hours by device name.
+    """What one size needs: operations a token in training, and, by the device's name, bytes to train and hours.
 
-    `hint` says in words whether the data suffice for this size.
+    `prediction_bytes` is the memory of a prediction in float32; `hint` says in words whether the data suffice.
     """
 
     size: str
     shape: Shape
     parameters: int
-    training_bytes: int
     prediction_bytes: int
+    training_bytes: dict[str, int]
     flops_a_token: float
     hours: dict[str, float]
     tokens_a_parameter: float
@@ -126,16 +141,17 @@ class Resources:
 
 
 def parameter_count(tokens: int, quantiles: int, shape: Shape) -> int:
-    """Parameters of the network without a head: `tokens` of the vocabulary, `quantiles` of numbers beside "no number".
+    """Parameters of the network: `tokens` of the vocabulary, `quantiles` of numbers beside "none" and "hidden".
 
     Ancestors of a code in its ontology are tokens too, so they are in `tokens`.
     """
-    return embedding_parameters(tokens, quantiles, shape) + layer_parameters(shape)
+    head = 2 * shape.width + 1
+    return embedding_parameters(tokens, quantiles, shape) + layer_parameters(shape) + head
 
 
 def embedding_parameters(tokens: int, quantiles: int, shape: Shape) -> int:
-    """Token and value tables (tokens, width), quantile table (quantiles + 1, width), and the projection of time."""
-    return (2 * tokens + quantiles + 1 + TIME_FEATURES) * shape.width
+    """Token and value tables (tokens, width), quantile table (quantiles + 2, width), projection of time with bias."""
+    return (2 * tokens + quantiles + 2 + TIME_FEATURES + 1) * shape.width
 
 
 def layer_parameters(shape: Shape) -> int:
@@ -149,24 +165,26 @@ def flops_a_token(shape: Shape, context: int) -> float:
     return 6.0 * layer_parameters(shape) + 6.0 * shape.layers * context * shape.width
 
 
-def activation_count(shape: Shape, batch_tokens: int) -> int:
-    """Numbers kept for the backward pass of one step, without the attention matrix, which fused kernels do not keep.
+def activation_count(shape: Shape, work: Work, attention_matrices: int = 0) -> int:
+    """Numbers kept for the backward pass of one step of training.
 
     A token and layer: input, scaled input and output of two norms, queries, keys, values, and attention's output (10
-    width), and the gate, its activation, the other half and their product (4 feed_forward); then the last norm.
+    width), the gate, its activation, the other half and their product (4 feed_forward), and any attention matrices;
+    then the last norm.
     """
-    return batch_tokens * (shape.layers * (10 * shape.width + 4 * shape.feed_forward) + 3 * shape.width)
+    kept = 10 * shape.width + 4 * shape.feed_forward + attention_matrices * shape.heads * work.context
+    return work.batch_tokens * (shape.layers * kept + 3 * shape.width)
 
 
-def prediction_bytes(parameters: int, shape: Shape, batch_tokens: int, activation_bytes: int) -> int:
-    """Memory of a forward pass: the weights, and the largest arrays of one layer."""
-    return PREDICTION_BYTES * parameters + batch_tokens * (4 * shape.width + 3 * shape.feed_forward) * activation_bytes
+def prediction_bytes(parameters: int, shape: Shape, batch_tokens: int) -> int:
+    """Memory of a forward pass in float32: the weights, and the largest arrays of one layer."""
+    return PREDICTION_BYTES * (parameters + batch_tokens * (4 * shape.width + 3 * shape.feed_forward))
 
 
 def estimate_resources(work: Work, devices: tuple[Device, ...]) -> tuple[Resources, ...]:
-    """What each of `SIZES` needs for `work`; memory is that of the first device, hours are of every one.
+    """What each of `SIZES` needs for `work` on each device; of several, each holds the whole network.
 
-    The vocabulary's head, which pre-training adds, is not counted: it depends on what is pre-trained.
+    What pre-training adds (its heads, and the logits of hidden codes) is not counted.
     """
     return tuple(_resources(size, shape, work, devices) for size, shape in SIZES.items())
 
@@ -180,7 +198,8 @@ def measure_cpu(seconds: float = 1.0) -> Device:
     while (passed := time.perf_counter() - begin) < seconds or not done:
         np.matmul(left, right, out=out)
         done += 1
-    return Device("this machine's CPU (float32, measured)", 2.0 * MATRIX**3 * done / passed, CPU_UTILISATION, 1, 4)
+    peak = 2.0 * MATRIX**3 * done / passed
+    return Device("this CPU, float32", peak, CPU_UTILISATION, activation_bytes=4, attention_matrices=3)
 
 
 def tokens_hint(tokens: int, parameters: int, epochs: float) -> str:
@@ -200,16 +219,19 @@ def tokens_hint(tokens: int, parameters: int, epochs: float) -> str:
 def _resources(size: str, shape: Shape, work: Work, devices: tuple[Device, ...]) -> Resources:
     parameters = parameter_count(work.vocabulary, QUANTILES, shape)
     operations = flops_a_token(shape, work.context)
-    width_of = devices[0].activation_bytes
-    activations = activation_count(shape, work.batch_tokens) * width_of
+
+    def training_bytes(device: Device) -> int:
+        activations = activation_count(shape, work, device.attention_matrices) * device.activation_bytes
+        return TRAINING_BYTES * parameters + activations
+
     return Resources(
         size=size,
         shape=shape,
         parameters=parameters,
-        training_bytes=TRAINING_BYTES * parameters + activations,
-        prediction_bytes=prediction_bytes(parameters, shape, work.batch_tokens, width_of),
+        prediction_bytes=prediction_bytes(parameters, shape, work.batch_tokens),
+        training_bytes={device.name: training_bytes(device) for device in devices},
         flops_a_token=operations,
-        hours={d.name: operations * work.tokens * work.epochs / d.flops / SECONDS_AN_HOUR for d in devices},
+        hours={device.name: device.hours(work, operations) for device in devices},
         tokens_a_parameter=work.tokens / parameters,
         hint=tokens_hint(work.tokens, parameters, work.epochs),
     )
