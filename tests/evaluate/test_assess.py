@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from careloop import InputError
-from careloop.evaluate import Outcomes, Predictions, Threshold, compare, evaluate_all, evaluate_predictions
+from careloop.evaluate import LabelSets, Outcomes, Predictions, Threshold, compare, evaluate_all, evaluate_predictions
 
 STATED = Threshold(0.4, "stated in the test")
 BAND = {"x", "value", "low", "high"}
@@ -21,8 +21,9 @@ def evaluation(simulated):
     probability, seen = probability[rows], seen.take(rows)
     days = np.linspace(1, 6, 12)
     incidence = 1 - (1 - probability[:, None]) ** (days / 6)
+    sets = np.column_stack([probability < 0.7, probability > 0.2])
     models = {
-        "survival": Predictions(probability, STATED, incidence, days),
+        "survival": Predictions(probability, STATED, incidence, days, LabelSets(0.9, sets)),
         "noisy": Predictions(np.clip(probability + np.sin(rows) * 0.2, 0, 1), Threshold(0.37, "elsewhere")),
         "again": Predictions(probability, STATED, incidence, days),
     }
@@ -37,7 +38,7 @@ def test_json_has_the_documented_layout(evaluation) -> None:
     model = result["models"]["survival"]
     assert set(model) == {
         "threshold", "figures", "decision", "calibration", "roc", "pr", "net_benefit", "risk_groups", "subgroups",
-        "survival",
+        "survival", "conformal",
     }  # fmt: skip
     assert set(model["figures"]["auroc"]) == {"value", "low", "high", "reason"}
     assert set(model["net_benefit"]["model"]) == BAND
@@ -45,6 +46,12 @@ def test_json_has_the_documented_layout(evaluation) -> None:
     assert set(model["subgroups"][0]) == {"variable", "group", "rows", "figures"}
     assert set(model["risk_groups"][0]) == {"name", "n", "lowest", "highest", "incidence", "at_risk"}
     assert result["models"]["noisy"]["survival"] is None
+    assert result["models"]["noisy"]["conformal"] is None
+    assert set(model["conformal"]) == {"level", "figures", "subgroups"}
+    assert set(model["conformal"]["subgroups"][0]) == {"variable", "group", "rows", "figures"}
+    assert set(model["conformal"]["subgroups"][0]["figures"]) == set(model["conformal"]["figures"]) == {
+        "coverage", "coverage_event", "coverage_event_free", "mean_size", "single", "empty", "several",
+    }  # fmt: skip
     assert [(c["first"], c["second"]) for c in result["comparisons"]] == [
         ("survival", "noisy"), ("survival", "again"), ("noisy", "again"),
     ]  # fmt: skip

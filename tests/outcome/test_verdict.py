@@ -88,6 +88,7 @@ def _predictions(subjects: range) -> pl.DataFrame:
             "abstained": [s == 1 for s in subjects],
             "abstained_reason": pl.Series([None] * n, dtype=pl.String),
             "record_version": 1,
+            "conformal_set": [[False]] * n,
         }
     )
 

@@ -15,6 +15,7 @@ import pytest
 from careloop import InputError
 from careloop.features import FeatureMatrix, extract
 from careloop.predict import PREDICTIONS, predict, prediction_events
+from careloop.train import ModelSection, train_model
 
 
 def test_columns_types_and_values(world: Any) -> None:
@@ -42,6 +43,26 @@ def test_a_prediction_does_not_depend_on_the_rows_beside_it(world: Any) -> None:
     assert (joined["low"] == joined["low_whole"]).all()
 
 
+def test_label_sets_rule_out_what_few_tuning_rows_of_that_label_look_like(world: Any, tmp_path: Any) -> None:
+    package = train_model(ModelSection(kind="logistic_regression", calibration="none"), world.data)
+    found = predict(package, world.matrix, record_version=7).filter(~pl.col("abstained"))
+    found.write_parquet(tmp_path / "predictions.parquet")
+    assert pl.read_parquet(tmp_path / "predictions.parquet").equals(found)
+    limits, risk = package.conformal.thresholds.overall, found["predicted_boolean_probability"]
+    for value, possible in ((False, risk <= limits[0]), (True, 1 - risk <= limits[1])):
+        assert (found["conformal_set"].list.contains(value) == possible).all()
+    assert set(map(tuple, found["conformal_set"].to_list())) >= {(False,), (True,), (False, True)}
+    assert found.sort(risk)["conformal_set"][0].to_list() == [False]
+
+
+def test_intervals_of_a_package_calibrated_by_venn_abers_are_its_pair(world: Any) -> None:
+    package = train_model(ModelSection(kind="logistic_regression", calibration="venn_abers"), world.data)
+    found = predict(package, world.matrix, record_version=7)
+    low, high = (found[name].to_numpy() for name in ("low", "high"))
+    np.testing.assert_allclose(found["predicted_boolean_probability"].to_numpy(), high / (1 - low + high))
+    assert (low < high).all()
+
+
 def test_an_abstained_row_has_a_reason_and_no_decision(world: Any) -> None:
     values = world.matrix.values[:2].copy()
     values[1, world.matrix.names.index("age_years")] = 150
@@ -50,6 +71,7 @@ def test_an_abstained_row_has_a_reason_and_no_decision(world: Any) -> None:
     assert found["abstained_reason"][0] is None
     assert found["abstained_reason"][1].startswith("age is 150 years")
     assert found["predicted_boolean_value"][1] is None
+    assert found["conformal_set"].is_null().to_list() == [False, True]
     assert found["predicted_boolean_probability"][1] is not None
 
 
@@ -69,6 +91,7 @@ def test_events_say_what_was_predicted_and_go_into_the_record_once(world: Any) -
     assert (details["low"], details["high"]) == (expected["low"], expected["high"])
     assert details["horizon_days"] == 365
     assert details["abstained"] is expected["abstained"]
+    assert details["set"] == expected["conformal_set"]
     assert written["source"].n_unique() == written.height
     assert again.facts_version == world.record.facts_version
     # What careloop wrote changes no feature, so no later prediction either.

@@ -110,6 +110,29 @@ def test_page_is_whole_and_loads_nothing(request: pytest.FixtureRequest, which: 
     assert not re.findall(r"url\((?!#)[^)]*\)", text)
 
 
+def test_label_sets_are_there_for_every_model_and_subgroup(actg175: Any) -> None:
+    page, evaluation = Page(actg175.run / "report.html"), content(actg175.run, "evaluation.json")
+    assert "How often does the set contain the truth?" in page.text
+    assert "hold the truth for 90 % of patients" in page.text
+    parts = [(name, model["conformal"]["figures"]) for name, model in evaluation["models"].items()]
+    primary = evaluation["models"]["logistic_regression"]["conformal"]["subgroups"]
+    parts += [(f"{part['variable']} {part['group']}", part["figures"]) for part in primary]
+    for name, figures in parts:
+        assert name in page.text
+        held = figures["coverage"]
+        limits = "" if held["low"] is None else f" {held['low']:.3f} to {held['high']:.3f}"
+        assert f"{held['value']:.3f}{limits}" in page.text
+
+
+def test_a_run_without_label_sets_has_no_such_section(edited: Callable[..., Page], simulated: Any) -> None:
+    def without(found: Any) -> None:
+        for model in found["models"].values():
+            model["conformal"] = None
+
+    page = edited(simulated.run, {"evaluation.json": without})
+    assert "How often does the set contain the truth?" not in page.text
+
+
 def test_every_model_and_its_figures_are_there(actg175: Any) -> None:
     page, evaluation = Page(actg175.run / "report.html"), content(actg175.run, "evaluation.json")
     for name, model in evaluation["models"].items():

@@ -10,7 +10,7 @@ import pytest
 
 from careloop import InputError
 from careloop.study import RunFolder, packages, read_plan
-from careloop.study.patients import example_patients
+from careloop.study.patients import example_patients, past_patients, with_insight
 from careloop.study.stages import cohort_rows, feature_matrix, primary_predictions
 
 
@@ -100,3 +100,17 @@ def test_what_happened_is_told_in_words(simulated: Any, event: int, days: float,
     )
     assert [patient["later"] for patient in patients] == [words] * 3
     assert [patient["options"] for patient in patients] == [[]] * 3
+
+
+def test_insight_agrees_with_the_models_own_answers(simulated: Any) -> None:
+    run = RunFolder.reopen(simulated.run)
+    package, matrix = packages(simulated.study, run)[0], feature_matrix(run, "held_out")
+    patients = with_insight(shown(simulated), package, matrix, past=past_patients(package, run))
+    tuning = set(cohort_rows(run, "tuning")["subject_id"])
+    for patient in patients:
+        assert set(patient["similar"]["subjects"]) <= tuning
+        assert len(patient["similar"]["subjects"]) == 10
+        assert patient["similar"]["sentences"][0].startswith("10 similar past patients, by ")
+        assert f"{patient['probability']:.1%}" in patient["what_if"]["sentences"][0]
+        assert patient["what_if"]["origin"].startswith("This describes the model, not the effect of treating.")
+    json.dumps([{k: v for k, v in patient.items() if k != "prediction_time"} for patient in patients], allow_nan=False)

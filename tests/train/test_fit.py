@@ -11,9 +11,9 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from careloop import InputError
-from careloop.evaluate import Outcomes, horizon_weights
-from careloop.train import LabelledRows, ModelSection, TrainingData, train_model
-from careloop.train.fit import known_labels, logistic_fit, recalibrate
+from careloop.evaluate import horizon_weights
+from careloop.train import ModelSection, TrainingData, train_model
+from careloop.train.fit import known_labels
 
 
 def replace_rows(data: TrainingData, split: str, **columns: object) -> TrainingData:
@@ -115,40 +115,6 @@ def test_estimators_that_cannot_give_a_risk_are_refused(data: TrainingData) -> N
         train_model(ModelSection(kind="sklearn.linear_model.Ridge"), data)
     with pytest.raises(InputError, match="takes no sample weights"):
         train_model(ModelSection(kind="sklearn.neighbors.KNeighborsClassifier"), data)
-
-
-def test_recalibration_finds_a_known_distortion_and_leaves_good_risks_alone() -> None:
-    random = np.random.default_rng(3)
-    score = random.normal(size=4000) * 1.5
-    truth = 1 / (1 + np.exp(-score))
-    event = (random.random(4000) < truth).astype(int)
-    rows = LabelledRows(score[:, None], Outcomes(np.arange(4000), np.where(event == 1, 10.0, 100.0), event, 50.0))
-    assert recalibrate(truth, rows)[0].slope == 1.0
-    distorted = 1 / (1 + np.exp(-(2.0 * score + 1.0)))  # overfitted and too high
-    found, note = recalibrate(distorted, rows)
-    assert found.slope == pytest.approx(0.5, abs=0.05)
-    assert found.intercept == pytest.approx(-0.5, abs=0.1)
-    assert "recalibrated by intercept" in note
-    np.testing.assert_allclose(found.apply(distorted), truth, atol=0.05)
-    reversed_risk, note = recalibrate(1 - truth, rows)
-    assert reversed_risk.slope == 1.0
-    assert "a slope at or below 0" in note
-
-
-def test_recalibration_regression_equals_scikit_learn() -> None:
-    random = np.random.default_rng(4)
-    score, weight = random.normal(size=500), random.uniform(0.5, 2, 500)
-    label = (random.random(500) < 1 / (1 + np.exp(-0.7 * score))).astype(int)
-    found, covariance = logistic_fit(np.column_stack([np.ones(500), score]), label, weight, np.arange(500))
-    direct = LogisticRegression(C=1e10, tol=1e-10).fit(score[:, None], label, sample_weight=weight)
-    np.testing.assert_allclose(found, [direct.intercept_[0], direct.coef_[0, 0]], atol=1e-4)
-    doubled = logistic_fit(
-        np.column_stack([np.ones(1000), np.tile(score, 2)]),
-        np.tile(label, 2),
-        np.tile(weight, 2),
-        np.tile(np.arange(500), 2),
-    )
-    np.testing.assert_allclose(doubled[1], covariance, rtol=1e-3)  # rows of one subject add no certainty
 
 
 def test_tuning_scores_are_the_known_tuning_rows_in_rising_order(data: TrainingData) -> None:

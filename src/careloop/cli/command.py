@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from careloop import InputError, __version__
+
+if TYPE_CHECKING:
+    from careloop.features import FeatureMatrix
+    from careloop.train import Package
 
 FOLDER = click.Path(path_type=Path)
 EXAMPLES = click.Choice(["actg175", "nafld"])
@@ -29,6 +34,38 @@ on_option = click.option(
     help="Where work is done: in this process, in worker processes (local:4 takes four), or on Ray.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON object on standard output.")
+
+
+def patient_options(command: Command) -> Command:
+    """The options that say whose features a model is applied to."""
+    for option in (
+        click.option(
+            "--at", type=click.DateTime(), help="Prediction time, UTC; default: when the last fact was known."
+        ),
+        click.option("--subject", "subjects", type=int, multiple=True, help="With --record: only this subject."),
+        record_option(required=False),
+        click.option("--patients", type=FOLDER, help="CSV or JSON file: one row a patient, or one row an event."),
+    ):
+        command = option(command)
+    return command
+
+
+def asked_patients(
+    package: Package, *, patients: Path | None, record_path: Path | None, subjects: tuple[int, ...], at: datetime | None
+) -> tuple[FeatureMatrix, int, str]:
+    """Features of the patients asked for, the record's version (0 for a file), and a note on what was missing."""
+    from careloop.predict import read_patients, record_patients
+    from careloop.record import Record
+
+    if (patients is None) == (record_path is None):
+        raise click.UsageError("give either --patients FILE or --record DIR")
+    moment = None if at is None else at.replace(tzinfo=UTC)
+    if patients is not None:
+        found = read_patients(patients, package, prediction_time=moment)
+        return found.matrix, 0, found.note
+    assert record_path is not None
+    record = Record.open(record_path)
+    return record_patients(record, package, subjects=subjects, prediction_time=moment), record.version, ""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

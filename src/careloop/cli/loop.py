@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from careloop import InputError
-from careloop.cli.command import EXAMPLES, FOLDER, Command, cli, json_option, on_option, record_option
+from careloop.cli.command import (
+    EXAMPLES,
+    FOLDER,
+    asked_patients,
+    cli,
+    json_option,
+    on_option,
+    patient_options,
+    record_option,
+)
 from careloop.cli.output import show, stages
 
 if TYPE_CHECKING:
-    from careloop.features import FeatureMatrix
     from careloop.study import Study
-    from careloop.train import Package
-
-
-def patient_options(command: Command) -> Command:
-    """The options that say whose features a model is applied to."""
-    for option in (
-        click.option(
-            "--at", type=click.DateTime(), help="Prediction time, UTC; default: when the last fact was known."
-        ),
-        click.option("--subject", "subjects", type=int, multiple=True, help="With --record: only this subject."),
-        record_option(required=False),
-        click.option("--patients", type=FOLDER, help="CSV or JSON file: one row a patient, or one row an event."),
-    ):
-        command = option(command)
-    return command
 
 
 @cli.command()
@@ -140,7 +132,7 @@ def predict(package: Path, out: Path | None, write_back: bool, as_json: bool, **
     if write_back and patients["record_path"] is None:
         raise click.UsageError("--write-back goes with --record")
     opened = open_package(package)
-    matrix, version, note = _patients(opened, **patients)
+    matrix, version, note = asked_patients(opened, **patients)
     predictions = apply_package(opened, matrix, record_version=version)
     if out is not None:
         predictions.write_parquet(out)
@@ -175,7 +167,7 @@ def explain(package: Path, as_json: bool, **patients: Any) -> None:
     from careloop.train import open_package
 
     opened = open_package(package)
-    matrix, _, note = _patients(opened, **patients)
+    matrix, _, note = asked_patients(opened, **patients)
     explained = [explain_row(opened, matrix, row) for row in range(matrix.keys.height)]
     text = "\n\n".join(
         f"Subject {subject}\n{e.text}" for subject, e in zip(matrix.keys["subject_id"], explained, strict=True)
@@ -241,21 +233,3 @@ def _run(study: Study, record_path: Path, out: Path, *, as_json: bool, on: str =
     click.echo(f"finished in {time.monotonic() - started:.1f} s", err=True)
     figures = main_figures(out)
     show(figures, summary(figures), as_json=as_json)
-
-
-def _patients(
-    package: Package, *, patients: Path | None, record_path: Path | None, subjects: tuple[int, ...], at: datetime | None
-) -> tuple[FeatureMatrix, int, str]:
-    """Features of the patients asked for, the record's version (0 for a file), and a note on what was missing."""
-    from careloop.predict import read_patients, record_patients
-    from careloop.record import Record
-
-    if (patients is None) == (record_path is None):
-        raise click.UsageError("give either --patients FILE or --record DIR")
-    moment = None if at is None else at.replace(tzinfo=UTC)
-    if patients is not None:
-        found = read_patients(patients, package, prediction_time=moment)
-        return found.matrix, 0, found.note
-    assert record_path is not None
-    record = Record.open(record_path)
-    return record_patients(record, package, subjects=subjects, prediction_time=moment), record.version, ""

@@ -27,6 +27,9 @@ def stages() -> Iterator[Callable[[str, str], None]]:
                 return
             if state == "unchanged":
                 tasks[stage] = bars.add_task(f"{stage} (unchanged)", total=1)
+            if state not in ("done", "unchanged"):  # how far a long stage is
+                bars.update(tasks[stage], description=f"{stage}: {state}")
+                return
             bars.update(tasks[stage], completed=1)
             if not console.is_terminal:
                 console.print(f"{stage}: {state}", highlight=False)

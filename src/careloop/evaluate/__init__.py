@@ -18,6 +18,7 @@ from careloop.evaluate.censoring import (
     horizon_weights,
     kaplan_meier,
 )
+from careloop.evaluate.conformal import LabelSets
 from careloop.evaluate.definition import EvaluationSection, SubgroupSection
 from careloop.evaluate.discrimination import Threshold, youden_threshold
 from careloop.evaluate.estimate import Band, Estimate, to_json
@@ -31,6 +32,7 @@ __all__ = [
     "Evaluation",
     "EvaluationSection",
     "ModelEvaluation",
+    "LabelSets",
     "Outcomes",
     "Predictions",
     "SubgroupSection",

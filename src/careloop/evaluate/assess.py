@@ -28,7 +28,12 @@ and rows followed to it.
                        "intercept", "slope", "prevalence", "recall", "specificity", "precision", "called_positive":
                        EST each}}],
         "survival": null or {"harrell_c", "uno_c", "auroc", "brier", "integrated_brier": EST each,
-                             "brier_curve": BAND by day}}},
+                             "brier_curve": BAND by day},
+        "conformal": null or {"level": promised, "figures": SETS,
+                              "subgroups": [{"variable", "group", "rows": ROWS, "figures": SETS}]}}},
+                     (SETS is {"coverage", "coverage_event", "coverage_event_free", "mean_size", "single", "empty",
+                      "several": EST each}: how often the label set holds the truth, of all, of those with and of those
+                      without the outcome; the mean number of labels, and the shares of sets with one, none, both)
      "comparisons": [{"first": NAME, "second": NAME, "net_benefit_threshold": number,
                       "differences": {"auroc", "auprc", "brier", "net_benefit": EST of first - second each, and for
                                       two survival models also "harrell_c", "uno_c", "integrated_brier"},
@@ -48,6 +53,7 @@ from careloop import InputError
 from careloop.evaluate import calibration, survival
 from careloop.evaluate.calibration import Calibration, ModerateStatistic, WeakStatistic
 from careloop.evaluate.censoring import CensoringCurve, HorizonWeights, Outcomes, horizon_weights
+from careloop.evaluate.conformal import Coverage, LabelSets, coverage
 from careloop.evaluate.discrimination import (
     NET_BENEFIT_THRESHOLDS,
     DiscriminationStatistic,
@@ -75,13 +81,15 @@ class Predictions:
     """One model's predictions for the evaluated rows.
 
     `probability` (n,) of the outcome within the horizon; `threshold` from which rows are called positive; survival
-    models also give `incidence` (n, k), the probability of the outcome by each of `days` (k,).
+    models also give `incidence` (n, k), the probability of the outcome by each of `days` (k,). `sets` are the rows'
+    label sets.
     """
 
     probability: np.ndarray
     threshold: Threshold
     incidence: np.ndarray | None = None
     days: np.ndarray | None = None
+    sets: LabelSets | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +114,7 @@ class ModelEvaluation:
     risk_groups: tuple[RiskGroup, ...]
     subgroups: tuple[Subgroup, ...]
     survival: Survival | None = None
+    conformal: Coverage | None = None
 
 
 @dataclass(frozen=True)
@@ -275,6 +284,9 @@ def _evaluate(
             probability, outcomes, subgroups, threshold=model.threshold, resamples=resamples, seed=seed
         ),
     )
+    if model.sets is not None:
+        held = coverage(model.sets, outcomes, subgroups, resamples=resamples, seed=seed)
+        evaluation = replace(evaluation, conformal=held)
     if model.incidence is None or model.days is None:
         return evaluation, replicates
     figures = survival_replicates(model.incidence, model.days, outcomes, resamples=resamples, seed=seed)

@@ -1,4 +1,4 @@
-"""The study file's `evaluation` section: threshold, bootstrap and subgroups."""
+"""The study file's `evaluation` section: threshold, bootstrap, label sets and subgroups."""
 
 from __future__ import annotations
 
@@ -40,4 +40,11 @@ class EvaluationSection(BaseModel):
     )
     resamples: int = Field(default=1000, ge=100, le=100_000, description="Bootstrap resamples of subjects.")
     seed: int = Field(default=0, ge=0, description="Seed of the bootstrap.")
+    conformal_level: float = Field(
+        default=0.9,
+        ge=0.5,
+        lt=1,
+        description="Probability with which a row's label set is to hold the truth, among rows with and without the "
+        "outcome and in every combination of the subgroups that has enough tuning rows.",
+    )
     subgroups: list[SubgroupSection] = Field(default=[], description="Subgroups in which every model is evaluated too.")

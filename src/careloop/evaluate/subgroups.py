@@ -49,8 +49,8 @@ def evaluate_subgroups(
     """
     result = []
     for variable, values in groups.items():
-        names = _names(variable, values, len(outcomes))
-        for group in sorted(set(names.tolist()), key=_natural):
+        names = group_names(variable, values, len(outcomes))
+        for group in ordered(names):
             rows = names == group
             chosen = outcomes.take(rows)
             statistics: dict[str, Statistic] = {
@@ -75,8 +75,8 @@ def cut_groups(values: np.ndarray, cut_points: Sequence[float]) -> np.ndarray:
     return names[np.where(np.isnan(values), len(names) - 1, place)]
 
 
-def _names(variable: str, values: np.ndarray, n: int) -> np.ndarray:
-    """Each row's group as text."""
+def group_names(variable: str, values: np.ndarray, n: int) -> np.ndarray:
+    """Each row's group as text; errors as `evaluate_subgroups`."""
     values = np.asarray(values)
     if values.shape != (n,):
         raise InputError(f"subgroup {variable!r} must have one value a row: got shape {values.shape} for {n} rows")
@@ -87,6 +87,11 @@ def _names(variable: str, values: np.ndarray, n: int) -> np.ndarray:
             f"subgroup {variable!r} has {groups} groups, more than {MOST_GROUPS}: give cut_points that divide it"
         )
     return names
+
+
+def ordered(names: np.ndarray) -> list[str]:
+    """The different groups among `names`, in natural order, missing last."""
+    return sorted(set(names.tolist()), key=_natural)
 
 
 def _name(value: object) -> str:

@@ -16,6 +16,8 @@ from careloop.features.recipe import WIDE_COLUMNS
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
+    from careloop.features.timelines import Timelines
+
     Values: TypeAlias = np.ndarray | csr_matrix
 KEYS = ["subject_id", "prediction_time"]
 NARROWED_AT_ONCE = 4096  # rows that are copied at a time
@@ -25,12 +27,14 @@ NARROWED_AT_ONCE = 4096  # rows that are copied at a time
 class FeatureMatrix:
     """Features of each key: `values` is (rows, columns) float32, an array or a CSR matrix.
 
-    NaN marks an absent value, 0 an absent code; in CSR the zeros are not stored and the NaN are.
+    NaN marks an absent value, 0 an absent code; in CSR the zeros are not stored and the NaN are. `timelines` are the
+    same rows' event sequences, where a model reads them.
     """
 
     keys: pl.DataFrame
     names: tuple[str, ...]
     values: Values
+    timelines: Timelines | None = None
 
     def __post_init__(self) -> None:
         if self.values.shape != (self.keys.height, len(self.names)):
@@ -38,6 +42,8 @@ class FeatureMatrix:
                 f"feature matrix: values must be (keys, names) = {(self.keys.height, len(self.names))},"
                 f" got {self.values.shape}"
             )
+        if self.timelines is not None and len(self.timelines) != self.keys.height:
+            raise InputError(f"feature matrix: {self.keys.height} rows have {len(self.timelines)} timelines")
 
     @property
     def is_sparse(self) -> bool:
@@ -53,7 +59,7 @@ class FeatureMatrix:
         values: Any = self.values[:, [position[name] for name in names]]
         if self.is_sparse and len(names) <= WIDE_COLUMNS:
             values = values.toarray()
-        return FeatureMatrix(self.keys, tuple(names), values)
+        return FeatureMatrix(self.keys, tuple(names), values, self.timelines)
 
     def narrow(self, names: Sequence[str]) -> FeatureMatrix:
         """As `select` for names in the matrix's order, but in this matrix's own memory, which is used up by it."""
@@ -62,16 +68,20 @@ class FeatureMatrix:
         if len(kept) < len(self.names) / 2 or (self.is_sparse and len(kept) <= WIDE_COLUMNS):
             return self.select(names)
         if not isinstance(self.values, np.ndarray):
-            return FeatureMatrix(self.keys, tuple(names), _narrowed(self.values, kept))
+            return FeatureMatrix(self.keys, tuple(names), _narrowed(self.values, kept), self.timelines)
         for begin in range(0, len(self.values), NARROWED_AT_ONCE):
             rows = slice(begin, begin + NARROWED_AT_ONCE)
             self.values[rows, : len(kept)] = self.values[rows, kept]
-        return FeatureMatrix(self.keys, tuple(names), self.values[:, : len(kept)])
+        return FeatureMatrix(self.keys, tuple(names), self.values[:, : len(kept)], self.timelines)
 
     def filter(self, rows: np.ndarray | pl.Series) -> FeatureMatrix:
         """Only the rows where the mask is true."""
-        mask = np.asarray(rows, dtype=bool)
-        return FeatureMatrix(self.keys.filter(pl.Series(mask)), self.names, self.values[np.flatnonzero(mask)])
+        return self.take(np.flatnonzero(np.asarray(rows, dtype=bool)))
+
+    def take(self, positions: np.ndarray) -> FeatureMatrix:
+        """The rows at these positions, in this order."""
+        timelines = None if self.timelines is None else self.timelines.take(positions)
+        return FeatureMatrix(self.keys[positions], self.names, self.values[positions], timelines)
 
     def to_frame(self) -> pl.DataFrame:
         """Keys and one Float32 column a name (null where NaN); if CSR, keys and lists `feature` and `value`."""

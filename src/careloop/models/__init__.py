@@ -6,6 +6,7 @@ from careloop.models.contributions import Contributions, contributions
 from careloop.models.cox import CoxPH
 from careloop.models.fully_connected import FullyConnected
 from careloop.models.hazard import BoostedHazard, cumulative_incidence, survival_at
+from careloop.models.hazard_network import HazardNetwork
 from careloop.models.inputs import survival_target
 from careloop.models.keras_model import KerasClassifier
 from careloop.models.network_loop import LoopSettings, train_network
@@ -16,6 +17,7 @@ __all__ = [
     "Contributions",
     "CoxPH",
     "FullyConnected",
+    "HazardNetwork",
     "KerasClassifier",
     "LightGBM",
     "LoopSettings",

@@ -12,6 +12,8 @@ from careloop.models.boosting import LightGBM
 from careloop.models.cox import CoxPH
 from careloop.models.fully_connected import FullyConnected
 from careloop.models.hazard import BoostedHazard
+from careloop.models.hazard_network import HazardNetwork
+from careloop.models.sequence.kinds import KINDS, SequenceKind
 
 
 def logistic_regression(**parameters: Any) -> Any:
@@ -27,6 +29,8 @@ ESTIMATORS: dict[str, Callable[..., Any]] = {
     "fully_connected": FullyConnected,
     "cox": CoxPH,
     "boosted_hazard": BoostedHazard,
+    "hazard_network": HazardNetwork,
+    **{kind: SequenceKind(kind) for kind in KINDS},
 }
 
 

@@ -13,6 +13,7 @@ from careloop.models.boosting import LightGBM
 from careloop.models.cox import CoxPH
 from careloop.models.fully_connected import FullyConnected
 from careloop.models.hazard import BoostedHazard, every_period
+from careloop.models.hazard_network import HazardNetwork
 from careloop.models.inputs import Floats, check_matrix
 
 PATH_STEPS = 200  # points of the integral; a relu network is then complete to within 1 % of its scores' range
@@ -33,10 +34,12 @@ def contributions(
     """Contributions of every column of X (n, p) to the estimator's score.
 
     `background` (m, p) are the rows whose mean a prediction is compared with; linear models and networks need it.
-    `horizon` is the time up to which the hazard's contributions are averaged; without it, over the whole follow-up.
+    `horizon` is the time up to which the hazard's contributions are averaged, or the hazard network's accumulated;
+    without it, over the whole follow-up.
 
     Sources: Lundberg et al. 2020 (Nature Machine Intelligence 2) for trees; Sundararajan, Taly and Yan 2017 (ICML) for
-    networks. Raises `InputError` for an estimator that is none of linear, LightGBM, network, Cox, boosted hazard.
+    networks. Raises `InputError` for an estimator that is none of linear, LightGBM, network, Cox, boosted hazard,
+    hazard network.
     """
     if isinstance(estimator, CoxPH):
         matrix = check_matrix(estimator, X, dtype=np.float64, reset=False)
@@ -50,11 +53,16 @@ def contributions(
         matrix = check_matrix(estimator, X, dtype=np.float32, reset=False)
         values, base = integrated_gradients(estimator.network_, matrix, _mean(background, matrix).astype(np.float32))
         return Contributions(values, np.full(len(values), base), "log-odds")
+    if isinstance(estimator, HazardNetwork):
+        matrix = check_matrix(estimator, X, dtype=np.float32, reset=False)
+        network, start = estimator.log_cumulative_hazard(horizon), _mean(background, matrix).astype(np.float32)
+        values, base = integrated_gradients(network, matrix, start)
+        return Contributions(values, np.full(len(values), base), "log cumulative hazard")
     if hasattr(estimator, "decision_function") and np.shape(getattr(estimator, "coef_", ()))[:1] == (1,):
         return _linear_contributions(estimator, X, background)
     raise InputError(
         f"There are no exact contributions for {type(estimator).__name__}. "
-        "Explain a linear model, LightGBM, FullyConnected, CoxPH or BoostedHazard."
+        "Explain a linear model, LightGBM, FullyConnected, CoxPH, BoostedHazard or HazardNetwork."
     )
 
 

@@ -120,12 +120,7 @@ class BoostedHazard(BaseEstimator):
     def predict_survival_function(self, X: Any, return_array: Literal[True] = True) -> Floats:
         """Survival probabilities (n, k) at `unique_times_`; the hazard is constant within a period."""
         # -log(1 - sigmoid(z)) = log(1 + exp(z)): the cumulative hazard gained in a period
-        gained = np.logaddexp(0, self._raw_hazard(X))
-        total = np.concatenate([np.zeros((len(gained), 1)), np.cumsum(gained, axis=1)], axis=1)
-        after = np.clip(np.searchsorted(self.cuts_, self.unique_times_, side="left"), 1, len(self.cuts_) - 1)
-        start, end = self.cuts_[after - 1], self.cuts_[after]
-        passed = (self.unique_times_ - start) / (end - start)
-        return np.exp(-(total[:, after - 1] * (1 - passed) + total[:, after] * passed))
+        return survival_curves(np.logaddexp(0, self._raw_hazard(X)), self.cuts_, self.unique_times_)
 
     def get_state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Parameters and LightGBM's model text for JSON, and arrays by name."""
@@ -171,6 +166,15 @@ def person_periods(
     weight = np.where(is_last & ~label, observed, 1.0)
     seen = weight > 0
     return person[seen], period[seen], label[seen], weight[seen]
+
+
+def survival_curves(gained: Floats, cuts: Floats, times: Floats) -> Floats:
+    """Survival probabilities (n, k) at `times` (k,), the cumulative hazard gained in each period being (n, periods)."""
+    total = np.concatenate([np.zeros((len(gained), 1)), np.cumsum(gained, axis=1)], axis=1)
+    after = np.clip(np.searchsorted(cuts, times, side="left"), 1, len(cuts) - 1)
+    start, end = cuts[after - 1], cuts[after]
+    passed = (times - start) / (end - start)
+    return np.exp(-(total[:, after - 1] * (1 - passed) + total[:, after] * passed))
 
 
 def every_period(matrix: Any, periods: int) -> Any:

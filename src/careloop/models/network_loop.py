@@ -23,10 +23,14 @@ ROWS_AT_ONCE = 4096  # rows of a forward pass without gradients
 
 @dataclass(frozen=True)
 class LoopSettings:
-    """How a network is trained; `patience` epochs without a better validation loss end it, `threads` are of the CPU."""
+    """How a network is trained; `patience` epochs without a better validation loss end it, `threads` are of the CPU.
+
+    `weight_decay` is the optimizer's; None leaves it at torch's default, which AdamW alone has above 0.
+    """
 
     optimizer: str = "sgd"
     learning_rate: float = 0.01
+    weight_decay: float | None = None
     batch_size: int = 32
     max_epochs: int = 100
     patience: int = 3
@@ -38,7 +42,7 @@ class LoopSettings:
 
 @dataclass(frozen=True)
 class Rows:
-    """Inputs (n, ...), targets (n,) and weights (n,) or None, as tensors on the CPU."""
+    """Inputs (n, ...), targets (n, ...) and weights (n, ...) or None, as tensors on the CPU."""
 
     inputs: torch.Tensor
     targets: torch.Tensor
@@ -139,7 +143,8 @@ def make_optimizer(network: torch.nn.Module, settings: LoopSettings) -> torch.op
     if settings.optimizer not in OPTIMIZERS:
         raise InputError(f"Optimizer '{settings.optimizer}' is not known; choose one of {', '.join(OPTIMIZERS)}.")
     kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
-    return kind(network.parameters(), lr=settings.learning_rate, fused=True)
+    decay = {} if settings.weight_decay is None else {"weight_decay": settings.weight_decay}
+    return kind(network.parameters(), lr=settings.learning_rate, fused=True, **decay)
 
 
 def shuffled_batches(rows: Rows, batch_size: int, shuffle: torch.Generator) -> Iterator[Rows]:

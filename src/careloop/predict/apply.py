@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from careloop import InputError
+from careloop.evaluate.conformal import LabelSets
 from careloop.features import FeatureMatrix
-from careloop.predict.intervals import venn_abers
+from careloop.predict.intervals import risk_interval
 from careloop.predict.population import outside_reasons
 from careloop.train import Package
 
@@ -28,6 +30,7 @@ PREDICTION_COLUMNS: dict[str, Any] = {
     "abstained": pl.Boolean,
     "abstained_reason": pl.String,
     "record_version": pl.Int64,
+    "conformal_set": pl.List(pl.Boolean),
 }
 PREDICTIONS = pl.Schema(PREDICTION_COLUMNS)
 
@@ -37,10 +40,12 @@ def predict(package: Package, matrix: FeatureMatrix, *, record_version: int) -> 
 
     `low` and `high` are the Venn-Abers interval. `boolean_value`, the truth, is null. Where `abstained`, the patient is
     unlike the training population (`abstained_reason` says how): the probability stays for checking, and there is no
-    `predicted_boolean_value`.
+    `predicted_boolean_value`. `conformal_set` holds the values of the truth that are not ruled out, in the order false,
+    true: both where the model cannot tell, none where neither fits; null where abstained.
     """
-    risk = package.risk(matrix)
-    low, high = venn_abers(package.tuning).interval(risk)
+    raw = package.uncalibrated_risk(matrix)
+    risk = package.recalibration.apply(raw)
+    low, high = risk_interval(package, raw, risk)
     reasons = pl.Series("abstained_reason", outside_reasons(package, package.aligned(matrix)), dtype=pl.String)
     abstained = reasons.is_not_null()
     frame = matrix.keys.select(pl.col("subject_id").cast(pl.Int64), pl.col("prediction_time").cast(TIME)).with_columns(
@@ -54,16 +59,24 @@ def predict(package: Package, matrix: FeatureMatrix, *, record_version: int) -> 
         abstained=abstained,
         abstained_reason=reasons,
         record_version=pl.lit(record_version, pl.Int64),
+        conformal_set=label_lists(package.label_sets(raw, matrix)),
     )
-    decided = pl.when(~pl.col("abstained")).then(pl.col("predicted_boolean_value"))
-    return frame.with_columns(predicted_boolean_value=decided).select(PREDICTIONS.names())
+    decided = [pl.when(~pl.col("abstained")).then(pl.col(c)) for c in ("predicted_boolean_value", "conformal_set")]
+    return frame.with_columns(decided).select(PREDICTIONS.names())
+
+
+def label_lists(sets: LabelSets) -> pl.Series:
+    """The labels in each row's set, false before true, as lists."""
+    lists = [[bool(label) for label in np.flatnonzero(row)] for row in sets.member]
+    return pl.Series(lists, dtype=pl.List(pl.Boolean))
 
 
 def prediction_events(predictions: pl.DataFrame, *, horizon_days: float) -> pl.DataFrame:
     """Predictions as events to append to the record with origin `careloop`.
 
     Code `CARELOOP//PREDICTION//<model>`, known at the prediction time, `numeric_value` the probability, `text_value`
-    JSON with version, low, high, horizon_days, abstained and reason; `source` names model, version, subject and time.
+    JSON with version, low, high, horizon_days, abstained, reason and label set; `source` names model, version, subject
+    and time.
     """
     absent = [name for name in PREDICTIONS.names() if name not in predictions.columns]
     if absent:
@@ -78,6 +91,7 @@ def prediction_events(predictions: pl.DataFrame, *, horizon_days: float) -> pl.D
                 "horizon_days": horizon_days,
                 "abstained": row["abstained"],
                 "reason": row["abstained_reason"],
+                "set": row["conformal_set"],
             },
             separators=(",", ":"),
             ensure_ascii=False,

@@ -11,7 +11,7 @@ import numpy as np
 from careloop import InputError
 from careloop.features import FeatureMatrix
 from careloop.features.words import is_yes_or_no, number, stated
-from careloop.models import BoostedHazard, CoxPH, FullyConnected, LightGBM, contributions
+from careloop.models import BoostedHazard, CoxPH, FullyConnected, HazardNetwork, LightGBM, contributions
 from careloop.train import Package
 from careloop.train.package import raw_risk
 
@@ -114,9 +114,8 @@ def explain(package: Package, matrix: FeatureMatrix, row: int = 0) -> Explanatio
 
 def has_exact(estimator: Any) -> bool:
     """Whether `careloop.models.contributions` knows the estimator."""
-    return isinstance(estimator, LightGBM | BoostedHazard | CoxPH | FullyConnected) or np.shape(
-        getattr(estimator, "coef_", ())
-    )[:1] == (1,)
+    known = LightGBM | BoostedHazard | CoxPH | FullyConnected | HazardNetwork
+    return isinstance(estimator, known) or np.shape(getattr(estimator, "coef_", ()))[:1] == (1,)
 
 
 def exact_shares(package: Package, values: Any) -> Shares:
@@ -152,6 +151,7 @@ METHODS = {
     "LightGBM": "SHAP values of the trees",
     "BoostedHazard": "SHAP values of the trees on the hazard up to the horizon",
     "FullyConnected": "integrated gradients of the network",
+    "HazardNetwork": "integrated gradients of the network's cumulative hazard up to the horizon",
 }
 
 

@@ -1,85 +1,27 @@
-"""Venn-Abers intervals: what the tuning rows, with the new row's label taken as 0 and as 1, say its risk is.
-
-The new row joins the tuning rows once with label 0 and once with label 1; isotonic regression of labels on risks gives
-p0 and p1 at it. Whatever the model, one of the two is perfectly calibrated if new and tuning rows are exchangeable.
-Sources: Vovk and Petej, Venn-Abers predictors, UAI 2014; Vovk, Petej and Fedorova, NeurIPS 2015, algorithms 1 and 2
-(all possible p1 in one pass), here with weights.
-"""
+"""The interval of a risk: p0 and p1 of the Venn-Abers predictor on the package's tuning rows."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
+from careloop.train import Package
 from careloop.train.package import TuningScores
+from careloop.train.venn_abers import VennAbers, fit_venn_abers
 
-Point = tuple[float, float]
 
+def risk_interval(package: Package, raw: np.ndarray, risk: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(low, high) of each risk (n,), given before (`raw`) and after calibration.
 
-@dataclass(frozen=True, eq=False)
-class VennAbers:
-    """p0 and p1 at each distinct risk of the tuning rows (k,), rising; step functions between them."""
-
-    risk: np.ndarray
-    p0: np.ndarray
-    p1: np.ndarray
-
-    def interval(self, risk: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(low, high) of each risk (n,): p0 and p1, widened where needed to hold the risk itself."""
-        below = np.searchsorted(self.risk, risk, side="right")
-        above = np.searchsorted(self.risk, risk, side="left")
-        p0, p1 = np.append(0.0, self.p0)[below], np.append(self.p1, 1.0)[above]
-        return np.minimum(p0, risk), np.maximum(p1, risk)
+    A package calibrated by Venn-Abers has its pair at the raw risk; any other has the pair at the calibrated risk.
+    """
+    if isinstance(package.recalibration, VennAbers):
+        return package.recalibration.pair(raw)
+    return venn_abers(package.tuning).interval(risk)
 
 
 @lru_cache(maxsize=32)
 def venn_abers(tuning: TuningScores) -> VennAbers:
-    """The intervals' step functions from the tuning rows; kept for each package that is open.
-
-    Censoring weights are scaled to sum to Kish's effective number of rows, (sum w)^2 / sum w^2, beside which the new
-    row counts 1, so that few heavily weighted rows widen the interval as few rows do.
-    """
-    risk, place = np.unique(tuning.risk, return_inverse=True)
-    scaled = tuning.weight * (tuning.weight.sum() / (tuning.weight**2).sum())
-    weight = np.bincount(place, weights=scaled)
-    events = np.bincount(place, weights=scaled * tuning.label)
-    p1 = joined_as_one(weight, events)
-    p0 = 1.0 - joined_as_one(weight[::-1], (weight - events)[::-1])[::-1]
-    return VennAbers(risk, p0, p1)
-
-
-def joined_as_one(weight: np.ndarray, events: np.ndarray) -> np.ndarray:
-    """Isotonic value (k,) at each group when a row of weight 1 and label 1 joins it; groups have weight, events (k,).
-
-    The value is the slope, over the joined row, of the greatest convex minorant of the cumulative sums. The row's step
-    (1, 1) is moved from before the first group to before the last, one group at a time, and the corners of the minorant
-    to the right of it are kept on a stack with the leftmost on top.
-    """
-    points: list[Point] = [(-1.0, -1.0), (0.0, 0.0)]
-    points += list(zip(np.cumsum(weight).tolist(), np.cumsum(events).tolist(), strict=True))
-    corners: list[Point] = []
-    for point in reversed(points):
-        while len(corners) > 1 and turns_right(point, corners[-1], corners[-2]):
-            corners.pop()
-        corners.append(point)
-    values = np.empty(len(weight))
-    for i in range(len(weight)):
-        (x0, y0), (x1, y1) = corners[-1], corners[-2]
-        values[i] = (y1 - y0) / (x1 - x0)
-        before, here, after = points[i], points[i + 1], points[i + 2]
-        moved = (before[0] + after[0] - here[0], before[1] + after[1] - here[1])
-        points[i + 1] = moved
-        if (moved[1] - y0) * (x1 - x0) >= (y1 - y0) * (moved[0] - x0):
-            continue  # on or above the minorant, which therefore stays
-        corners.pop()
-        while len(corners) > 1 and turns_right(moved, corners[-1], corners[-2]):
-            corners.pop()
-        corners.append(moved)
-    return np.clip(values, 0.0, 1.0)
-
-
-def turns_right(first: Point, second: Point, third: Point) -> bool:
-    """Whether the path through three points, from left to right, does not turn left: the middle is no corner."""
-    return (second[1] - first[1]) * (third[0] - first[0]) >= (third[1] - first[1]) * (second[0] - first[0])
+    """The step functions from the tuning rows; kept for each package that is open."""
+    return fit_venn_abers(tuning.risk, tuning.label, tuning.weight)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import polars as pl
 
 from careloop import InputError
 from careloop.features import FeatureMatrix, extract
+from careloop.features.timelines import extract_timelines
 from careloop.predict.apply import TIME, prediction_events
 from careloop.record import CARELOOP, Record
 from careloop.train import Package
@@ -36,7 +38,10 @@ def record_patients(
     timeless = last["prediction_time"].null_count()
     if timeless:
         raise InputError(f"{timeless} subjects have facts without a time only; give a prediction time")
-    return extract(record, last, package.recipe)
+    matrix = extract(record, last, package.recipe)
+    if package.timelines is None:
+        return matrix
+    return replace(matrix, timelines=extract_timelines(record, matrix.keys, package.timelines))
 
 
 def record_predictions(path: Path, predictions: pl.DataFrame, *, horizon_days: float) -> Record:

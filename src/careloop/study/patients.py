@@ -1,21 +1,30 @@
-"""A few held-out patients in full: prediction, explanation, options, and what happened."""
+"""A few held-out patients in full: prediction, explanation, what if, similar ones, options, and what happened."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from careloop import InputError
+from careloop.evaluate import Outcomes
 from careloop.features import FeatureMatrix
 from careloop.predict import explain
+from careloop.predict.altered import FeatureRow
+from careloop.predict.counterfactual import NOT_AN_EFFECT, smallest_change, what_if_typical
+from careloop.predict.similar import PastPatients
+from careloop.study.stages import cohort_rows as rows_of
+from careloop.study.stages import feature_matrix
 from careloop.train import Package
 
 if TYPE_CHECKING:
     from careloop.plan import Plan
+    from careloop.study.folder import RunFolder
 
 KEYS = ["subject_id", "prediction_time"]
+MOST_SIMILAR = 10
 # Without a choice: patients at these quantiles of predicted risk.
 QUANTILES = {"lower risk": 0.1, "middle risk": 0.5, "higher risk": 0.9}
 
@@ -76,6 +85,42 @@ def _explanation(package: Package, matrix: FeatureMatrix, row: int) -> dict[str,
         "factors": [{"label": f.name, "text": f.text, "contribution": f.share} for f in explanation.leading],
         "origin": explanation.origin,
         "unit": f"share in the risk, from {explanation.reference_risk:.0%} for an average training patient",
+    }
+
+
+def past_patients(package: Package, run: RunFolder) -> PastPatients:
+    """The run's tuning rows, which the package was not fitted to, to be searched for patients it sees as similar."""
+    rows = rows_of(run, "tuning")
+    subject_id, follow_up_days, event = (rows[name].to_numpy() for name in ("subject_id", "follow_up_days", "event"))
+    outcomes = Outcomes(subject_id, follow_up_days, event, package.horizon_days)
+    return PastPatients.of(package, feature_matrix(run, "tuning"), outcomes)
+
+
+def with_insight(
+    patients: Sequence[dict[str, Any]], package: Package, matrix: FeatureMatrix, *, past: PastPatients
+) -> list[dict[str, Any]]:
+    """Each of `example_patients` with `what_if` and `similar`: sentences, and what they mean.
+
+    `matrix` has the patients' rows, `past` is from `past_patients`.
+    """
+    place = {key: row for row, key in enumerate(matrix.keys.select(KEYS).iter_rows())}
+    return [
+        {**patient, **_insight(package, matrix, place[patient["subject_id"], patient["prediction_time"]], past)}
+        for patient in patients
+    ]
+
+
+def _insight(package: Package, matrix: FeatureMatrix, row: int, past: PastPatients) -> dict[str, Any]:
+    """The lab that matters most set to its typical value, the smallest change, and similar past patients."""
+    patient = FeatureRow.of(package, matrix, row)
+    typical, smallest = what_if_typical(patient), smallest_change(patient)
+    alone = matrix.filter(np.arange(matrix.keys.height) == row)
+    k = min(MOST_SIMILAR, past.past.keys["subject_id"].n_unique())
+    found = past.similar(alone, k=k)
+    sentences = [*(answer.text for answer in typical[:1]), *([smallest.text] if typical else [])]
+    return {
+        "what_if": {"sentences": sentences, "origin": NOT_AN_EFFECT if sentences else ""},
+        "similar": {"sentences": found.text.split("\n"), "subjects": [n.subject_id for n in found.neighbours]},
     }
 
 

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 import yaml
-from deltalake import DeltaTable
 
 from careloop.cohort import select_cohort
 from careloop.evaluate import Outcomes, horizon_labels, horizon_weights
 from careloop.features import FeatureMatrix, Recipe, fit_features, select_columns
+from careloop.models.sequence.loop import Checkpoint
 from careloop.record import CARELOOP, Record
 from careloop.study.folder import RunFolder
-from careloop.study.subgroups import subgroups
+from careloop.study.sequence_stages import (
+    WORKSPACE,
+    heard,
+    read_pretrained,
+    read_timelines,
+    record_identity,
+    sequence_files,
+)
 from careloop.train import ModelSection, Package, TrainingData, check_leakage, open_package, train_model
+from careloop.train.fit import LoopOptions
+from careloop.train.subgroups import subgroups
 
 if TYPE_CHECKING:
     from careloop.outcome import Verdict
@@ -35,10 +46,10 @@ def note_study(study: Study, facts: Record, run: RunFolder) -> None:
     def work(out: Path) -> None:
         text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=110)
         (out / "study.yaml").write_text(text, encoding="utf-8")
-        write_json(out / "record.json", {"path": str(facts.path), **_identity(facts)})
+        write_json(out / "record.json", {"path": str(facts.path), **record_identity(facts)})
 
     settings = study.model_dump(mode="json", exclude_none=True)
-    run.stage("study", work, writes=["study.yaml", "record.json"], settings=[settings, _identity(facts)])
+    run.stage("study", work, writes=["study.yaml", "record.json"], settings=[settings, record_identity(facts)])
 
 
 def select(study: Study, facts: Record, run: RunFolder, *, on: str) -> None:
@@ -49,7 +60,7 @@ def select(study: Study, facts: Record, run: RunFolder, *, on: str) -> None:
         cohort.rows.write_parquet(out / "cohort.parquet")
         write_json(out / "flow.json", [vars(step) for step in cohort.flow])
 
-    settings = [study.cohort.model_dump(mode="json"), _identity(facts)]
+    settings = [study.cohort.model_dump(mode="json"), record_identity(facts)]
     run.stage("cohort", work, writes=["cohort.parquet", "flow.json"], settings=settings)
 
 
@@ -63,7 +74,7 @@ def compute_features(study: Study, facts: Record, run: RunFolder, *, on: str) ->
         matrix.to_frame().write_parquet(out / "features.parquet")
         (out / "recipe.json").write_text(recipe.keep(_selected(study, rows, matrix)).to_json(), encoding="utf-8")
 
-    settings = [study.features.model_dump(mode="json"), study.arm_codes, _outcome(study), _identity(facts)]
+    settings = [study.features.model_dump(mode="json"), study.arm_codes, _outcome(study), record_identity(facts)]
     writes = ["features.parquet", "recipe.json"]
     run.stage("features", work, writes=writes, settings=settings, reads=["cohort.parquet"])
 
@@ -73,18 +84,30 @@ def train(study: Study, model: ModelSection, facts: Record, run: RunFolder) -> N
 
     def work(out: Path) -> None:
         recipe = Recipe.from_json((run.path / "recipe.json").read_text(encoding="utf-8"))
-        data = _training_data(study, facts, cohort_rows(run), feature_matrix(run).select(recipe.names), recipe)
+        everything = feature_matrix(run)
+        data = replace(
+            _training_data(study, facts, cohort_rows(run), everything.select(recipe.names), recipe),
+            groups=subgroups(study.evaluation.subgroups, everything),
+            timelines=found[0] if (found := read_timelines(run)) else None,
+            start=read_pretrained(run).start if model.start == "pretrained" else None,
+        )
         journal = run.path / "tuning" / f"{model.name}.log"
         journal.parent.mkdir(exist_ok=True)
         (out / "models").mkdir()
-        train_model(model, data, journal=journal).save(out / "models" / model.name)
+        workspace = run.path / WORKSPACE / f"{stage}-{run.fingerprint(settings, reads)[:16]}"
+        loop: LoopOptions = {"checkpoint": Checkpoint(workspace / "checkpoint.pt"), "listener": heard(run, stage)}
+        train_model(model, data, journal=journal, loop=loop).save(out / "models" / model.name)
+        shutil.rmtree(workspace, ignore_errors=True)
 
+    stage, reads = f"model {model.name}", ["cohort.parquet", "features.parquet", "recipe.json"]
+    reads += sequence_files(study, model)
+    settings = [model.model_dump(mode="json"), _kept_with_models(study), _outcome(study), record_identity(facts)]
     run.stage(
-        f"model {model.name}",
+        stage,
         work,
         writes=[f"models/{model.name}"],
-        settings=[model.model_dump(mode="json"), study.evaluation.threshold, _outcome(study), _identity(facts)],
-        reads=["cohort.parquet", "features.parquet", "recipe.json"],
+        settings=settings,
+        reads=reads,
     )
 
 
@@ -110,16 +133,20 @@ def evaluate(study: Study, run: RunFolder) -> None:
     def predictions_of(package: Package, matrix: FeatureMatrix, days: np.ndarray) -> Predictions:
         survival = package.survival(matrix, days)
         threshold = Threshold(package.threshold, package.facts.notes[-1])
-        return Predictions(package.risk(matrix), threshold, None if survival is None else 1 - survival, days)
+        raw, incidence = package.uncalibrated_risk(matrix), None if survival is None else 1 - survival
+        return Predictions(
+            package.recalibration.apply(raw), threshold, incidence, days, sets=package.label_sets(raw, matrix)
+        )
 
     def work(out: Path) -> None:
         section, horizon_days = study.evaluation, study.cohort.outcome.horizon_days
-        matrix = feature_matrix(run, "held_out")
+        matrix, is_held_out = feature_matrix(run, "held_out"), (cohort_rows(run)["split"] == "held_out").to_numpy()
+        groups = subgroups(section.subgroups, feature_matrix(run))
         days = np.linspace(0, horizon_days, CURVE_POINTS + 1)[1:]
         evaluation = evaluate_all(
             {package.name: predictions_of(package, matrix, days) for package in packages(study, run)},
             _outcomes(cohort_rows(run, "held_out"), horizon_days),
-            subgroups=subgroups(section.subgroups, matrix),
+            subgroups={grouping.feature: names[is_held_out] for grouping, names in groups.items()},
             resamples=section.resamples,
             seed=section.seed,
         )
@@ -199,7 +226,7 @@ def write_back(study: Study, facts: Record, run: RunFolder) -> None:
         if plan is not None:
             batches["plans"] = plan_events(plan.of(held_out), name=study.name)
             batches["decisions"] = decision_events(held_out, name=study.name)
-        key = f"careloop:{study.name}:{run.fingerprint(_identity(facts), _judged_files(study))}"
+        key = f"careloop:{study.name}:{run.fingerprint(record_identity(facts), _judged_files(study))}"
         record, events = Record.open(facts.path), pl.concat(batches.values())
         written = record.events(codes=[f"{CARELOOP}*"]).collect()
         new = events.join(written, on=events.columns, how="anti", nulls_equal=True)
@@ -209,7 +236,7 @@ def write_back(study: Study, facts: Record, run: RunFolder) -> None:
         write_json(out / "written.json", {"record_version": record.version, "key": key, "events": counts})
 
     reads = ["features.parquet", *_judged_files(study)]
-    settings = [study.name, _outcome(study), _identity(facts)]
+    settings = [study.name, _outcome(study), record_identity(facts)]
     run.stage("written back", work, writes=["written.json"], settings=settings, reads=reads)
 
 
@@ -229,8 +256,10 @@ def cohort_rows(run: RunFolder, split: str | None = None) -> pl.DataFrame:
 
 
 def feature_matrix(run: RunFolder, split: str | None = None) -> FeatureMatrix:
-    """The run's features, all columns, of all cohort rows or of one split."""
-    matrix = FeatureMatrix.from_frame(pl.read_parquet(run.path / "features.parquet"))
+    """The run's features, all columns, of all cohort rows or of one split, with their timelines if there are any."""
+    matrix, found = FeatureMatrix.from_frame(pl.read_parquet(run.path / "features.parquet")), read_timelines(run)
+    if found is not None:
+        matrix = replace(matrix, timelines=found[1])
     return matrix if split is None else matrix.filter(cohort_rows(run)["split"] == split)
 
 
@@ -261,14 +290,14 @@ def write_json(path: Path, content: Any) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def _identity(facts: Record) -> dict[str, Any]:
-    """What tells one version of one record from any other, wherever its folder lies."""
-    return {"id": str(DeltaTable(facts.path / "events").metadata().id), "version": facts.version}
-
-
 def _outcome(study: Study) -> dict[str, Any]:
     """The outcome section: another horizon may leave every label, and so cohort.parquet, as it is."""
     return study.cohort.outcome.model_dump(mode="json")
+
+
+def _kept_with_models(study: Study) -> dict[str, Any]:
+    """What of the evaluation section goes into the models: the rest may change without training them again."""
+    return study.evaluation.model_dump(mode="json", include={"threshold", "conformal_level", "subgroups"})
 
 
 def _outcomes(rows: pl.DataFrame, horizon_days: float) -> Outcomes:
@@ -296,6 +325,7 @@ def _training_data(
         facts.version,
         outcome=_in_words(study.cohort.outcome.codes, facts),
         threshold=study.evaluation.threshold,
+        conformal_level=study.evaluation.conformal_level,
     )
 
 

@@ -12,13 +12,14 @@ from careloop import InputError
 from careloop.cohort import CohortSection
 from careloop.evaluate import EvaluationSection
 from careloop.features import FeaturesSection
+from careloop.features.timelines import TimelinesSection
 from careloop.plan import PlanSection
 from careloop.record import Record
 from careloop.record.shards import HERE
-from careloop.study import stages
+from careloop.study import sequence_stages, stages
 from careloop.study.file import explain_mistakes, read_yaml
 from careloop.study.folder import RunFolder
-from careloop.train import ModelSection, default_models, with_references
+from careloop.train import ModelSection, PretrainingSection, default_models, with_references
 
 
 class Study(BaseModel):
@@ -30,6 +31,13 @@ class Study(BaseModel):
     description: str = Field(default="", description="What the study asks, in a sentence or two, for the report.")
     cohort: CohortSection = Field(description="Who enters and when, what is predicted, arms and splits.")
     features: FeaturesSection = Field(default_factory=FeaturesSection, description="What is computed from the history.")
+    timelines: TimelinesSection = Field(
+        default_factory=TimelinesSection, description="What models of event sequences read."
+    )
+    pretraining: PretrainingSection | None = Field(
+        default=None,
+        description="What a Transformer learns from whole histories first, for models that start pretrained.",
+    )
     models: tuple[ModelSection, ...] = Field(
         default_factory=lambda: tuple(default_models()), min_length=1, description="Models trained on the same rows."
     )
@@ -54,6 +62,11 @@ class Study(BaseModel):
             raise ValueError(f"primary_model must be one of {', '.join(names)}, got {self.primary_model}")
         if self.plan is not None and self.cohort.treatment is None:
             raise ValueError("plan compares treatments, but cohort.treatment names none; add its arms, or remove plan")
+        unprepared = [model.name for model in self.models if model.start == "pretrained" and self.pretraining is None]
+        if unprepared:
+            raise ValueError(
+                f"model {unprepared[0]} starts pretrained; add a pretraining section, such as {{size: tiny}}"
+            )
         return self
 
     @classmethod
@@ -80,6 +93,19 @@ class Study(BaseModel):
         """Name of the model whose predictions are explained and verified."""
         return self.primary_model or self.models[0].name
 
+    def pretrain(
+        self, record: Record, out: str | Path, *, on: str = HERE, notify: Callable[[str, str], None] | None = None
+    ) -> RunFolder:
+        """Only the study's pre-training, into the run folder `out`, where `run` finds it finished."""
+        if self.pretraining is None:
+            raise InputError("the study has no pretraining section; add one, such as pretraining: {objective: masked}")
+        facts = Record.open(record.path, version=record.facts_version)
+        run = RunFolder.begin(Path(out), notify=notify)
+        stages.note_study(self, facts, run)
+        stages.select(self, facts, run, on=on)
+        sequence_stages.pretrain_network(self, facts, run, on=on)
+        return run
+
     def run(
         self, record: Record, out: str | Path, *, on: str = HERE, notify: Callable[[str, str], None] | None = None
     ) -> RunFolder:
@@ -97,6 +123,8 @@ class Study(BaseModel):
         stages.note_study(self, facts, run)
         stages.select(self, facts, run, on=on)
         stages.compute_features(self, facts, run, on=on)
+        sequence_stages.pretrain_network(self, facts, run, on=on)
+        sequence_stages.build_timelines(self, facts, run, on=on)
         for model in self.all_models:
             stages.train(self, model, facts, run)
         stages.predict_held_out(self, facts, run)

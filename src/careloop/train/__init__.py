@@ -14,12 +14,14 @@ from careloop.train.definition import (
 from careloop.train.fit import train_model
 from careloop.train.leakage import check_leakage
 from careloop.train.package import Package
+from careloop.train.pretraining import PretrainingSection
 from careloop.train.storage import open_package
 
 __all__ = [
     "LabelledRows",
     "ModelSection",
     "Package",
+    "PretrainingSection",
     "SearchRange",
     "TrainingData",
     "TuningSection",

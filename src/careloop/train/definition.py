@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -12,8 +13,15 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from careloop import InputError
 from careloop.evaluate import Outcomes
 from careloop.features import FeatureMatrix, Recipe
+from careloop.features.timelines import TimelineRecipe, Timelines
+from careloop.models.sequence.fitting import Start
+from careloop.models.sequence.kinds import KINDS
+from careloop.train.calibration import Method
+from careloop.train.conformal import DEFAULT_LEVEL
+from careloop.train.subgroups import Grouping
 
-NAMED_KINDS = ("logistic_regression", "lightgbm", "fully_connected", "cox", "boosted_hazard")
+DEFAULT_KINDS = ("logistic_regression", "lightgbm", "fully_connected", "cox", "boosted_hazard")
+NAMED_KINDS = (*DEFAULT_KINDS, "hazard_network", *KINDS)
 REFERENCES = ("logistic_regression", "lightgbm")
 METRICS = Literal["log_loss", "brier", "auroc"]
 
@@ -80,6 +88,29 @@ class ModelSection(BaseModel):
     )
     parameters: dict[str, Any] = Field(default_factory=dict, description="passed to the estimator as they are")
     tuning: TuningSection | None = Field(default=None, description="left out: the parameters are used untuned")
+    calibration: Method = Field(
+        default="logistic",
+        description="how risks are mended on the tuning rows: logistic (intercept and slope, only where needed), "
+        "temperature (slope alone), isotonic or venn_abers (any rising map, for many tuning rows), or none",
+    )
+
+    start: Literal["scratch", "pretrained"] = Field(
+        default="scratch",
+        description="transformer: from random weights, or from the study's pretraining, whose size it then has",
+    )
+    beside: Literal["none", "static", "all"] = Field(
+        default="none",
+        description="gru, temporal_cnn, transformer: which feature columns the head sees beside the event sequence: "
+        "none, age and static facts, or all (images' and genomes' among them)",
+    )
+
+    @model_validator(mode="after")
+    def _of_sequences(self) -> ModelSection:
+        if self.kind not in KINDS and (self.start, self.beside) != ("scratch", "none"):
+            raise ValueError(f"start and beside are for models of event sequences ({', '.join(KINDS)})")
+        if self.start == "pretrained" and self.kind != "transformer":
+            raise ValueError(f"start: pretrained is for transformer, got {self.kind}")
+        return self
 
     @field_validator("kind")
     @classmethod
@@ -105,7 +136,7 @@ class ModelSection(BaseModel):
 
 def default_models() -> list[ModelSection]:
     """The five models a study trains when it names none."""
-    return [ModelSection(kind=kind) for kind in NAMED_KINDS]
+    return [ModelSection(kind=kind) for kind in DEFAULT_KINDS]
 
 
 def with_references(sections: list[ModelSection]) -> tuple[list[ModelSection], list[str]]:
@@ -131,7 +162,9 @@ class TrainingData:
     """Cohort rows with their features, row by row in the same order; all models of a study are trained on the same.
 
     `rows` are the cohort's (subject_id, prediction_time, split, follow_up_days, event, ...); `outcome` says in words
-    what is predicted, for the model card; `threshold` is the evaluation section's.
+    what is predicted, for the model card; `threshold` and `conformal_level` are the evaluation section's, and
+    `groups` its subgroups with each row's group (n,). For models of event sequences the matrix has timelines, made by
+    the recipe `timelines`; `start` is a network pre-trained on such.
     """
 
     rows: pl.DataFrame
@@ -141,6 +174,10 @@ class TrainingData:
     record_version: int
     outcome: str = "the study's outcome"
     threshold: float | Literal["youden"] = "youden"
+    conformal_level: float = DEFAULT_LEVEL
+    groups: Mapping[Grouping, np.ndarray] = field(default_factory=dict)
+    timelines: TimelineRecipe | None = None
+    start: Start | None = None
 
     def __post_init__(self) -> None:
         keys = ["subject_id", "prediction_time"]
@@ -154,7 +191,7 @@ class TrainingData:
 
     def part(self, split: Literal["train", "tuning", "held_out"]) -> LabelledRows:
         """The rows of one split; InputError if there are none."""
-        chosen = (self.rows["split"] == split).to_numpy()
+        chosen = self.is_in(split)
         if not chosen.any():
             raise InputError(f"the cohort has no {split} rows: change cohort.split")
         rows = self.rows.filter(pl.Series(chosen))
@@ -164,17 +201,24 @@ class TrainingData:
             rows["event"].to_numpy(),
             self.horizon_days,
         )
-        return LabelledRows(self.matrix.values[np.flatnonzero(chosen)], outcomes)
+        matrix = self.matrix.filter(chosen)
+        return LabelledRows(matrix.values, outcomes, matrix.timelines)
+
+    def is_in(self, split: Literal["train", "tuning", "held_out"]) -> np.ndarray:
+        """Which rows belong to the split, (n,) bool."""
+        return (self.rows["split"] == split).to_numpy()
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledRows:
-    """Feature values (n, p), dense or CSR, and what happened to each row."""
+    """Feature values (n, p), dense or CSR, what happened to each row, and its timeline where models read them."""
 
     values: Any
     outcomes: Outcomes
+    timelines: Timelines | None = None
 
     def take(self, rows: np.ndarray) -> LabelledRows:
         """Chosen rows (mask or positions)."""
         positions = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
-        return LabelledRows(self.values[positions], self.outcomes.take(positions))
+        timelines = None if self.timelines is None else self.timelines.take(positions)
+        return LabelledRows(self.values[positions], self.outcomes.take(positions), timelines)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 import platform
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -15,10 +16,13 @@ from careloop import InputError, __version__
 from careloop.evaluate import horizon_weights
 from careloop.evaluate.discrimination import youden_threshold
 from careloop.models import build, survival_target
+from careloop.models.sequence.loop import Checkpoint, Listener
+from careloop.train.calibration import calibrate
+from careloop.train.conformal import conformal_rule
 from careloop.train.definition import LabelledRows, ModelSection, TrainingData
+from careloop.train.inputs import beside, model_inputs, reads_sequences
 from careloop.train.package import (
     Package,
-    Recalibration,
     TrainingFacts,
     TuningScores,
     content_version,
@@ -32,13 +36,16 @@ from careloop.train.tune import tune
 # Trees place missing values themselves; everything else gets imputed, standardised columns.
 NATIVE_KINDS = ("lightgbm", "boosted_hazard")
 SPARSE_KINDS = (*NATIVE_KINDS, "logistic_regression")
-# Recalibration is left out unless the joint 95 % region of (intercept, slope) excludes (0, 1): chi-squared, 2 df.
-JOINT_95 = 5.991
-# A forest's risk of exactly 0 or 1 has no log-odds; it is recalibrated as if it were this far from them.
-SMALLEST_RISK = 1e-3
 LIBRARIES = ("numpy", "scikit-learn", "lightgbm", "scikit-survival", "torch")
 
 Progress = Callable[[str, int, int], None]
+
+
+class LoopOptions(TypedDict, total=False):
+    """Where the training of a network keeps its state, and who hears of it."""
+
+    checkpoint: Checkpoint
+    listener: Listener
 
 
 def train_model(
@@ -48,37 +55,49 @@ def train_model(
     seed: int = 0,
     journal: Path | None = None,
     progress: Progress | None = None,
+    loop: LoopOptions | None = None,
 ) -> Package:
-    """Tune (if the section says so), fit on the training rows, recalibrate on the tuning rows, and package.
+    """Tune (if the section says so), fit on the training rows, calibrate on the tuning rows, and package.
 
-    `journal` is the file that keeps finished tuning trials. The same section, data and library versions on the same
-    machine give the same package, byte for byte. InputError if training or tuning rows have one class only.
+    `journal` is the file that keeps finished tuning trials; `loop` has `checkpoint` and `listener` for the training of
+    networks over event sequences, which goes on from the checkpoint. The same section, data and library versions on
+    the same machine give the same package, byte for byte. InputError if training or tuning rows have one class only.
     """
     training, tuning = data.part("train"), data.part("tuning")
     check_classes(training, "training")
     check_classes(tuning, "tuning")
 
-    def fit_candidate(candidate: ModelSection, rows: LabelledRows) -> Callable[[Any], np.ndarray]:
-        preprocessing, estimators = fit_rows(candidate, rows, tuning, data.matrix.names, seed)
-        return lambda values: raw_risk(estimators, preprocessing.apply(values), data.horizon_days)
+    def fit_candidate(candidate: ModelSection, rows: LabelledRows) -> Callable[[LabelledRows], np.ndarray]:
+        preprocessing, estimators = fit_rows(candidate, rows, tuning, data, seed=seed)
+        return lambda others: raw_risk(
+            estimators, model_inputs(candidate, preprocessing, others.values, others.timelines), data.horizon_days
+        )
 
     chosen = tune(section, training, fit_candidate, seed=seed, journal=journal, progress=progress)
     section = section.model_copy(update={"parameters": chosen})
-    preprocessing, fitted = fit_rows(section, training, tuning, data.matrix.names, seed)
+    preprocessing, fitted = fit_rows(section, training, tuning, data, seed=seed, loop=loop)
     files = encode_estimators(section.kind, fitted)
     estimators = decode_estimators(section.kind, files)
-    raw = raw_risk(estimators, preprocessing.apply(tuning.values), data.horizon_days)
-    recalibration, note = recalibrate(raw, tuning)
-    return packaged(section, data, preprocessing, estimators, files, recalibration=recalibration, raw=raw, note=note)
+    inputs = model_inputs(section, preprocessing, tuning.values, tuning.timelines)
+    raw = raw_risk(estimators, inputs, data.horizon_days)
+    return packaged(section, data, preprocessing, estimators, files=files, raw=raw)
 
 
 def fit_rows(
-    section: ModelSection, rows: LabelledRows, tuning: LabelledRows, names: tuple[str, ...], seed: int
+    section: ModelSection,
+    rows: LabelledRows,
+    tuning: LabelledRows,
+    data: TrainingData,
+    *,
+    seed: int,
+    loop: LoopOptions | None = None,
 ) -> tuple[Preprocessing, tuple[Any, ...]]:
     """Preprocessing and estimators fitted on `rows`; `tuning` only ends training early."""
     scheme: Scheme = "native" if section.kind in NATIVE_KINDS else "standardised"
     values = rows.values if section.kind in SPARSE_KINDS else dense_values(rows.values)
-    preprocessing = fit_preprocessing(values, names, scheme)
+    preprocessing = fit_preprocessing(values, data.matrix.names, scheme)
+    if reads_sequences(section):
+        return preprocessing, (fit_sequences(section, preprocessing, rows, tuning, data, seeded(section, seed), loop),)
     inputs = preprocessing.apply(values)
     estimator = build(section.kind, **seeded(section, seed))
     if is_survival(estimator):
@@ -99,6 +118,46 @@ def fit_rows(
         held_label, held_weight, held_known = known_labels(tuning)
         options["validation"] = (preprocessing.apply(tuning.values)[held_known], held_label, held_weight)
     return preprocessing, (estimator.fit(inputs[known], label, **options),)
+
+
+def fit_sequences(
+    section: ModelSection,
+    preprocessing: Preprocessing,
+    rows: LabelledRows,
+    tuning: LabelledRows,
+    data: TrainingData,
+    parameters: dict[str, Any],
+    loop: LoopOptions | None,
+) -> Any:
+    """A network over event sequences, fitted on `rows`, from the study's pre-training where the section says so."""
+    if data.timelines is None:
+        raise InputError(f"model {section.name} reads event sequences, and the training data have no timelines")
+    if section.start == "pretrained":
+        if data.start is None:
+            raise InputError(
+                f"model {section.name} starts pretrained, and the study has no pretraining section; add it"
+            )
+        shape = data.start.shape
+        parameters |= {"network": shape.trunk, "width": shape.width, "layers": shape.layers, "heads": shape.heads}
+    estimator = build(section.kind, **parameters)
+    options: dict[str, Any] = {"space": data.timelines.token_space(len(beside(section, preprocessing)))}
+    options |= {"start": data.start if section.start == "pretrained" else None, **(loop or {})}
+
+    def of(part: LabelledRows) -> tuple[Any, ...]:
+        inputs = model_inputs(section, preprocessing, part.values, part.timelines)
+        if is_survival(estimator):
+            return inputs, causes(part)
+        label, weight, known = known_labels(part)
+        return inputs.take(known), label, weight
+
+    return estimator.fit(*of(rows), validation=of(tuning), **options)
+
+
+def causes(rows: LabelledRows) -> np.ndarray:
+    """Structured array (n,) of cause (0 censored, 1 the outcome, 2 a competing event) and follow-up in days."""
+    target = np.empty(len(rows.outcomes), dtype=[("cause", np.int64), ("time", np.float64)])
+    target["cause"], target["time"] = rows.outcomes.event, rows.outcomes.follow_up_days
+    return target
 
 
 def fit_survival(section: ModelSection, seed: int, inputs: Any, rows: LabelledRows) -> tuple[Any, ...]:
@@ -137,84 +196,40 @@ def check_classes(rows: LabelledRows, part: str) -> None:
             )
 
 
-def recalibrate(raw: np.ndarray, tuning: LabelledRows) -> tuple[Recalibration, str]:
-    """Intercept and slope of the tuning rows' labels on the log-odds of the raw risks (n,), if they are needed.
-
-    Applied only when the joint 95 % confidence region of (intercept, slope), from a covariance that is robust to
-    weights and to several rows of a subject, excludes (0, 1) and the slope is positive (Cox 1958, Biometrika 45:562).
-    """
-    label, weight, known = known_labels(tuning)
-    kept = np.clip(raw[known], SMALLEST_RISK, 1 - SMALLEST_RISK)
-    design = np.column_stack([np.ones(len(kept)), np.log(kept) - np.log1p(-kept)])
-    found, covariance = logistic_fit(design, label, weight, tuning.outcomes.subject_id[known])
-    away = found - np.array([0.0, 1.0])
-    with np.errstate(all="ignore"):
-        distance = float(away @ np.linalg.pinv(covariance) @ away)
-    figures = f"intercept {found[0]:.2f}, slope {found[1]:.2f} on the tuning rows"
-    if not np.isfinite(found).all() or not np.isfinite(distance) or distance <= JOINT_95:
-        return Recalibration(), f"Risks are not recalibrated: {figures}, compatible with 0 and 1."
-    if found[1] <= 0:
-        return (
-            Recalibration(),
-            f"Risks are not recalibrated although {figures}: a slope at or below 0 cannot be mended.",
-        )
-    return Recalibration(
-        float(found[0]), float(found[1])
-    ), f"Risks are recalibrated by {figures} (0 and 1 excluded at 95 %)."
-
-
-def logistic_fit(
-    design: np.ndarray, label: np.ndarray, weight: np.ndarray, subject_id: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted logistic regression of label (n,) on design (n, 2): coefficients and their cluster-robust covariance."""
-    from scipy.optimize import minimize
-    from scipy.special import expit
-
-    def loss(at: np.ndarray) -> tuple[float, np.ndarray]:
-        score = design @ at
-        value = float(weight @ (np.logaddexp(0.0, score) - label * score))
-        return value, design.T @ (weight * (expit(score) - label))
-
-    at = minimize(loss, np.array([0.0, 1.0]), jac=True, method="BFGS").x
-    fitted = expit(design @ at)
-    inverse = np.linalg.pinv((design * (weight * fitted * (1 - fitted))[:, None]).T @ design)
-    _, subject = np.unique(subject_id, return_inverse=True)
-    scores = np.zeros((subject.max() + 1, 2))
-    np.add.at(scores, subject, design * (weight * (label - fitted))[:, None])
-    return at, inverse @ (scores.T @ scores) @ inverse
-
-
 def packaged(
     section: ModelSection,
     data: TrainingData,
     preprocessing: Preprocessing,
     estimators: tuple[Any, ...],
-    files: dict[str, bytes],
     *,
-    recalibration: Recalibration,
+    files: dict[str, bytes],
     raw: np.ndarray,
-    note: str,
 ) -> Package:
-    """The package with its version, which hashes everything else."""
-    from dataclasses import replace
-
+    """The package, calibrated by the raw risks of the tuning rows, with its version, which hashes everything else."""
     training, tuning = data.part("train"), data.part("tuning")
-    risk = recalibration.apply(raw)
     label, weight, known = known_labels(tuning)
-    order = np.lexsort((weight, label, risk[known]))
+    calibrated = calibrate(
+        section.calibration, raw[known], label=label, weight=weight, subject_id=tuning.outcomes.subject_id[known]
+    )
+    risk = calibrated.map.apply(raw)
     threshold = data.threshold if data.threshold != "youden" else youden_threshold(risk, tuning.outcomes).value
+    groups = {grouping: names[data.is_in("tuning")][known] for grouping, names in data.groups.items()}
+    conformal = conformal_rule(raw[known], label, weight=weight, level=data.conformal_level, groups=groups)
+    order = np.lexsort((weight, label, calibrated.risk))
     package = Package(
         section=section,
-        facts=facts_of(data, training, tuning, (note, threshold_note(data, threshold))),
+        facts=facts_of(data, training, tuning, (calibrated.note, conformal.note, threshold_note(data, threshold))),
         recipe=data.recipe,
         preprocessing=preprocessing,
         population=fit_population(training.values),
         estimators=estimators,
-        recalibration=recalibration,
-        tuning=TuningScores(risk[known][order], label[order].astype(np.float64), weight[order]),
+        recalibration=calibrated.map,
+        tuning=TuningScores(calibrated.risk[order], label[order].astype(np.float64), weight[order]),
         threshold=float(threshold),
         version="",
         files=files,
+        conformal=conformal,
+        timelines=data.timelines if reads_sequences(section) else None,
     )
     return replace(package, version=content_version(to_document(package), files))
 

@@ -17,13 +17,20 @@ import numpy as np
 
 from careloop import InputError, __version__
 from careloop.features import Recipe
+from careloop.features.timelines import TimelineRecipe
 from careloop.models import ESTIMATORS
+from careloop.train.calibration import calibration_document, calibration_from
 from careloop.train.card import model_card
+from careloop.train.conformal import conformal_document, conformal_from
 from careloop.train.definition import ModelSection
-from careloop.train.package import Package, Recalibration, TrainingFacts, TuningScores, content_version
+from careloop.train.package import Package, TrainingFacts, TuningScores, content_version
 from careloop.train.preprocess import Preprocessing, TrainingPopulation
 
-FORMAT_VERSION = 1
+# Format 2 has other calibrations than the logistic and rules for label sets; format 1, without them, stays readable.
+FORMAT_VERSION = 2
+# Settings that format 1 did not have: written where they are not the default, so that a package of that format which is
+# saved again keeps its content and version.
+NEWER_SETTINGS = ("calibration", "start", "beside")
 # skops trusts most of scikit-learn, numpy and scipy by itself; these hold the other fitted parts of common estimators.
 TRUSTED_PREFIXES = (
     "sklearn.tree._tree.",
@@ -168,16 +175,27 @@ def canonical_skops(content: bytes) -> bytes:
 
 def to_document(package: Package) -> dict[str, Any]:
     """Everything of the package but its version and model files, as plain JSON values; NaN is null."""
+    newer = {"conformal": conformal_document(package.conformal)} if package.conformal else {}
+    if package.timelines is not None:
+        newer["timelines"] = json.loads(package.timelines.to_json())
     return {
-        "section": package.section.model_dump(mode="json"),
+        "section": settings(package.section),
         "facts": asdict(package.facts),
         "recipe": json.loads(package.recipe.to_json()),
         "preprocessing": plain(package.preprocessing),
         "population": plain(package.population),
-        "recalibration": asdict(package.recalibration),
+        "recalibration": calibration_document(package.recalibration),
         "tuning": plain(package.tuning),
         "threshold": package.threshold,
+        **newer,
     }
+
+
+def settings(section: ModelSection) -> dict[str, Any]:
+    """The section as JSON values, without `NEWER_SETTINGS` that have their default."""
+    defaults = {name: ModelSection.model_fields[name].default for name in NEWER_SETTINGS}
+    found = section.model_dump(mode="json")
+    return {name: value for name, value in found.items() if name not in defaults or value != defaults[name]}
 
 
 def plain(value: Any) -> dict[str, Any]:
@@ -217,11 +235,13 @@ def from_document(document: dict[str, Any], files: Mapping[str, bytes], version:
         preprocessing=preprocessing,
         population=TrainingPopulation(**pop | arrays_of(pop, "low", "high", "mean", "scale")),
         estimators=decode_estimators(section.kind, files),
-        recalibration=Recalibration(**document["recalibration"]),
+        recalibration=calibration_from(document["recalibration"]),
         tuning=TuningScores(**arrays_of(document["tuning"], "risk", "label", "weight")),
         threshold=document["threshold"],
         version=version,
         files=files,
+        conformal=conformal_from(document["conformal"]) if "conformal" in document else None,
+        timelines=TimelineRecipe.from_json(json.dumps(document["timelines"])) if "timelines" in document else None,
     )
 
 

@@ -13,10 +13,17 @@ import numpy as np
 from careloop import InputError
 from careloop.evaluate import horizon_weights
 from careloop.models import build
+from careloop.models.sequence.kinds import KINDS
 from careloop.train.definition import LabelledRows, ModelSection, SearchRange
 
 # Small spaces of the parameters that matter most, in ranges where the defaults lie well inside.
+SEQUENCE_SPACE = {
+    "learning_rate": SearchRange(low=1e-4, high=1e-2, scale="log"),
+    "dropout": SearchRange(low=0.0, high=0.5),
+    "weight_decay": SearchRange(low=1e-3, high=1.0, scale="log"),
+}
 SPACES: dict[str, dict[str, SearchRange]] = {
+    **dict.fromkeys(KINDS, SEQUENCE_SPACE),
     "logistic_regression": {"C": SearchRange(low=1e-4, high=1e2, scale="log")},
     "lightgbm": {
         "learning_rate": SearchRange(low=0.01, high=0.2, scale="log"),
@@ -36,13 +43,19 @@ SPACES: dict[str, dict[str, SearchRange]] = {
         "num_leaves": SearchRange(low=3, high=15, scale="log"),
         "min_child_samples": SearchRange(low=5, high=200, scale="log"),
     },
+    "hazard_network": {
+        "learning_rate": SearchRange(low=1e-3, high=0.05, scale="log"),
+        "hidden": SearchRange(choices=[[16], [32], [64, 32]]),
+        "dropout": SearchRange(low=0.0, high=0.6),
+        "weight_decay": SearchRange(low=0.01, high=3.0, scale="log"),
+    },
 }
 # Trials before the median pruner may stop one after its first fold.
 STARTUP_TRIALS = 5
 SMALLEST_RISK = 1e-6
 
-# (section with the parameters to try, training rows) -> function from feature values (n, p) to risks (n,)
-Fit = Callable[[ModelSection, LabelledRows], Callable[[Any], np.ndarray]]
+# (section with the parameters to try, training rows) -> function from other rows (n) to risks (n,)
+Fit = Callable[[ModelSection, LabelledRows], Callable[[LabelledRows], np.ndarray]]
 Progress = Callable[[str, int, int], None]
 
 
@@ -111,7 +124,7 @@ def fold_figures(candidate: ModelSection, rows: LabelledRows, folds: np.ndarray,
     for fold in range(folds.max() + 1):
         held = folds == fold
         risk = fit(candidate, rows.take(~held))
-        yield figure(candidate.tuning.metric, risk(rows.take(held).values), outcomes.label[held], weight[held])  # type: ignore[union-attr]
+        yield figure(candidate.tuning.metric, risk(rows.take(held)), outcomes.label[held], weight[held])  # type: ignore[union-attr]
 
 
 def figure(metric: str, risk: np.ndarray, label: np.ndarray, weight: np.ndarray) -> float:

@@ -52,13 +52,14 @@ class LoopSettings:
 
 @dataclass(frozen=True)
 class Step:
-    """What a listener hears: the step of all, the epoch, the mean loss since the last call, and events a second."""
+    """What a listener hears: the step of all, the epoch, and since the last call the mean loss and the speed."""
 
     step: int
     steps: int
     epoch: int
     loss: float
     tokens_per_second: float
+    steps_per_second: float
     validation_loss: float | None = None
 
 
@@ -183,7 +184,7 @@ class _Run:
         import torch
 
         self.model.train()
-        heard, saved, events, total = time.monotonic(), time.monotonic(), 0, [0.0, 0.0]
+        heard, saved, events, steps, total = time.monotonic(), time.monotonic(), 0, 0, [0.0, 0.0]
         for rows in batches[self.done :]:
             torch.manual_seed(self._seed())
             value, divisor, seen = self.work.loss(self.model, rows, self._seed())
@@ -191,18 +192,18 @@ class _Run:
             for sums in (total, self.total):
                 sums[0] += float(value.detach())
                 sums[1] += float(divisor)
-            self.done, self.step, events = self.done + 1, self.step + 1, events + seen
+            self.done, self.step, events, steps = self.done + 1, self.step + 1, events + seen, steps + 1
             if not math.isfinite(total[0]):
                 raise InputError(
                     f"training diverged in epoch {self.epoch + 1}: the loss is not a number; lower learning_rate"
                 )
             now = time.monotonic()
             if listener is not None and now - heard > 0.5:
-                mean, rate = total[0] / max(total[1], 1e-12), events * self.fabric.world_size / (now - heard)
-                listener(
-                    Step(self.step, self.steps, self.epoch, mean, rate, self.history[-1] if self.history else None)
-                )
-                heard, events, total = now, 0, [0.0, 0.0]
+                seconds, world = now - heard, self.fabric.world_size
+                mean = total[0] / max(total[1], 1e-12)
+                held = self.history[-1] if self.history else None
+                listener(Step(self.step, self.steps, self.epoch, mean, events * world / seconds, steps / seconds, held))
+                heard, events, steps, total = now, 0, 0, [0.0, 0.0]
             if checkpoint is not None and now - saved > checkpoint.every_seconds:
                 self._save(checkpoint)
                 saved = now
@@ -231,7 +232,7 @@ class _Run:
         self.history.append(loss)
         self.epoch, self.done, self.total = self.epoch + 1, 0, [0.0, 0.0]
         if listener is not None:
-            listener(Step(self.step, self.steps, self.epoch, loss, 0.0, found))
+            listener(Step(self.step, self.steps, self.epoch, loss, 0.0, 0.0, found))
         if checkpoint is not None:
             self._save(checkpoint)
 

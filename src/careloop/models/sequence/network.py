@@ -225,6 +225,10 @@ class SequenceNetwork(nn.Module):
         """Outputs (b, outputs)."""
         return self.head(self.pooled(batch), batch.static)
 
+    def forward_embedded(self, events: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Outputs (b, outputs) of a batch whose events' vectors (b, l, width) are given."""
+        return self.head(pooled(self.trunk(events, batch), batch), batch.static)
+
     def states(self, batch: Batch) -> torch.Tensor:
         """The trunk's states (b, l, width)."""
         return self.trunk(self.embedding(batch), batch)

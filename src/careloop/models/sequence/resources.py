@@ -4,7 +4,8 @@ Counts follow from the shape of `network.SequenceNetwork` with a Transformer and
 Hours are work divided by an assumed share of a device's peak; they are orders of magnitude to plan by, and small
 networks reach less of the peak than large ones, above all on a GPU.
 
-Sources: Kaplan et al., Scaling laws for neural language models, 2020, section 2.1 and table 1 (operations a token);
+Sources: Kaplan et al., Scaling laws for neural language models, 2020, section 2.1 (6 operations a parameter and token);
+Chowdhery et al., PaLM, 2022, appendix B (attention's operations where every pair of tokens is computed);
 Hoffmann et al., Training compute-optimal large language models, 2022 (about 20 tokens a parameter); Muennighoff et al.,
 Scaling data-constrained language models, 2023 (up to about four epochs are worth nearly as much as new data);
 Korthikanti et al., Reducing activation recomputation in large Transformer models, 2022, section 4 (activations).
@@ -34,7 +35,7 @@ FAR_FEWER = 0.5
 CPU_UTILISATION = 0.5
 GPU_UTILISATION = 0.3
 GPU_STEP_SECONDS = 0.02  # some hundred kernels forward, backward and in the optimiser, started from Python
-H100_FLOPS = 989e12  # dense bfloat16, from NVIDIA's data sheet of the SXM form
+H100_FLOPS, H100_ORIGIN = 989e12, "dense, data sheet"
 MATRIX = 1024
 SECONDS_AN_HOUR = 3600
 
@@ -83,7 +84,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Device:
-    """One or several like processors: peak operations a second of each, and the share assumed to be reached.
+    """One or several like processors: peak operations a second of each and where that is from, and the share assumed.
 
     `activation_bytes` is the precision; `attention_matrices` how many (context, context) arrays of each layer and head
     are kept for the backward pass: none where attention is a fused kernel, three on a CPU, where dropout prevents that.
@@ -92,6 +93,7 @@ class Device:
 
     name: str
     peak_flops: float
+    origin: str
     utilisation: float
     count: int = 1
     activation_bytes: Literal[2, 4] = 2
@@ -106,10 +108,10 @@ class Device:
     @property
     def assumption(self) -> str:
         """The device and what is assumed of it, in words."""
-        peak = f"{self.peak_flops / 1e12:,.3g} TFLOP/s"
         each = " each" if self.count > 1 else ""
         least = f", and at least {self.least_step_seconds * 1000:.0f} ms a step" if self.least_step_seconds else ""
-        return f"{self.name}: {peak}{each}, {self.utilisation:.0%} of it assumed to be reached{least}"
+        peak = f"{self.peak_flops / 1e12:,.3g} TFLOP/s{each} ({self.origin})"
+        return f"{self.name}: {peak}, {self.utilisation:.0%} of it reached{least}"
 
     def hours(self, work: Work, operations: float) -> float:
         """Hours of training with so many `operations` a token."""
@@ -118,8 +120,12 @@ class Device:
         return max(operations * tokens / self.flops, least) / SECONDS_AN_HOUR
 
 
-ONE_GPU = Device("one H100 SXM, bfloat16", H100_FLOPS, GPU_UTILISATION, least_step_seconds=GPU_STEP_SECONDS)
-EIGHT_GPUS = Device("eight H100 SXM, bfloat16", H100_FLOPS, GPU_UTILISATION, 8, least_step_seconds=GPU_STEP_SECONDS)
+ONE_GPU = Device(
+    "one H100 SXM, bfloat16", H100_FLOPS, H100_ORIGIN, GPU_UTILISATION, least_step_seconds=GPU_STEP_SECONDS
+)
+EIGHT_GPUS = Device(
+    "eight H100 SXM, bfloat16", H100_FLOPS, H100_ORIGIN, GPU_UTILISATION, 8, least_step_seconds=GPU_STEP_SECONDS
+)
 
 
 @dataclass(frozen=True)
@@ -161,8 +167,8 @@ def layer_parameters(shape: Shape) -> int:
 
 
 def flops_a_token(shape: Shape, context: int) -> float:
-    """Operations a token in training: 6 for each parameter of the layers, and attention over `context` tokens."""
-    return 6.0 * layer_parameters(shape) + 6.0 * shape.layers * context * shape.width
+    """Operations a token in training: 6 for each parameter of the layers, and attention over all `context` tokens."""
+    return 6.0 * layer_parameters(shape) + 12.0 * shape.layers * context * shape.width
 
 
 def activation_count(shape: Shape, work: Work, attention_matrices: int = 0) -> int:
@@ -199,7 +205,8 @@ def measure_cpu(seconds: float = 1.0) -> Device:
         np.matmul(left, right, out=out)
         done += 1
     peak = 2.0 * MATRIX**3 * done / passed
-    return Device("this CPU, float32", peak, CPU_UTILISATION, activation_bytes=4, attention_matrices=3)
+    origin = "matrix products, measured now"
+    return Device("this CPU, float32", peak, origin, CPU_UTILISATION, activation_bytes=4, attention_matrices=3)
 
 
 def tokens_hint(tokens: int, parameters: int, epochs: float) -> str:
@@ -207,13 +214,10 @@ def tokens_hint(tokens: int, parameters: int, epochs: float) -> str:
     wanted = COMPUTE_OPTIMAL_TOKENS * parameters
     useful = tokens * min(epochs, USEFUL_EPOCHS)
     if tokens >= wanted:
-        return f"enough: {tokens / parameters:.3g} tokens a parameter"
+        return "enough"
     if useful >= FAR_FEWER * wanted:
-        return f"about enough with repeats: {tokens / parameters:.3g} tokens a parameter"
-    return (
-        f"too few: {tokens / parameters:.2g} tokens a parameter, {wanted / 1e6:,.0f} million tokens would suit it; "
-        "expect overfitting without early stopping"
-    )
+        return "about enough with repeats"
+    return f"far too few ({wanted / 1e6:,.0f} million suit)"
 
 
 def _resources(size: str, shape: Shape, work: Work, devices: tuple[Device, ...]) -> Resources:

@@ -1,0 +1,133 @@
+"""The stages of models over event sequences: pre-training on whole histories, and the timelines of the cohort."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from careloop.features.timelines import TimelineRecipe, Timelines, extract_timelines, fit_timelines
+from careloop.record import Record
+from careloop.study.folder import RunFolder
+from careloop.train import ModelSection
+from careloop.train.inputs import reads_sequences
+from careloop.train.pretraining import Pretrained, open_pretrained, pretrain, save_pretrained
+
+if TYPE_CHECKING:
+    from careloop.models.sequence.loop import Step
+    from careloop.study.study import Study
+
+KEYS = ["subject_id", "prediction_time"]
+PRETRAINED, TIMELINES, RECIPE = "pretrained", "timelines", "timeline_recipe.json"
+WORKSPACE = ".training"  # checkpoints and what else a killed training needs to go on
+
+
+def pretrain_network(study: Study, facts: Record, run: RunFolder, *, on: str) -> None:
+    """Write pretrained/, from the whole histories of everybody who is in no tuning or held-out row."""
+    section = study.pretraining
+    if section is None:
+        shutil.rmtree(run.path / PRETRAINED, ignore_errors=True)  # of the study before its pre-training was taken out
+        return
+
+    settings = [section.model_dump(mode="json"), study.timelines.model_dump(mode="json"), study.arm_codes]
+    settings.append(record_identity(facts))
+    name = "pretraining"
+
+    def work(out: Path) -> None:
+        apart = _rows(run).filter(pl.col("split") != "train")["subject_id"].unique()
+        workspace = run.path / WORKSPACE / f"{name}-{run.fingerprint(settings, ['cohort.parquet'])[:16]}"
+        found = pretrain(
+            facts,
+            section,
+            study.timelines,
+            keep_out=apart,
+            exclude_codes=study.arm_codes,
+            workspace=workspace,
+            on=on,
+            listener=heard(run, name),
+        )
+        save_pretrained(found, out / PRETRAINED)
+        shutil.rmtree(workspace)
+
+    run.stage(name, work, writes=[PRETRAINED], settings=settings, reads=["cohort.parquet"])
+
+
+def build_timelines(study: Study, facts: Record, run: RunFolder, *, on: str) -> None:
+    """Write timelines/ and timeline_recipe.json: what was known of each cohort row by its prediction time, in order."""
+    if not any(reads_sequences(model) for model in study.all_models):
+        for earlier in (TIMELINES, RECIPE):  # of the study before such models were taken out
+            _remove(run.path / earlier)
+        return
+
+    def work(out: Path) -> None:
+        rows = _rows(run)
+        recipe = _recipe(study, facts, run, rows, on=on)
+        (out / RECIPE).write_text(recipe.to_json(), encoding="utf-8")
+        extract_timelines(facts, rows.select(KEYS), recipe, on=on, folder=out / TIMELINES)
+
+    settings = [study.timelines.model_dump(mode="json"), study.arm_codes, record_identity(facts)]
+    reads = ["cohort.parquet", *([f"{PRETRAINED}/{RECIPE}"] if study.pretraining else [])]
+    run.stage("timelines", work, writes=[TIMELINES, RECIPE], settings=settings, reads=reads)
+
+
+def _recipe(study: Study, facts: Record, run: RunFolder, rows: pl.DataFrame, *, on: str) -> TimelineRecipe:
+    """The recipe of the study's pre-training, so that all its sequence models read alike; else from training rows."""
+    if study.pretraining is not None:
+        pretrained = read_pretrained(run)
+        pretrained.check_apart(rows.filter(pl.col("split") != "train")["subject_id"])
+        return pretrained.recipe
+    training = rows.filter(pl.col("split") == "train").select(KEYS)
+    return fit_timelines(facts, training, study.timelines, study.arm_codes, on=on)
+
+
+def sequence_files(study: Study, model: ModelSection) -> list[str]:
+    """What a model of event sequences reads beside the features."""
+    if not reads_sequences(model):
+        return []
+    return [TIMELINES, RECIPE, *([PRETRAINED] if model.start == "pretrained" and study.pretraining else [])]
+
+
+def read_pretrained(run: RunFolder) -> Pretrained:
+    """The run's pre-trained network."""
+    return open_pretrained(run.path / PRETRAINED)
+
+
+def read_timelines(run: RunFolder) -> tuple[TimelineRecipe, Timelines] | None:
+    """The run's timelines, row by row as cohort.parquet, and their recipe; None in a study without sequence models."""
+    if not (run.path / RECIPE).exists():
+        return None
+    recipe = TimelineRecipe.from_json((run.path / RECIPE).read_text(encoding="utf-8"))
+    return recipe, Timelines.open(run.path / TIMELINES)
+
+
+def heard(run: RunFolder, stage: str) -> Callable[[Step], None]:
+    """A listener of training that tells the run's: loss, events a second, and the time left."""
+
+    def listener(step: Step) -> None:
+        words = f"epoch {step.epoch + 1}, loss {step.loss:.4f}"
+        if step.validation_loss is not None:
+            words += f" (validation {step.validation_loss:.4f})"
+        if step.steps_per_second > 0:
+            left = (step.steps - step.step) / step.steps_per_second
+            words += f", {step.tokens_per_second:,.0f} events/s, at most {left / 60:.0f} min left"
+        run.notify(stage, words)
+
+    return listener
+
+
+def record_identity(facts: Record) -> dict[str, Any]:
+    """What tells one version of one record from any other, wherever its folder lies."""
+    from deltalake import DeltaTable
+
+    return {"id": str(DeltaTable(facts.path / "events").metadata().id), "version": facts.version}
+
+
+def _rows(run: RunFolder) -> pl.DataFrame:
+    return pl.read_parquet(run.path / "cohort.parquet")
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
