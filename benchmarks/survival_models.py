@@ -12,8 +12,8 @@ Six data sets, nothing tuned, repeated 5-fold cross-validation stratified by the
 
 Trees take missing values as they are. Cox and the network get columns as a study prepares them, fitted on the training
 fold: skewed ones as logarithms, medians in place of missing values and indicators of them, standardised. The forest has
-scikit-survival's defaults, and its user guide's leaves of 15 rows; the large sets have only the latter (nafld's are 50),
-to bound the memory that its curves take.
+scikit-survival's defaults and, as "large leaves", its user guide's of 15 rows; the large sets have only the latter
+(nafld's are 50), to bound the memory that its curves take.
 
 Printed are means over the folds of Harrell's C, Uno's C, the integrated Brier score from the 10th to the 90th
 percentile of the event times (censoring weights from the training fold) and seconds a fit; observed:expected and the

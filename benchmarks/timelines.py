@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import shutil
 import sys
 import time
@@ -78,16 +79,24 @@ def write_meds(folder: Path) -> None:
     (metadata / "dataset.json").write_text(json.dumps({"dataset_name": "simulated", "created_at": created}))
 
 
-def run_meds_torch(folder: Path, binaries: Path) -> tuple[float, float, int]:
-    """meds-torch-data's own command: seconds, peak MB, and bytes written."""
+def run_meds_torch(folder: Path, binaries: Path) -> tuple[float, float, float, int]:
+    """meds-torch-data's own command: seconds, CPU seconds, peak MB, and bytes written."""
     shutil.rmtree(folder / "meds_torch", ignore_errors=True)
     places = [f"MEDS_dataset_dir={folder / 'meds'}", f"output_dir={folder / 'meds_torch'}"]
     path = f"PATH={binaries}:{os.environ['PATH']}"
-    seconds, peak, _ = measured(["env", path, str(binaries / "MTD_preprocess"), *places])
+    seconds, cpu, peak, _ = with_cpu(["env", path, str(binaries / "MTD_preprocess"), *places])
     written = list((folder / "meds_torch").rglob("*.nrt"))
     if not written:
         raise SystemExit("MTD_preprocess wrote no tensors; see its logs")
-    return seconds, peak, sum(file.stat().st_size for file in written)
+    return seconds, cpu, peak, sum(file.stat().st_size for file in written)
+
+
+def with_cpu(command: list[str]) -> tuple[float, float, float, str]:
+    """As `measured`, with the CPU seconds of all cores, which tell less of what else the machine does."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds, peak, output = measured(command)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, peak, output
 
 
 def main() -> None:
@@ -106,24 +115,29 @@ def main() -> None:
     again = [sys.executable, __file__, "--folder", str(folder), "--events", str(options.events), "--step"]
     if not (folder / "record" / "record.json").exists():
         measured([*again, "record"])
-    print(f"{options.events:,} simulated events, {os.cpu_count()} cores")
-    print(f"{'':56s} {'seconds':>8s} {'events/s':>10s} {'tokens':>12s} {'peak MB':>8s} {'file MB':>8s}")
-    for kind in ("whole", "visits"):
-        _, peak, output = measured([*again, kind])
+    print(f"{options.events:,} simulated events, {os.cpu_count()} cores; the whole process, and its two steps")
+    print(f"{'':52s} {'seconds':>8s} {'CPU s':>7s} {'events/s':>10s} {'tokens':>11s} {'peak MB':>8s} {'file MB':>8s}")
+    for kind, what in (("whole", "whole"), ("visits", "latest 512 events")):
+        seconds, cpu, peak, output = with_cpu([*again, kind])
         found = json.loads(output)
-        name = f"careloop, {found['keys']:,} timelines ({'whole' if kind == 'whole' else 'latest 512 events'})"
-        both = found["fit"] + found["extract"]
-        for step, seconds in (("fit", found["fit"]), ("extract", found["extract"])):
-            print(f"{name + ': ' + step:56s} {seconds:8.1f} {options.events / seconds:10,.0f}")
-        totals = (
-            f"{both:8.1f} {options.events / both:10,.0f} {found['tokens']:12,} {peak:8.0f} {found['bytes'] / 1e6:8.0f}"
-        )
-        print(f"{name:56s} {totals}")
+        print_row(f"careloop, {found['keys']:,} timelines ({what})", options.events, (seconds, cpu, peak), found)
+        for step in ("fit", "extract"):
+            print(f"{'  ' + step:52s} {found[step]:8.1f} {'':7s} {options.events / found[step]:10,.0f}")
     if options.meds_torch:
         measured([*again, "meds"])
-        seconds, peak, size = run_meds_torch(folder, options.meds_torch.absolute())
-        print(f"{'meds-torch-data, one whole timeline a subject':56s} {seconds:8.1f} {options.events / seconds:10,.0f}"
-              f" {'':12s} {peak:8.0f} {size / 1e6:8.0f}")  # fmt: skip
+        seconds, cpu, peak, size = run_meds_torch(folder, options.meds_torch.absolute())
+        name = "meds-torch-data, one whole timeline a subject"
+        print_row(name, options.events, (seconds, cpu, peak), {"bytes": size})
+
+
+def print_row(name: str, events: int, figures: tuple[float, float, float], found: dict[str, int]) -> None:
+    """One line of the table; `figures` are seconds, CPU seconds and peak MB."""
+    seconds, cpu, peak = figures
+    tokens = f"{found['tokens']:11,}" if "tokens" in found else " " * 11
+    size = found["bytes"] / 1e6
+    print(
+        f"{name:52s} {seconds:8.1f} {cpu:7.1f} {events / seconds:10,.0f} {tokens} {peak:8.0f} {size:8.0f}", flush=True
+    )
 
 
 if __name__ == "__main__":

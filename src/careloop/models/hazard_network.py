@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from careloop import InputError
 from careloop.models.hazard import period_bounds, person_periods, survival_curves
-from careloop.models.inputs import Floats, check_matrix, check_survival
+from careloop.models.inputs import Floats, check_follow_up, check_matrix, check_survival
 
 if TYPE_CHECKING:
     from careloop.models.hazard_layers import HazardLayers
@@ -116,7 +116,7 @@ class HazardNetwork(BaseEstimator):
     def _given(self, rows: Rows, X: Any, y: Any) -> list[tuple[Rows, Rows | None]]:
         """Every member learns all rows and stops on the same others."""
         matrix = self._matrix(X, reset=False)
-        event, time = check_survival(y, len(matrix))
+        event, time = check_follow_up(y, len(matrix))
         within = event & (time <= self.cuts_[-1])  # a later event is survival of all periods
         return [(rows, _rows(matrix, *period_targets(within, time, self.cuts_)))] * self.members
 
@@ -170,8 +170,12 @@ class HazardNetwork(BaseEstimator):
         return np.exp(torch.cat(parts).numpy().astype(np.float64))
 
     def predict(self, X: Any) -> Floats:
-        """Risk score (n,): the log of the cumulative hazard at the end of the last period."""
-        return np.log(self._gained(X).sum(axis=1))
+        """Risk score (n,): the log of the cumulative hazard's mean over the ends of the periods.
+
+        As a survival forest's mortality (Ishwaran et al. 2008, Annals of Applied Statistics 2): where hazards cross,
+        the cumulative hazard at the end alone would rank by what the few late rows say.
+        """
+        return np.log(self._gained(X).cumsum(axis=1).mean(axis=1))
 
     def predict_survival_function(self, X: Any, return_array: Literal[True] = True) -> Floats:
         """Survival probabilities (n, k) at `unique_times_`; the hazard is constant within a period."""

@@ -79,6 +79,14 @@ def survival_target(event: ArrayLike, time: ArrayLike) -> NDArray[Any]:
 
 
 def check_survival(y: Any, rows: int) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """`check_follow_up` of training rows, of which at least one must have the event."""
+    event, time = check_follow_up(y, rows)
+    if not event.any():
+        raise InputError(f"A survival model needs at least one event; none of the {rows} rows has one.")
+    return event, time
+
+
+def check_follow_up(y: Any, rows: int) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """Event and time vectors (n,) of a structured array, whose first field is the event and second the time."""
     names = getattr(getattr(y, "dtype", None), "names", None)
     if names is None or len(names) != 2:
@@ -95,8 +103,6 @@ def check_survival(y: Any, rows: int) -> tuple[NDArray[np.bool_], NDArray[np.flo
         raise InputError(
             f"Survival times must be finite and not negative; {bad} of {rows} are not. Correct or drop these rows."
         )
-    if not event.any():
-        raise InputError(f"A survival model needs at least one event; none of the {rows} rows has one.")
     return event, time
 
 

@@ -11,7 +11,10 @@ import polars as pl
 
 from careloop import InputError
 from careloop.features import Column, FeatureMatrix
+from careloop.features.timelines import Timelines
 from careloop.features.words import code_words, unit
+from careloop.models.sequence.arrays import Sequences, stacked
+from careloop.predict.altered_history import altered_history
 from careloop.predict.counterfactual import Lab, Values
 from careloop.predict.population import outside_reasons
 from careloop.predict.table import OF_ONE_VALUE, of_one, plain_names_of
@@ -23,10 +26,14 @@ SHOWS_VALUE = ("value", "last", "mean", "first", "max", "min")
 
 @dataclass(frozen=True, eq=False)
 class FeatureRow:
-    """A `counterfactual.Patient` on features: `values` (p,) float32 in the order of the package's recipe."""
+    """A `counterfactual.Patient` on features, and on the history for a model that reads it.
+
+    `values` (p,) float32 in the order of the package's recipe; `history` is one row, None for models of features only.
+    """
 
     package: Package
     values: np.ndarray
+    history: Sequences | None = None
 
     @classmethod
     def of(cls, package: Package, matrix: FeatureMatrix, row: int = 0) -> FeatureRow:
@@ -35,7 +42,8 @@ class FeatureRow:
             raise InputError(f"row {row} does not exist: the matrix has rows 0 to {matrix.keys.height - 1}")
         values = package.aligned(matrix)[[row]]
         dense = values.toarray() if hasattr(values, "toarray") else np.asarray(values)
-        return cls(package, dense[0].astype(np.float32))
+        history = None if matrix.timelines is None else matrix.timelines.sequences.take(np.array([row]))
+        return cls(package, dense[0].astype(np.float32), history)
 
     @cached_property
     def labs(self) -> Mapping[str, Lab]:
@@ -73,7 +81,15 @@ class FeatureRow:
         """One row a variant."""
         rows = np.array([self.altered(variant) for variant in variants], dtype=np.float32)
         keys = pl.DataFrame({"variant": np.arange(len(variants))})
-        return FeatureMatrix(keys, self.package.preprocessing.names, rows.reshape(len(variants), len(self.values)))
+        values = rows.reshape(len(variants), len(self.values))
+        return FeatureMatrix(keys, self.package.preprocessing.names, values, self._timelines(keys, variants))
+
+    def _timelines(self, keys: pl.DataFrame, variants: Sequence[Values]) -> Timelines | None:
+        """The history under each variant."""
+        recipe, history = self.package.timelines, self.history
+        if recipe is None or history is None or not variants:
+            return None
+        return Timelines(keys, stacked([altered_history(history, recipe, variant) for variant in variants]))
 
     @cached_property
     def _places(self) -> dict[str, list[int]]:

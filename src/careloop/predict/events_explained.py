@@ -10,13 +10,17 @@ import numpy as np
 from scipy.special import expit
 
 from careloop import InputError
+from careloop.features import FeatureMatrix
 from careloop.features.timelines import TimelineRecipe, Token
 from careloop.features.timelines.tokens import MOST_DEVIATIONS
-from careloop.features.words import LONE_ANNOTATION, number
+from careloop.features.words import LONE_ANNOTATION, number, stated
 from careloop.models.sequence.arrays import FIRST_CODE, AnySequences, Sequences
 from careloop.models.sequence.attribution import Attribution, Score, integrated_gradients
 from careloop.models.sequence.removal import Occlusion, occlusion, rank_agreement
 from careloop.predict.explanation import Explanation, Factor
+from careloop.train import Package
+from careloop.train.inputs import beside
+from careloop.train.preprocess import row_blocks
 
 DAYS_PER_WEEK, DAYS_PER_MONTH, DAYS_PER_YEAR = 7, 30.4375, 365.25
 # From so many days on a date is told in the next larger unit, which is then at least two of them.
@@ -76,13 +80,25 @@ class EventsExplanation(Explanation):
         """What the shares are counted from."""
         return "the same patient if nothing but the dates of the events were known"
 
-    @property
-    def summary(self) -> str:
-        """The risk beside that of the reference, as a sentence."""
-        return (
-            f"Risk of {self.outcome} within {self.horizon_days:g} days: {self.risk:.2f}; the model starts from "
-            f"{self.reference_risk:.2f} for {self.reference}."
-        )
+
+def explain_history(package: Package, matrix: FeatureMatrix) -> EventsExplanation:
+    """Explain the risk that a package of a sequence model gives the one row of `matrix`."""
+    model = SequenceModel(
+        estimator=package.estimators[0],
+        recipe=package.timelines,  # type: ignore[arg-type]  # a package of a sequence model has it
+        risk_of=package.recalibration.apply,
+        horizon_days=package.horizon_days,
+        name=package.name,
+        version=package.version,
+        outcome=package.facts.outcome,
+    )
+    owners = package.preprocessing.owners[beside(package.section, package.preprocessing)]
+    values = next(row_blocks(package.aligned(matrix)))[0]
+    return explain_events(
+        model,
+        package.inputs(matrix),
+        statics=[stated(package.recipe.columns[j], float(values[j])) for j in owners],
+    )
 
 
 def explain_events(model: SequenceModel, sequences: AnySequences, *, statics: Sequence[str] = ()) -> EventsExplanation:

@@ -60,11 +60,16 @@ class Explanation:
         return tuple(f for f in self.factors if abs(f.share) >= SMALLEST_SHARE)[:MOST_FACTORS]
 
     @property
+    def reference(self) -> str:
+        """What the shares are counted from."""
+        return "an average training patient"
+
+    @property
     def summary(self) -> str:
-        """The risk beside that of an average training patient, as a sentence."""
+        """The risk beside that of the reference, as a sentence."""
         return (
             f"Risk of {self.outcome} within {self.horizon_days:g} days: {self.risk:.2f}; the model starts from "
-            f"{self.reference_risk:.2f} for an average training patient."
+            f"{self.reference_risk:.2f} for {self.reference}."
         )
 
     @property
@@ -92,10 +97,15 @@ def explain(package: Package, matrix: FeatureMatrix, row: int = 0) -> Explanatio
 
     LightGBM and boosted hazards by SHAP values, networks by integrated gradients, linear and Cox models exactly; these
     are scaled from log-odds or log hazard to add up to the risk's difference from the reference. Other estimators by
-    occlusion: how the risk falls when one code's features are set to their training medians. InputError: no such row.
+    occlusion: how the risk falls when one code's features are set to their training medians. Models of event sequences
+    by integrated gradients over the events. InputError: no such row.
     """
     if not 0 <= row < matrix.keys.height:
         raise InputError(f"row {row} does not exist: the matrix has rows 0 to {matrix.keys.height - 1}")
+    if package.timelines is not None:
+        from careloop.predict.events_explained import explain_history  # which builds on this module
+
+        return explain_history(package, matrix.take(np.array([row])))
     values = package.aligned(matrix)[[row]]
     risk = float(package.risk(FeatureMatrix(matrix.keys[[row]], package.preprocessing.names, values))[0])
     shares = exact_shares(package, values) if has_exact(package.estimators[0]) else occlusion_shares(package, values)

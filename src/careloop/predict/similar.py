@@ -109,6 +109,9 @@ class Space:
 
 def model_space(package: Package) -> Space:
     """The package's own space: contributions by code, or standardised features where there are none."""
+    if package.timelines is not None:
+        words = "the network's representation of the whole history"
+        return Space(words, lambda matrix: package.estimators[0].embed(package.inputs(matrix)))
     if has_exact(package.estimators[0]):
         words, codes = "what each factor contributes to the model's score", tuple(code_groups(package))
         return Space(words, lambda matrix: contributed(package, package.aligned(matrix)), codes)

@@ -18,6 +18,7 @@ from careloop.features import Column, Recipe
 from careloop.features.words import is_yes_or_no, label, unit
 from careloop.report import charts
 from careloop.report.checklist import checklist
+from careloop.report.timeline_chart import timeline
 
 Json = Mapping[str, Any]
 SPLITS = ("train", "tuning", "held_out")
@@ -291,4 +292,6 @@ def _balance_chart(balance: Json, recipe: Recipe) -> str:
 
 
 def _patient_chart(patient: Json) -> str:
+    if patient.get("events"):
+        return timeline(patient["events"], unit=patient["unit"])
     return charts.contributions([(f["label"], f["contribution"]) for f in patient["factors"]], unit=patient["unit"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,8 +84,9 @@ def _explanation(package: Package, matrix: FeatureMatrix, row: int) -> dict[str,
     return {
         "summary": explanation.summary,
         "factors": [{"label": f.name, "text": f.text, "contribution": f.share} for f in explanation.leading],
+        "events": [asdict(event) for event in getattr(explanation, "events", ())],
         "origin": explanation.origin,
-        "unit": f"share in the risk, from {explanation.reference_risk:.0%} for an average training patient",
+        "unit": f"share in the risk, from {explanation.reference_risk:.0%} for {explanation.reference}",
     }
 
 

@@ -20,6 +20,7 @@ from careloop.features.timelines import TimelineRecipe, Timelines, TimelinesSect
 from careloop.models.sequence.fitting import Recipe, Start
 from careloop.models.sequence.loop import Checkpoint, Listener, LoopSettings
 from careloop.models.sequence.resources import SIZES
+from careloop.models.sequence.spread import spread
 from careloop.record import Record
 from careloop.record.shards import HERE
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from careloop.models.sequence.pretraining import PretrainingNetwork
 
 FORMAT_VERSION = 1
+RECIPE, WEIGHTS = "timeline_recipe.json", "weights.safetensors"
 TRUNKS = {"masked": "transformer", "next": "causal_transformer"}
 # Of the people of pre-training, those whose histories only tell when to stop.
 VALIDATION_SHARE = 0.1
@@ -127,14 +129,12 @@ def pretrain(
     if keys.height < 2:
         raise InputError("pre-training needs the histories of at least two people outside tuning and held-out rows")
     recipe = fit_timelines(record, keys, timelines, exclude_codes, on=on)
-    found = kept_timelines(record, keys, recipe, workspace / "timelines", on=on)
-    is_validation = np.random.default_rng(section.seed).random(keys.height) < VALIDATION_SHARE
-    parts = (
-        found.filter(~is_validation).sequences,
-        found.filter(is_validation).sequences if is_validation.any() else None,
-    )
-    checkpoint = Checkpoint(workspace / "checkpoint.pt")
-    weights, history = train_network(section, recipe, parts, checkpoint=checkpoint, listener=listener)
+    kept_timelines(record, keys, recipe, workspace, on=on)
+    if section.devices > 1:
+        spread(train_in, section.devices, section.model_dump(mode="json"), workspace)
+    else:
+        train_in(section.model_dump(mode="json"), workspace, listener)
+    weights, history = read_trained(workspace)
     return Pretrained(section, recipe, weights, np.sort(keys["subject_id"].to_numpy()), history, record.version)
 
 
@@ -146,17 +146,16 @@ def whole_histories(record: Record, keep_out: pl.Series) -> pl.DataFrame:
     return last.sort("subject_id").collect(engine="streaming")
 
 
-def kept_timelines(record: Record, keys: pl.DataFrame, recipe: TimelineRecipe, folder: Path, *, on: str) -> Timelines:
-    """The timelines of `folder` if they are of these keys, record version and recipe; else extract them there."""
-    note = folder.with_suffix(".json")
-    wanted = fingerprint(record, keys, recipe)
+def kept_timelines(record: Record, keys: pl.DataFrame, recipe: TimelineRecipe, workspace: Path, *, on: str) -> None:
+    """Extract the timelines into the workspace, unless they are there already, of these keys, record and recipe."""
+    note, wanted = workspace / "timelines.txt", fingerprint(record, keys, recipe)
     if note.is_file() and note.read_text(encoding="utf-8") == wanted:
-        return Timelines.open(folder)
+        return
     note.unlink(missing_ok=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    found = extract_timelines(record, keys, recipe, on=on, folder=folder)
+    workspace.mkdir(parents=True, exist_ok=True)
+    extract_timelines(record, keys, recipe, on=on, folder=workspace / "timelines")
+    (workspace / RECIPE).write_text(recipe.to_json(), encoding="utf-8")
     note.write_text(wanted, encoding="utf-8")
-    return found
 
 
 def fingerprint(record: Record, keys: pl.DataFrame, recipe: TimelineRecipe) -> str:
@@ -167,21 +166,39 @@ def fingerprint(record: Record, keys: pl.DataFrame, recipe: TimelineRecipe) -> s
     return f"{record.path.resolve()} version {record.version} {digest.hexdigest()}"
 
 
-def train_network(
-    section: PretrainingSection,
-    recipe: TimelineRecipe,
-    parts: tuple[Any, Any],
-    *,
-    checkpoint: Checkpoint,
-    listener: Listener | None,
-) -> tuple[dict[str, np.ndarray], tuple[float, ...]]:
-    """Weights by name, and the validation loss of each epoch; on several devices in processes of their own."""
+def train_in(section: dict[str, Any], workspace: Path, listener: Listener | None = None) -> None:
+    """Train on the workspace's timelines, from its checkpoint if there is one, and leave weights and history there.
+
+    It runs in every process of a training on several devices; the first one writes.
+    """
+    from safetensors.numpy import save
+
     from careloop.models.sequence.pretraining import pretrain_network
 
+    settings = PretrainingSection(**section)
+    recipe = TimelineRecipe.from_json((workspace / RECIPE).read_text(encoding="utf-8"))
+    found = Timelines.open(workspace / "timelines")
+    held = np.random.default_rng(settings.seed).random(len(found)) < VALIDATION_SHARE
     network, history = pretrain_network(
-        section.recipe, recipe.token_space(), *parts, checkpoint=checkpoint, listener=listener
+        settings.recipe,
+        recipe.token_space(),
+        found.filter(~held).sequences,
+        found.filter(held).sequences if held.any() else None,
+        checkpoint=Checkpoint(workspace / "checkpoint.pt"),
+        listener=listener,
     )
-    return {name: value.numpy() for name, value in network.state_dict().items()}, tuple(history)
+    if int(os.environ.get("RANK", "0")) == 0:
+        arrays = {name: np.ascontiguousarray(value.numpy()) for name, value in network.state_dict().items()}
+        (workspace / WEIGHTS).write_bytes(save(arrays))
+        (workspace / "history.json").write_text(json.dumps(history), encoding="utf-8")
+
+
+def read_trained(workspace: Path) -> tuple[dict[str, np.ndarray], tuple[float, ...]]:
+    """Weights by name, and the validation loss of each epoch, that `train_in` left."""
+    from safetensors.numpy import load
+
+    history = json.loads((workspace / "history.json").read_text(encoding="utf-8"))
+    return load((workspace / WEIGHTS).read_bytes()), tuple(history)
 
 
 def save_pretrained(pretrained: Pretrained, path: Path) -> None:
@@ -200,10 +217,8 @@ def save_pretrained(pretrained: Pretrained, path: Path) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     (unfinished / "pretrained.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
-    (unfinished / "timeline_recipe.json").write_text(pretrained.recipe.to_json(), encoding="utf-8")
-    (unfinished / "weights.safetensors").write_bytes(
-        save({n: np.ascontiguousarray(v) for n, v in pretrained.weights.items()})
-    )
+    (unfinished / RECIPE).write_text(pretrained.recipe.to_json(), encoding="utf-8")
+    (unfinished / WEIGHTS).write_bytes(save({n: np.ascontiguousarray(v) for n, v in pretrained.weights.items()}))
     pl.DataFrame({"subject_id": pretrained.subjects}).write_parquet(unfinished / "subjects.parquet")
     shutil.rmtree(path, ignore_errors=True)
     unfinished.rename(path)
@@ -222,8 +237,8 @@ def open_pretrained(path: Path) -> Pretrained:
             raise InputError(f"{path} was written by careloop {document['careloop_version']}; upgrade careloop")
         return Pretrained(
             PretrainingSection(**document["section"]),
-            TimelineRecipe.from_json((path / "timeline_recipe.json").read_text(encoding="utf-8")),
-            load((path / "weights.safetensors").read_bytes()),
+            TimelineRecipe.from_json((path / RECIPE).read_text(encoding="utf-8")),
+            load((path / WEIGHTS).read_bytes()),
             pl.read_parquet(path / "subjects.parquet")["subject_id"].to_numpy(),
             tuple(document["history"]),
             document["record_version"],

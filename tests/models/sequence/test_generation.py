@@ -1,4 +1,4 @@
-"""Roll-out: the probabilities of a simulated process with known truth, elapsed time, waits in closed form, mechanics."""
+"""Roll-out: probabilities of a simulated process with known truth, elapsed time, waits in closed form, mechanics."""
 
 from __future__ import annotations
 
@@ -106,10 +106,12 @@ def model() -> PretrainingNetwork:
 
 @pytest.fixture(scope="module")
 def untrained() -> PretrainingNetwork:
-    """A network whose states matter, with short waits."""
+    """A network whose states matter, with waits of days."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         found = PretrainingNetwork(SPACE, NetworkShape("causal_transformer", 16, 2, 2, 0.0)).eval()
+    with torch.no_grad():
+        found.gap.bias[:14] = -6.0  # the bins up to about seven days
     torch.nn.init.normal_(found.quantile[-1].weight, std=1.0, generator=torch.Generator().manual_seed(1))
     return found
 

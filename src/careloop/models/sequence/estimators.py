@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,6 +28,7 @@ class _SequenceEstimator(BaseEstimator):
 
     `network`: gru, temporal_cnn, transformer or causal_transformer. `members` networks of different seeds are averaged
     (Lakshminarayanan et al. 2017). `adaptation` says what of a pre-trained network is trained: full, frozen, lora.
+    `periods` is for hazards, `class_weight` for classes.
     """
 
     def __init__(
@@ -45,6 +46,8 @@ class _SequenceEstimator(BaseEstimator):
         patience: int = 4,
         members: int = 1,
         adaptation: Adaptation = "full",
+        periods: int = 20,
+        class_weight: Literal["balanced"] | None = None,
         seed: int = 0,
         device: str = "auto",
         precision: str = "32-true",
@@ -62,6 +65,8 @@ class _SequenceEstimator(BaseEstimator):
         self.patience = patience
         self.members = members
         self.adaptation = adaptation
+        self.periods = periods
+        self.class_weight = class_weight
         self.seed = seed
         self.device = device
         self.precision = precision
@@ -144,7 +149,7 @@ class _SequenceEstimator(BaseEstimator):
 class SequenceClassifier(ClassifierMixin, _SequenceEstimator):
     """Two or more classes from event sequences, by cross-entropy with early stopping.
 
-    With `class_weight="balanced"` in `fit` classes count alike in the loss; the probabilities are put back to the
+    With `class_weight="balanced"` classes count alike in the loss; the probabilities are put back to the
     training prevalence afterwards, so that they stay calibrated (Elkan 2001, theorem 2).
 
     Fitted: `networks_`, `classes_`, `epochs_` (validation losses by member), `space_`.
@@ -163,8 +168,7 @@ class SequenceClassifier(ClassifierMixin, _SequenceEstimator):
         """Fit on rows X (n) and classes y (n,).
 
         `space` says what the tokens are; `validation` is (X, y) or (X, y, sample_weight), without which training runs
-        all epochs. Further options: `class_weight` ("balanced"), `start` (a pre-trained network), `checkpoint`,
-        `listener`.
+        all epochs. Further options: `start` (a pre-trained network), `checkpoint`, `listener`.
         """
         from careloop.models.sequence.losses import binary_loss, class_loss
 
@@ -173,7 +177,7 @@ class SequenceClassifier(ClassifierMixin, _SequenceEstimator):
             raise InputError(
                 "A classifier needs two classes; the labels hold one class. Widen the cohort or the horizon."
             )
-        self.class_weights_ = self._class_weights(y, options.pop("class_weight", None))
+        self.class_weights_ = self._class_weights(y)
         training = self._targets(X, y, sample_weight)
         held = None if validation is None else self._targets(*validation)
         two = len(self.classes_) == 2
@@ -186,11 +190,11 @@ class SequenceClassifier(ClassifierMixin, _SequenceEstimator):
         )
         return self
 
-    def _class_weights(self, y: ArrayLike, how: str | None) -> NDArray[np.float64]:
-        if how is None:
+    def _class_weights(self, y: ArrayLike) -> NDArray[np.float64]:
+        if self.class_weight is None:
             return np.ones(len(self.classes_))
-        if how != "balanced":
-            raise InputError(f'class_weight is "balanced" or left out; got {how!r}')
+        if self.class_weight != "balanced":
+            raise InputError(f'class_weight is "balanced" or left out; got {self.class_weight!r}')
         counts = np.array([(np.asarray(y) == c).sum() for c in self.classes_])
         return counts.sum() / (len(counts) * counts)
 
@@ -236,19 +240,18 @@ class SequenceHazard(_SequenceEstimator):
         y: Any,
         *,
         space: TokenSpace,
-        periods: int = 20,
         validation: Validation | None = None,
         **options: Any,
     ) -> Self:
         """Fit on rows X (n) and y (n,), a structured array of cause (0 censored, 1 the outcome, 2 and on) and time.
 
-        Options as `SequenceClassifier.fit` has them, without class weights.
+        Options as `SequenceClassifier.fit` has them.
         """
         from careloop.models.sequence.losses import HazardLoss
 
         cause, time = causes_and_times(y, len(X))
         self.causes_ = int(cause.max())
-        self.cuts_ = period_bounds(time[cause > 0], periods)
+        self.cuts_ = period_bounds(time[cause > 0], self.periods)
         self.unique_times_ = self.cuts_[1:]
         held = (
             None

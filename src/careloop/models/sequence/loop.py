@@ -130,12 +130,15 @@ def make_fabric(settings: LoopSettings) -> Fabric:
         raise InputError(
             "training on several devices runs in processes of its own: use careloop.models.sequence.spread"
         )
-    return Fabric(
+    fabric = Fabric(
         accelerator=settings.device,
         devices=settings.devices,
         strategy=settings.strategy,
         precision=settings.precision,  # type: ignore[arg-type]
     )
+    if settings.devices > 1:
+        fabric.launch()  # joins the processes that `spread` started
+    return fabric
 
 
 class _Run:
