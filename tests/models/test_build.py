@@ -12,7 +12,8 @@ from careloop.models import ESTIMATORS, build
 
 
 def test_names_and_parameters() -> None:
-    assert set(ESTIMATORS) == {"logistic_regression", "lightgbm", "fully_connected", "cox", "boosted_hazard"}
+    on_matrices = {"logistic_regression", "lightgbm", "fully_connected", "cox", "boosted_hazard", "hazard_network"}
+    assert set(ESTIMATORS) == on_matrices | {"gru", "temporal_cnn", "transformer"}
     assert isinstance(build("logistic_regression", C=0.5), LogisticRegression)
     assert build("cox", l2=0.5).l2 == 0.5
     forest = build("sklearn.ensemble.RandomForestClassifier", n_estimators=7)

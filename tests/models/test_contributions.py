@@ -15,6 +15,7 @@ from careloop.models import (
     BoostedHazard,
     CoxPH,
     FullyConnected,
+    HazardNetwork,
     LightGBM,
     contributions,
     logistic_regression,
@@ -105,6 +106,23 @@ def test_hazard_adds_up_to_the_mean_log_odds_up_to_the_horizon(rows) -> None:
         assert found.base + found.values.sum(axis=1) == pytest.approx(raw[:, :periods].mean(axis=1))
     assert np.abs(found.values).mean(axis=0).argmax() == 0
     assert math.isfinite(found.base.sum())
+
+
+def test_hazard_network_adds_up_to_the_log_cumulative_hazard_at_the_horizon(rows) -> None:
+    X, _ = rows
+    random = np.random.default_rng(0)
+    time = random.exponential(np.exp(-X[:, 0]))
+    y = survival_target(random.random(len(X)) < 0.8, time)
+    model = HazardNetwork(members=2, max_epochs=10, device="cpu").fit(X, y)
+    for horizon in (None, float(model.cuts_[3]), float(model.cuts_[7:9].mean())):
+        until = model.cuts_[-1] if horizon is None else horizon
+        curves = np.log(model.predict_survival_function(X[:20]))
+        known = np.append(0.0, model.unique_times_)
+        hazard = [np.interp(until, known, np.append(0.0, -curve)) for curve in curves]
+        found = contributions(model, X[:20], background=X, horizon=horizon)
+        scores = found.base + found.values.sum(axis=1)
+        assert scores == pytest.approx(np.log(hazard), abs=0.01 * np.ptp(scores) + 0.02)
+        assert np.abs(found.values).mean(axis=0).argmax() == 0
 
 
 def test_what_cannot_be_explained_is_named(rows) -> None:

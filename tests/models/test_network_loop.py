@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from careloop import InputError
-from careloop.models.network_loop import LoopSettings, Rows, cpu_threads, shuffled_batches, train_network
+from careloop.models.network_loop import (
+    LoopSettings,
+    Rows,
+    cpu_threads,
+    make_optimizer,
+    shuffled_batches,
+    train_network,
+)
 
 
 def squared_error(outputs, targets, weights):
@@ -86,6 +93,14 @@ def test_every_row_is_in_one_batch_with_its_target_and_weight() -> None:
     assert sorted(inputs.tolist()) == numbers.tolist()
     assert torch.equal(torch.cat([batch.targets for batch in batches]), 2 * inputs)
     assert torch.equal(torch.cat([batch.weights for batch in batches if batch.weights is not None]), 3 * inputs)
+
+
+@pytest.mark.parametrize(("optimizer", "default"), [("sgd", 0), ("adam", 0), ("adamw", 0.01)])
+def test_weight_decay_is_the_optimizer_s_unless_given(optimizer: str, default: float) -> None:
+    network = torch.nn.Linear(3, 1)
+    for given, expected in ((None, default), (0.0, 0), (0.5, 0.5)):
+        made = make_optimizer(network, LoopSettings(optimizer=optimizer, weight_decay=given))
+        assert made.defaults["weight_decay"] == expected
 
 
 def test_divergence_and_unknown_optimizer_are_named() -> None:

@@ -18,7 +18,14 @@ from careloop import InputError
 from careloop.features.timelines import TimelineRecipe, TimelinesSection, Token, extract_timelines, fit_timelines
 from careloop.models.sequence.arrays import FIRST_CODE, UNKNOWN, Sequences
 from careloop.models.sequence.estimators import SequenceClassifier, SequenceHazard
-from careloop.predict.events_explained import EventsExplanation, SequenceModel, explain_events, risk_scale, time_before
+from careloop.predict.events_explained import (
+    DATES,
+    EventsExplanation,
+    SequenceModel,
+    explain_events,
+    risk_scale,
+    time_before,
+)
 from careloop.record import BIRTH, Record
 from careloop.train.calibration import Recalibration
 
@@ -74,7 +81,7 @@ def hazard(statics: int = 3) -> SequenceHazard:
 
 
 def of(estimator: Any, **changed: Any) -> SequenceModel:
-    usual = SequenceModel(estimator, RECIPE, lambda risk: risk, 365.0, "gru", "abc123", "cirrhosis")
+    usual = SequenceModel(estimator, RECIPE, lambda risk: risk, 0.3, 365.0, "gru", "abc123", "cirrhosis")
     return replace(usual, **changed)
 
 
@@ -95,7 +102,7 @@ def test_shares_add_up_to_the_distance_from_the_reference(estimator: Any, risk_o
     assert found.risk == pytest.approx(risk_of(raw[0])[0], abs=1e-6)
     assert abs(found.risk - found.reference_risk) > 0.01
     assert sum(factor.share for factor in found.factors) == pytest.approx(found.risk - found.reference_risk, abs=1e-9)
-    of_events = [f for f in found.factors if f.code not in STATICS]
+    of_events = [f for f in found.factors if f.code not in (*STATICS, DATES)]
     assert sum(event.share for event in found.events) == pytest.approx(sum(factor.share for factor in of_events))
     sizes = [abs(factor.share) for factor in found.factors]
     assert sizes == sorted(sizes, reverse=True)
@@ -145,16 +152,29 @@ def test_a_code_is_one_factor_told_by_its_leading_event(explanation: EventsExpla
 
 def test_columns_of_the_same_words_are_one_factor(explanation: EventsExplanation) -> None:
     assert {f.code for f in explanation.factors} >= {"age 63 years", "smoker: yes"}
-    assert len(explanation.factors) == 5 + 2
+    assert len(explanation.factors) == 1 + 5 + 2
     (age,) = (f for f in explanation.factors if f.code == "age 63 years")
     assert age.text == f"age 63 years {'raises' if age.share > 0 else 'lowers'} risk, {age.share:+.2f}"
+
+
+def test_age_and_dates_are_what_the_model_makes_of_events_that_say_nothing() -> None:
+    """The risk when every code is padding, whose vector is zero, and without numbers; dates stay as they are."""
+    estimator = classifier()
+    for table in (estimator.networks_[0].embedding.code, estimator.networks_[0].embedding.by_value):
+        table.weight.data[0] = 0.0
+    estimator.networks_[0].embedding.quantile.weight.data[0] = 0.0
+    nothing = np.zeros_like(SEQUENCE.code)
+    silent = replace(SEQUENCE, code=nothing, quantile=nothing.astype(np.uint8), value=np.full(7, np.nan, np.float32))
+    silent = replace(silent, static=np.zeros_like(SEQUENCE.static))
+    (dates,) = (f for f in explain_events(of(estimator), SEQUENCE, statics=STATICS).factors if f.code == DATES)
+    assert dates.share == pytest.approx(estimator.predict_proba(silent)[0, 1] - 0.3, abs=0.003)
 
 
 def test_the_text_says_reference_method_and_warning(explanation: EventsExplanation) -> None:
     first, *_, last = explanation.text.splitlines()
     assert first == (
         f"Risk of cirrhosis within 365 days: {explanation.risk:.2f}; the model starts from "
-        f"{explanation.reference_risk:.2f} for the same patient if nothing but the dates of the events were known."
+        "0.30 for an average patient of the tuning rows."
     )
     assert "integrated gradients over 7 events, which add up to the log-odds within 0.00" in last
     assert "ranks the 5 codes with Spearman correlation" in last

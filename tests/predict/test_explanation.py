@@ -17,6 +17,7 @@ EXACT = [
     ("lightgbm", {}),
     ("boosted_hazard", {"max_rounds": 30}),
     ("fully_connected", NETWORK),
+    ("hazard_network", {**NETWORK, "members": 2}),
 ]
 
 

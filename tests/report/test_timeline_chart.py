@@ -22,7 +22,7 @@ def event(name: str, share: float, days: float | None = 10.0, value: str = "") -
 def drawn(events: list[dict[str, Any]]) -> tuple[str, list[str]]:
     """The SVG, and its texts in order."""
     with style():
-        svg = timeline(events)
+        svg = timeline(events, unit="share in the risk")
     return svg, [node.text or "" for node in ET.fromstring(svg).iter(f"{SVG}text")]
 
 
@@ -40,8 +40,10 @@ def test_codes_beyond_the_lanes_and_without_a_share_are_drawn_together() -> None
     assert "3 other codes" in texts
     assert f"code {MOST_LANES - 1}" in texts
     _, texts = drawn([event("ALT", 0.1), event("a", 0.001), event("b", -0.002)])
-    assert {"ALT", "2 other codes", "+0.00"} <= set(texts)
+    assert {"ALT", "2 other codes", "+0.10", "+0.00"} <= set(texts)
     assert "-0.00" not in texts
+    _, texts = drawn([event("ALT", 0.004), event("a", 0.001), event("b", -0.002)])
+    assert {"ALT", "a", "b", "+0.004", "-0.002"} <= set(texts)
 
 
 def test_a_marks_place_area_and_colour_are_its_events_date_share_and_sign() -> None:
@@ -70,5 +72,5 @@ def test_long_names_are_shortened_and_special_letters_kept() -> None:
 
 
 def test_nothing_to_draw() -> None:
-    assert timeline([]) == ""
-    assert "+0.00" in drawn([event("ALT", 0.0)])[1]
+    assert timeline([], unit="share") == ""
+    assert "+0.000" in drawn([event("ALT", 0.0)])[1]

@@ -48,6 +48,12 @@ def test_references_are_added_beside_a_network_only() -> None:
     assert "logistic_regression was added" in notes[0]
 
 
+def test_a_hazard_network_is_a_network() -> None:
+    sections, notes = with_references([ModelSection(kind="hazard_network"), ModelSection(kind="cox")])
+    assert [s.name for s in sections] == ["logistic_regression", "lightgbm", "hazard_network", "cox"]
+    assert len(notes) == 2
+
+
 def test_an_added_reference_does_not_take_a_name_in_use() -> None:
     sections, _ = with_references([ModelSection(kind="fully_connected", name="lightgbm")])
     names = [s.name for s in sections]

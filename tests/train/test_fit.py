@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from careloop import InputError
 from careloop.evaluate import horizon_weights
+from careloop.models import HazardNetwork, survival_target
 from careloop.train import ModelSection, TrainingData, train_model
 from careloop.train.fit import known_labels
 
@@ -76,6 +77,20 @@ def test_competing_events_lower_the_survival_models_risk(kind: str, competing: T
     weight = horizon_weights(held.follow_up_days, held.event, held.horizon_days)
     risk = package.risk(competing.matrix.filter(competing.rows["split"] == "held_out"))
     assert risk.mean() == pytest.approx(np.average(held.label, weights=weight), abs=0.06)
+
+
+def test_a_hazard_network_stops_early_on_the_tuning_rows_cause_by_cause(competing: TrainingData) -> None:
+    parameters = {"members": 2, "max_epochs": 12, "patience": 2, "device": "cpu"}
+    package = train_model(ModelSection(kind="hazard_network", parameters=parameters), competing)
+    training, tuning = competing.part("train"), competing.part("tuning")
+    inputs, held = (package.preprocessing.apply(part.values) for part in (training, tuning))
+    assert len(package.estimators) == 2
+    for cause, estimator in enumerate(package.estimators, start=1):
+        y, y_held = (
+            survival_target(part.outcomes.event == cause, part.outcomes.follow_up_days) for part in (training, tuning)
+        )
+        direct = HazardNetwork(**parameters).fit(inputs, y, validation=(held, y_held))
+        np.testing.assert_array_equal(estimator.predict(held), direct.predict(held))
 
 
 def test_survival_starts_at_one_falls_and_meets_the_risk_at_the_horizon(competing: TrainingData) -> None:

@@ -22,6 +22,7 @@ SECTIONS = {
     "fully_connected": ModelSection(kind="fully_connected", parameters={"hidden": [8], "max_epochs": 3}),
     "cox": ModelSection(kind="cox"),
     "boosted_hazard": ModelSection(kind="boosted_hazard", parameters={"max_rounds": 20}),
+    "hazard_network": ModelSection(kind="hazard_network", parameters={"hidden": [8], "members": 2, "max_epochs": 2}),
     "forest": ModelSection(kind="sklearn.ensemble.RandomForestClassifier", parameters={"n_estimators": 5}),
     "survival_forest": ModelSection(kind="sksurv.ensemble.RandomSurvivalForest", parameters={"n_estimators": 3}),
 }

@@ -30,10 +30,16 @@ and rows followed to it.
         "survival": null or {"harrell_c", "uno_c", "auroc", "brier", "integrated_brier": EST each,
                              "brier_curve": BAND by day},
         "conformal": null or {"level": promised, "figures": SETS,
-                              "subgroups": [{"variable", "group", "rows": ROWS, "figures": SETS}]}}},
+                              "subgroups": [{"variable", "group", "rows": ROWS, "figures": SETS}]},
+        "fairness": null (nothing divides the rows) or {
+            "gaps": [{"variable", "group", "figure": FIGURE, "first": SIDE, "others": SIDE, "value", "others_value",
+                      "difference": EST, "margin", "p", "adjusted_p", "flagged", "words"}],
+            "margins": {FIGURE: number}, "too_few": sentences, "rule": words, "words": sentences}}},
                      (SETS is {"coverage", "coverage_event", "coverage_event_free", "mean_size", "single", "empty",
                       "several": EST each}: how often the label set holds the truth, of all, of those with and of those
-                      without the outcome; the mean number of labels, and the shares of sets with one, none, both)
+                      without the outcome; the mean number of labels, and the shares of sets with one, none, both;
+                      FIGURE is "auroc", "recall", "false_positive_rate", "precision", "called_positive", "intercept"
+                      or "observed_expected"; SIDE is {"name": words, "n", "events", "prevalence"})
      "comparisons": [{"first": NAME, "second": NAME, "net_benefit_threshold": number,
                       "differences": {"auroc", "auprc", "brier", "net_benefit": EST of first - second each, and for
                                       two survival models also "harrell_c", "uno_c", "integrated_brier"},
@@ -63,6 +69,7 @@ from careloop.evaluate.discrimination import (
     roc_and_pr,
 )
 from careloop.evaluate.estimate import Band, Estimate, Statistic, Support, band, estimate, replicate, to_json
+from careloop.evaluate.fairness import Fairness, evaluate_fairness
 from careloop.evaluate.subgroups import Subgroup, evaluate_subgroups
 from careloop.evaluate.survival import RiskGroup, Survival, risk_group, risk_groups, survival_replicates
 
@@ -115,6 +122,7 @@ class ModelEvaluation:
     subgroups: tuple[Subgroup, ...]
     survival: Survival | None = None
     conformal: Coverage | None = None
+    fairness: Fairness | None = None
 
 
 @dataclass(frozen=True)
@@ -281,6 +289,9 @@ def _evaluate(
         ),
         risk_groups=risk_groups(probability, outcomes, resamples=resamples, seed=seed),
         subgroups=evaluate_subgroups(
+            probability, outcomes, subgroups, threshold=model.threshold, resamples=resamples, seed=seed
+        ),
+        fairness=evaluate_fairness(
             probability, outcomes, subgroups, threshold=model.threshold, resamples=resamples, seed=seed
         ),
     )

@@ -9,7 +9,7 @@ Source: Figueroa, Zeng-Treitler, Kandula and Ngo, BMC Med Inform Decis Mak 2012;
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,7 +24,7 @@ EXPONENTS = np.linspace(0.05, 1.0, 39)
 FEWEST_SIZES = 4
 # A gain whose interval is wider than this share of the error itself says nothing that a decision could rest on.
 WIDEST = 0.5
-# The spread between training samples falls with n at most as 1/n (a mean's square), at least not at all.
+# The variance between training samples falls at most as n^-2 (an error's own excess falls as n^-1), and never rises.
 STEEPEST_SPREAD = 2.0
 BAND_POINTS = 60
 Float = NDArray[np.float64]
@@ -94,25 +94,16 @@ def fit_learning_curve(
     spread = training_spread(n, error)
     law = PowerLaw(*(float(v[0]) for v in _fit(n, error[None], spread)))
     drawn = _draws(n, error, law, spread, resampled=resampled, resamples=resamples, seed=seed)
-    floor, scale, exponent = _fit(n, drawn, spread)
+    floor, scale, exponent = (part[:, None] for part in _fit(n, drawn, spread))
 
     def replicates(size: ArrayLike) -> Float:
-        grid = np.asarray(size, dtype=np.float64)
-        return floor[:, None] + scale[:, None] * grid ** -exponent[:, None]
+        return np.asarray(floor + scale * np.asarray(size, dtype=np.float64) ** -exponent)
 
     grid = np.geomspace(n.min(), max([*at, n.max()]), BAND_POINTS)
     low, high = np.percentile(replicates(grid), PERCENTILES, axis=0)
     band = Band(*(tuple(v.tolist()) for v in (grid, law(grid), low, high)))
-    largest = n.max()
-    ahead = [
-        Ahead(
-            size,
-            _estimate(float(law(size)), replicates([size])[:, 0]),
-            _estimate(float(law(largest) - law(size)), np.subtract(*replicates([largest, size]).T)),
-        )
-        for size in at
-    ]
-    fall = np.subtract(*replicates([n.min(), largest]).T)
+    ahead = [_ahead(size, n.max(), law, replicates) for size in at]
+    fall = np.subtract(*replicates([n.min(), n.max()]).T)
     shape, words = _judged(n, ahead, float(np.percentile(fall, PERCENTILES[0])))
     if shape == "noisy":
         ahead = [Ahead(one.n, Estimate(None, reason=words), Estimate(None, reason=words)) for one in ahead]
@@ -183,6 +174,12 @@ def _fit(n: Float, errors: Float, spread: Float) -> tuple[Float, Float, Float]:
         least = np.where(better, loss, least)
         best = np.where(better, [floor, scale * n.max() ** exponent, np.full(len(errors), exponent)], best)
     return best[0], best[1], best[2]
+
+
+def _ahead(size: int, largest: float, law: PowerLaw, replicates: Callable[[ArrayLike], Float]) -> Ahead:
+    """The error at a size and the gain over the largest size seen; `replicates` are the curve's at sizes (r, k)."""
+    here, now = replicates([size, largest]).T
+    return Ahead(size, _estimate(float(law(size)), here), _estimate(float(law(largest) - law(size)), now - here))
 
 
 def _estimate(value: float, replicates: Float) -> Estimate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,18 +27,21 @@ DAYS_PER_WEEK, DAYS_PER_MONTH, DAYS_PER_YEAR = 7, 30.4375, 365.25
 # From so many days on a date is told in the next larger unit, which is then at least two of them.
 IN_WEEKS, IN_MONTHS, IN_YEARS = 14, 61, 731
 SMALLEST_STEP = 1e-6  # in log-odds: below it the risk's slope is that at the patient
+DATES = "age at the prediction with the dates of all events"
 
 
 @dataclass(frozen=True, eq=False)
 class SequenceModel:
     """A model over histories with what its explanations need.
 
-    `risk_of` turns the estimator's risks (k,) into the calibrated risks that predictions show.
+    `risk_of` turns the estimator's risks (k,) into the calibrated risks that predictions show; `usual_risk` is the
+    calibrated risk of an average patient.
     """
 
     estimator: Any
     recipe: TimelineRecipe
     risk_of: Callable[[np.ndarray], np.ndarray]
+    usual_risk: float
     horizon_days: float
     name: str
     version: str
@@ -69,8 +73,9 @@ class ExplainedEvent:
 class EventsExplanation(Explanation):
     """The factors of one risk, a factor for each code of the history, told by the event that matters most.
 
-    `events` are all events, oldest first. Their shares and those of static columns add up to the difference from the
-    reference: this patient's events at their times, of which neither code nor number is told, and average statics.
+    Shares are counted from the mean risk of the tuning rows. What the model makes of the patient's age and of the dates
+    of the events alone, when it is told neither code nor number and statics are average, is a factor; from there on the
+    shares of `events` (all of them, oldest first) and of static columns add up to the risk.
     """
 
     events: tuple[ExplainedEvent, ...] = ()
@@ -78,7 +83,7 @@ class EventsExplanation(Explanation):
     @property
     def reference(self) -> str:
         """What the shares are counted from."""
-        return "the same patient if nothing but the dates of the events were known"
+        return "an average patient of the tuning rows"
 
 
 def explain_history(package: Package, matrix: FeatureMatrix) -> EventsExplanation:
@@ -87,6 +92,7 @@ def explain_history(package: Package, matrix: FeatureMatrix) -> EventsExplanatio
         estimator=package.estimators[0],
         recipe=package.timelines,  # type: ignore[arg-type]  # a package of a sequence model has it
         risk_of=package.recalibration.apply,
+        usual_risk=float(np.average(package.tuning.risk, weights=package.tuning.weight)),
         horizon_days=package.horizon_days,
         name=package.name,
         version=package.version,
@@ -104,9 +110,9 @@ def explain_history(package: Package, matrix: FeatureMatrix) -> EventsExplanatio
 def explain_events(model: SequenceModel, sequences: AnySequences, *, statics: Sequence[str] = ()) -> EventsExplanation:
     """Explain the risk of one row by integrated gradients over its events and static columns.
 
-    Contributions to the log-odds are scaled to add up to the risk's difference from the reference. Removing all events
-    of each code is the independent check, and how far it agrees is in `method`. `statics` says what each static column
-    is, such as `age 63 years`; columns of the same words are one factor.
+    Contributions to the log-odds are scaled to add up to the risk's difference from that of the dates alone. Removing
+    all events of each code is the independent check, and how far it agrees is in `method`. `statics` says what each
+    static column is, such as `age 63 years`; columns of the same words are one factor.
 
     Raises:
         InputError: not exactly one row, or not as many words as static columns.
@@ -120,16 +126,20 @@ def explain_events(model: SequenceModel, sequences: AnySequences, *, statics: Se
     score = Score(horizon=model.horizon_days)
     found = integrated_gradients(model.estimator, row, score=score)
     removed = occlusion(model.estimator, row, score=score, groups=row.code)
-    risk, reference, slope = risk_scale(float(found.score[0]), float(found.total[0]), model.risk_of)
+    risk, of_dates, slope = risk_scale(float(found.score[0]), float(found.total[0]), model.risk_of)
     events = explained_events(row, found.events * slope, model.recipe)
-    factors = [*event_factors(row, events, model.recipe), *static_factors(statics, found.static[0] * slope)]
+    factors = [
+        *worded_factors([DATES], np.array([of_dates - model.usual_risk])),
+        *event_factors(row, events, model.recipe),
+        *worded_factors(statics, found.static[0] * slope),
+    ]
     return EventsExplanation(
         model=model.name,
         model_version=model.version,
         horizon_days=model.horizon_days,
         outcome=model.outcome,
         risk=risk,
-        reference_risk=reference,
+        reference_risk=model.usual_risk,
         method=method(model.recipe, found, removed),
         factors=tuple(sorted(factors, key=lambda f: (-abs(f.share), f.code))),
         events=tuple(events),
@@ -184,8 +194,8 @@ def event_factor(recipe: TimelineRecipe, token: int, leading: ExplainedEvent, ot
     return Factor(name, leading.code, recipe.words(token), leading.value, median, share, text)
 
 
-def static_factors(words: Sequence[str], shares: np.ndarray) -> list[Factor]:
-    """A factor for each of the words, with the shares (s,) of its columns."""
+def worded_factors(words: Sequence[str], shares: np.ndarray) -> list[Factor]:
+    """A factor for each of the words, with the sum of its shares (k,)."""
     together: dict[str, float] = {}
     for word, share in zip(words, shares, strict=True):
         together[word] = together.get(word, 0.0) + float(share)
@@ -226,7 +236,9 @@ def recorded_number(recipe: TimelineRecipe, token: int, value: float) -> float |
     if np.isnan(value) or token < FIRST_CODE:
         return None
     one = recipe.tokens[token - FIRST_CODE]
-    return one.mean + value * (one.standard_deviation or 1.0)
+    deviation = one.standard_deviation or 1.0
+    # Six digits of a standard deviation are what float32 has kept; more would show a 0 as 8e-9.
+    return round(one.mean + value * deviation, 6 - math.ceil(math.log10(deviation)))
 
 
 def typical(recipe: TimelineRecipe, token: int) -> float | None:

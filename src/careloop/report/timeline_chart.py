@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 LOWERS, RAISES = COLOURS[0], COLOURS[1]
 MOST_LANES = 8
-SMALLEST_SHARE = 0.005  # a smaller sum would be printed as +0.00 and gets no lane of its own
+LEAST_PART = 0.05  # of the largest sum: a code whose sum is smaller gets no lane of its own
+FINE_BELOW = 0.1  # sums are written with three decimals where none is as large
 LEAST_DAYS = 7.0  # of the time axis
 # Areas in square points: the event of the largest share, and one of none.
 LARGEST, SMALLEST = 260.0, 9.0
@@ -30,13 +31,13 @@ TICK_ROOM = 0.15  # of the axis, between two ticks
 BEGINNING = -0.06  # of the axis: where events without a date stand, left of all others
 
 
-def timeline(events: Sequence[Json], *, unit: str = "share in risk") -> str:
+def timeline(events: Sequence[Json], *, unit: str) -> str:
     """Events of one patient by date, a lane for each of the codes that add most and one for all others.
 
     Each event has `name` (its code in words), `text` (with its value), `days_before` the prediction time (None for what
-    stands at the beginning) and `share`. A mark's area is its share's size, its colour the share's sign; the event that
-    speaks most for its lane is labelled. Time runs as the square root of days, so that the last weeks have room.
-    Without events there is nothing to draw, and the text is empty.
+    stands at the beginning) and `share`; `unit` says what shares are. A mark's area is its share's size, its colour the
+    share's sign; the event that speaks most for its lane is labelled. Time runs as the square root of days, so that the
+    last weeks have room. Without events there is nothing to draw, and the text is empty.
     """
     if not events:
         return ""
@@ -44,14 +45,22 @@ def timeline(events: Sequence[Json], *, unit: str = "share in risk") -> str:
     figure, axes = _figure(7.6, 1.2 + 0.48 * len(lanes))
     longest = max(LEAST_DAYS, *(event["days_before"] or 0.0 for event in events))
     largest = max(abs(event["share"]) for event in events) or 1.0
+    decimals = 3 if max(abs(_sum(mine)) for _, mine in lanes) < FINE_BELOW else 2
     for position, (_, mine) in enumerate(lanes):
         axes.axhline(position, color=GREY, linewidth=0.5, alpha=0.5, zorder=0)
         _draw_lane(axes, position, mine, longest=longest, largest=largest)
+        axes.annotate(  # 0.0 is added so that no -0.00 is printed
+            f"{round(_sum(mine), decimals) + 0.0:+.{decimals}f}",
+            (1.02, position),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            fontsize=9,
+        )
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_yticks(range(len(lanes)), [_shortened(name) for name, _ in lanes])
     axes.set_xticks(*_ticks(longest, has_beginning=any(e["days_before"] is None for e in events)))
-    axes.set(ylim=(len(lanes) - 0.4, -0.6), xlim=(BEGINNING - 0.03, 1.02), xlabel="time before the prediction")
-    axes.annotate(unit, (1.02, 1.01), xycoords="axes fraction", va="bottom", fontsize=9)
+    axes.set(ylim=(len(lanes) - 0.4, -0.6), xlim=(BEGINNING - 0.03, 1.02), xlabel=f"time before the prediction\n{unit}")
+    axes.annotate("sum", (1.02, 1.01), xycoords="axes fraction", va="bottom", fontsize=9)
     _legend(axes)
     return str(_svg(figure))
 
@@ -61,24 +70,25 @@ def _lanes(events: Sequence[Json]) -> list[tuple[str, list[Json]]]:
     together: dict[str, list[Json]] = {}
     for event in events:
         together.setdefault(event["name"], []).append(event)
-    ordered = sorted(together.items(), key=lambda lane: (-abs(sum(e["share"] for e in lane[1])), lane[0]))
-    own = [lane for lane in ordered[:MOST_LANES] if abs(sum(e["share"] for e in lane[1])) >= SMALLEST_SHARE]
+    ordered = sorted(together.items(), key=lambda lane: (-abs(_sum(lane[1])), lane[0]))
+    least = LEAST_PART * abs(_sum(ordered[0][1]))
+    own = [lane for lane in ordered[:MOST_LANES] if abs(_sum(lane[1])) >= least]
     rest = ordered[len(own) :]
     return ordered if len(rest) < 2 else [*own, (f"{len(rest)} other codes", [e for _, mine in rest for e in mine])]
 
 
+def _sum(events: Sequence[Json]) -> float:
+    return float(sum(event["share"] for event in events))
+
+
 def _draw_lane(axes: Axes, position: int, events: Sequence[Json], *, longest: float, largest: float) -> None:
-    """Marks of one lane, its sum at the right, and the words of the event that speaks most for it."""
+    """Marks of one lane, and the words of the event that speaks most for it."""
     x = [_place(event["days_before"], longest) for event in events]
     shares = np.array([event["share"] for event in events])
     area = SMALLEST + (LARGEST - SMALLEST) * np.abs(shares) / largest
     colours = np.select([shares > 0, shares < 0], [RAISES, LOWERS], GREY)
     axes.scatter(x, [position] * len(x), s=area, c=colours, alpha=0.65, linewidths=0, clip_on=False)
-    total = float(shares.sum())
-    axes.annotate(  # 0.0 is added so that no -0.00 is printed
-        f"{round(total, 2) + 0.0:+.2f}", (1.02, position), xycoords=("axes fraction", "data"), va="center", fontsize=9
-    )
-    leading = max(events, key=lambda event: event["share"] * np.sign(total))
+    leading = max(events, key=lambda event: event["share"] * np.sign(_sum(events)))
     alone = all(event["name"] == leading["name"] for event in events)
     words = leading["text"].removeprefix(leading["name"]).strip() if alone else leading["text"]
     place = _place(leading["days_before"], longest)

@@ -180,19 +180,20 @@ def make_plans(study: Study, run: RunFolder) -> None:
 
 
 def show_examples(study: Study, run: RunFolder) -> None:
-    """Write patients.json: prediction, explanation, options and what happened, for a few held-out patients."""
-    from careloop.study.patients import example_patients
+    """Write patients.json: prediction, explanation, what if, similar ones, options, what happened, of some patients."""
+    from careloop.study.patients import example_patients, past_patients, with_insight
 
     def work(out: Path) -> None:
-        package = open_package(run.path / "models" / study.primary)
+        package, matrix = open_package(run.path / "models" / study.primary), feature_matrix(run, "held_out")
         patients = example_patients(
             package,
-            feature_matrix(run, "held_out"),
+            matrix,
             primary_predictions(study, run),
             cohort_rows=cohort_rows(run, "held_out"),
             plan=read_plan(run),
             chosen=study.examples,
         )
+        patients = with_insight(patients, package, matrix, past=past_patients(package, run))
         write_json(out / "patients.json", patients)
 
     settings = [study.primary, study.examples]

@@ -101,7 +101,8 @@ def fit_rows(
     inputs = preprocessing.apply(values)
     estimator = build(section.kind, **seeded(section, seed))
     if is_survival(estimator):
-        return preprocessing, fit_survival(section, seed, inputs, rows)
+        held = (preprocessing.apply(tuning.values), tuning)
+        return preprocessing, fit_survival(section, inputs, rows, held=held, seed=seed)
     if not hasattr(estimator, "predict_proba"):
         raise InputError(
             f"models: {section.kind} gives neither probabilities (predict_proba) nor survival curves "
@@ -160,14 +161,26 @@ def causes(rows: LabelledRows) -> np.ndarray:
     return target
 
 
-def fit_survival(section: ModelSection, seed: int, inputs: Any, rows: LabelledRows) -> tuple[Any, ...]:
-    """The outcome's model and, where competing events happened, theirs: each cause's hazard, the other one censored."""
-    event, time = rows.outcomes.event, rows.outcomes.follow_up_days
-    causes = [1, 2] if (event == 2).any() else [1]
-    return tuple(
-        build(section.kind, **seeded(section, seed)).fit(inputs, survival_target(event == cause, time))
-        for cause in causes
-    )
+def fit_survival(
+    section: ModelSection, inputs: Any, rows: LabelledRows, *, held: tuple[Any, LabelledRows], seed: int
+) -> tuple[Any, ...]:
+    """The outcome's model and, where competing events happened, theirs: each cause's hazard, the other one censored.
+
+    `held` are the tuning rows' inputs and outcomes, on which a network stops early.
+    """
+    fitted = []
+    for cause in [1, 2] if (rows.outcomes.event == 2).any() else [1]:
+        estimator = build(section.kind, **seeded(section, seed))
+        options: dict[str, Any] = {}
+        if "validation" in inspect.signature(estimator.fit).parameters:
+            options["validation"] = (held[0], cause_target(held[1], cause))
+        fitted.append(estimator.fit(inputs, cause_target(rows, cause), **options))
+    return tuple(fitted)
+
+
+def cause_target(rows: LabelledRows, cause: int) -> np.ndarray:
+    """Survival target (n,) with one cause as the event."""
+    return survival_target(rows.outcomes.event == cause, rows.outcomes.follow_up_days)
 
 
 def seeded(section: ModelSection, seed: int) -> dict[str, Any]:

@@ -100,8 +100,8 @@ def true_probability(state: int, passed: float, horizon: float) -> float:
 def model() -> PretrainingNetwork:
     """A small network that has learnt the process."""
     shape = NetworkShape("causal_transformer", width=32, layers=1, heads=2, dropout=0.0)
-    loop = LoopSettings(learning_rate=1e-2, tokens=1024, max_epochs=6, patience=6, device="cpu")
-    return pretrain_network(Recipe(shape, loop), SPACE, histories(0, 1500, (200.0, 400.0)), None)[0]
+    loop = LoopSettings(learning_rate=1e-2, tokens=1024, max_epochs=8, patience=8, device="cpu")
+    return pretrain_network(Recipe(shape, loop), SPACE, histories(0, 2000, (200.0, 400.0)), None)[0]
 
 
 @pytest.fixture(scope="module")

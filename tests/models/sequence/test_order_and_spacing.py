@@ -111,7 +111,9 @@ def test_both_forms_of_every_episode_look_the_same_to_a_window_over_all_time(tmp
     record = simulated.simulate(1500, 5, effects=effects, most_others=0)
     stored = Record.create(tmp_path / "record", shards=1).append(record.events, key="simulated")
     recipe, matrix = fit_features(stored, record.keys, FeaturesSection(windows_days=("all",)))
-    assert {"slope", "last", "time_since"} <= {name.split("|")[-1].split("@")[0] for name in recipe.names} or recipe.names
+    assert {"slope", "last", "time_since"} <= {
+        name.split("|")[-1].split("@")[0] for name in recipe.names
+    } or recipe.names
     for form in record.forms.T:
         one, other = matrix.values[form == 1], matrix.values[form == 0]
         error = np.sqrt(one.var(axis=0) / len(one) + other.var(axis=0) / len(other))
