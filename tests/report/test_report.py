@@ -285,3 +285,40 @@ def test_dollar_signs_are_no_formulas(actg175: Any, edited: Callable[..., Page])
         patients[0]["factors"][0]["label"] = r"cost $\frac{$ of care"
 
     assert r"cost $\frac{$ of care" in edited(actg175.run, {"patients.json": dollars}).text
+
+
+def test_gaps_between_groups_are_told_and_shown(simulated: Any, edited: Callable[..., Page]) -> None:
+    found = content(simulated.run, "evaluation.json")["models"]["logistic_regression"]["fairness"]
+    assert {(gap["variable"], gap["group"]) for gap in found["gaps"]} == {("SEX", "female"), ("age_years", "below 50")}
+
+    def flag(evaluation: Any) -> None:
+        gaps = evaluation["models"]["logistic_regression"]["fairness"]["gaps"]
+        gaps[1]["flagged"], gaps[1]["words"] = True, HOSTILE
+        gaps[2]["difference"] = NOT_ESTIMABLE
+
+    page = edited(simulated.run, {"evaluation.json": flag})
+    assert "Are some patients served worse?" in page.text
+    assert all(" ".join(sentence.split()) in page.text for sentence in (*found["words"], *found["too_few"]))
+    assert found["rule"] in page.text
+    assert page.attributes.count(("class", "flagged")) == 1
+    assert "script" not in page.tags
+
+
+def test_a_study_without_subgroups_or_insight_has_no_such_sections(simulated: Any, edited: Callable[..., Page]) -> None:
+    def bare(evaluation: Any) -> None:
+        evaluation["models"]["logistic_regression"]["fairness"] = None
+
+    def older(patients: Any) -> Any:
+        return [{k: v for k, v in patient.items() if k not in ("what_if", "similar")} for patient in patients]
+
+    page = edited(simulated.run, {"evaluation.json": bare, "patients.json": older})
+    assert "served worse" not in page.text
+    assert "What if?" not in page.text
+
+
+def test_each_patient_is_shown_with_what_if_and_similar_patients(simulated: Any) -> None:
+    page = Page(simulated.run / "report.html")
+    for patient in content(simulated.run, "patients.json"):
+        for sentence in (*patient["what_if"]["sentences"], *patient["similar"]["sentences"]):
+            assert sentence in page.text
+        assert patient["what_if"]["origin"] in page.text

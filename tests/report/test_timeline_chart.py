@@ -69,6 +69,7 @@ def test_long_names_are_shortened_and_special_letters_kept() -> None:
     name = "hepatic fibrosis & sclerosis <5 %, with $1 words that go on for longer than a line"
     _, texts = drawn([event(name, 0.1)])
     assert any(text.startswith("hepatic fibrosis & sclerosis <5 %") and text.endswith("…") for text in texts)
+    assert any(text.startswith("x" * 30) and text.endswith("…") for text in drawn([event("x" * 80, 0.1)])[1])
 
 
 def test_nothing_to_draw() -> None:

@@ -36,7 +36,7 @@ def demo(out: Path, example: str, as_json: bool) -> None:
 
     with stages() as notify:
         notify("record", "running")
-        record = example_record(example, out / "record")
+        record = example_record(example.removesuffix("_sequences"), out / "record")
         notify("record", "done")
     _run(Study.read(example_study(example)), record.path, out / "run", as_json=as_json)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +87,7 @@ def _draw_lane(axes: Axes, position: int, events: Sequence[Json], *, longest: fl
     area = SMALLEST + (LARGEST - SMALLEST) * np.abs(shares) / largest
     colours = np.select([shares > 0, shares < 0], [RAISES, LOWERS], GREY)
     axes.scatter(x, [position] * len(x), s=area, c=colours, alpha=0.65, linewidths=0, clip_on=False)
-    leading = max(events, key=lambda event: event["share"] * np.sign(_sum(events)))
+    leading = events[int(np.argmax(shares * np.sign(shares.sum())))]
     alone = all(event["name"] == leading["name"] for event in events)
     words = leading["text"].removeprefix(leading["name"]).strip() if alone else leading["text"]
     place = _place(leading["days_before"], longest)
@@ -129,4 +128,4 @@ def _legend(axes: Axes) -> None:
 
 
 def _shortened(words: str) -> str:
-    return textwrap.shorten(words, LONGEST_NAME, placeholder=" …")
+    return words if len(words) <= LONGEST_NAME else words[: LONGEST_NAME - 1].rstrip() + "…"

@@ -33,7 +33,7 @@ class LoopSettings:
     """How a network over sequences is trained.
 
     `tokens` padded events make a batch; `patience` epochs without a better validation loss end training; `devices` is a
-    number of them, `strategy` how they share the work (`auto`, `ddp`, `fsdp`); `precision` as Fabric names it, such as
+    number of them, `strategy` how they share the work (`auto`, `ddp`); `precision` as Fabric names it, such as
     `bf16-mixed`.
     """
 

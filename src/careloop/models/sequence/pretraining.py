@@ -34,6 +34,7 @@ class PretrainingNetwork(nn.Module):
     def __init__(self, space: TokenSpace, shape: NetworkShape) -> None:
         super().__init__()
         self.network = SequenceNetwork(space, shape)
+        self.network.head.requires_grad_(False)  # for fine-tuning: no objective here reads it
         self.mix = nn.Sequential(nn.Linear(shape.width, shape.width), nn.GELU(), nn.LayerNorm(shape.width))
         self.code_bias = nn.Parameter(torch.zeros(space.tokens))
         self.quantile = nn.Sequential(

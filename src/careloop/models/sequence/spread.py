@@ -35,6 +35,12 @@ def spread(work: Callable[..., Any], processes: int, *arguments: Any) -> None:
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         raise InputError(
-            f"training on {processes} devices failed in process {rank}: {failure.message}; "
+            f"training on {processes} devices failed in process {rank}: {_last_line(failure)}; "
             "try devices: 1, which shows the error itself"
         ) from error
+
+
+def _last_line(failure: Any) -> str:
+    """The error of a process in a line, without its traceback."""
+    message = failure.message.get("message", "") if isinstance(failure.message, dict) else str(failure.message)
+    return (message.strip().splitlines() or ["no reason given"])[0][:300]
