@@ -27,6 +27,7 @@ MODELS: list[dict[str, Any]] = [
         "start": "pretrained",
         "parameters": {"max_epochs": 2, "device": "cpu"},
     },
+    {"kind": "gru", "name": "tuned", "parameters": {**SMALL, "members": 2}, "tuning": {"trials": 2, "folds": 2}},
     {"kind": "temporal_cnn", "name": "labels", "parameters": {**SMALL, "target": "label"}, "beside": "all"},
 ]
 PRETRAINING = {"size": "tiny", "max_epochs": 2, "device": "cpu"}
@@ -53,7 +54,7 @@ def sequences(simulated: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_all_models_stand_beside_the_references_on_the_same_rows(sequences: Any) -> None:
     predictions = pl.read_parquet(sequences.run / "predictions.parquet")
     rows = {name: set(part["subject_id"]) for (name,), part in predictions.group_by("model")}
-    assert set(rows) == {"logistic_regression", "lightgbm", "gru", "pretrained", "labels"}
+    assert set(rows) == {"logistic_regression", "lightgbm", "gru", "pretrained", "tuned", "labels"}
     assert len(set(map(frozenset, rows.values()))) == 1
     evaluation = json.loads((sequences.run / "evaluation.json").read_text(encoding="utf-8"))
     assert {c["first"] for c in evaluation["comparisons"]} | {c["second"] for c in evaluation["comparisons"]} == set(

@@ -66,7 +66,7 @@ def test_stored_and_opened_whole(record: Record, tmp_path: Path) -> None:
 
 def test_two_processes_train_together(record: Record, tmp_path: Path) -> None:
     """Distributed over two processes of this machine (gloo), several batches each."""
-    section = SMALL.model_copy(update={"devices": 2, "strategy": "ddp", "tokens": 128, "max_epochs": 2})
+    section = SMALL.model_copy(update={"devices": 2, "tokens": 128, "max_epochs": 2})
     found = pretrain(record, section, TimelinesSection(), keep_out=pl.Series([1]), workspace=tmp_path / "two")
     assert isinstance(found, Pretrained)
     assert len(found.history) == 2

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 KEYS = ["subject_id", "prediction_time"]
 PRETRAINED, TIMELINES, RECIPE = "pretrained", "timelines", "timeline_recipe.json"
+BAR_LENGTH = 10
 WORKSPACE = ".training"  # checkpoints and what else a killed training needs to go on
 
 
@@ -104,15 +105,16 @@ def read_timelines(run: RunFolder) -> tuple[TimelineRecipe, Timelines] | None:
 
 
 def heard(run: RunFolder, stage: str) -> Callable[[Step], None]:
-    """A listener of training that tells the run's: loss, events a second, and the time left."""
+    """A listener of training that tells the run's: how far, loss (of validation), events a second, longest time left."""
 
     def listener(step: Step) -> None:
-        words = f"epoch {step.epoch + 1}, loss {step.loss:.4f}"
-        if step.validation_loss is not None:
-            words += f" (validation {step.validation_loss:.4f})"
+        done = step.step / step.steps
+        bar = "━" * round(BAR_LENGTH * done) + "─" * round(BAR_LENGTH * (1 - done))
+        held = "" if step.validation_loss is None else f" ({step.validation_loss:.3f})"
+        words = f"{bar} epoch {step.epoch + 1}, loss {step.loss:.3f}{held}"
         if step.steps_per_second > 0:
-            left = (step.steps - step.step) / step.steps_per_second
-            words += f", {step.tokens_per_second:,.0f} events/s, at most {left / 60:.0f} min left"
+            minutes = (step.steps - step.step) / step.steps_per_second / 60
+            words += f", {step.tokens_per_second:,.0f} events/s, {minutes:.0f} min"
         run.notify(stage, words)
 
     return listener

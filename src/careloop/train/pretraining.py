@@ -55,7 +55,6 @@ class PretrainingSection(BaseModel):
     seed: int = Field(default=0, ge=0, description="Seed of everything random.")
     device: str = Field(default="auto", description="cpu, cuda, mps, or auto.")
     devices: int = Field(default=1, ge=1, description="How many devices of this machine train together.")
-    strategy: Literal["auto", "ddp"] = Field(default="auto", description="How several devices share the work.")
     precision: str = Field(default="32-true", description="As Lightning Fabric names it; bf16-mixed on a GPU.")
     threads: int = Field(default=1, ge=1, description="Threads of the CPU.")
 
@@ -66,7 +65,7 @@ class PretrainingSection(BaseModel):
 
         size = SIZES[self.size]
         shape = NetworkShape(TRUNKS[self.objective], size.width, size.layers, size.heads, self.dropout)
-        names = ("learning_rate", "tokens", "max_epochs", "patience", "seed", "device", "devices", "strategy")
+        names = ("learning_rate", "tokens", "max_epochs", "patience", "seed", "device", "devices")
         settings = {name: getattr(self, name) for name in (*names, "precision", "threads")}
         return Recipe(shape, LoopSettings(**settings))
 

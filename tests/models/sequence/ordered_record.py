@@ -32,19 +32,16 @@ Floats = NDArray[np.float64]
 FIRST_PREDICTION = datetime(2020, 1, 1, tzinfo=UTC)
 HISTORY_DAYS = 730.0
 LAST_VISIT_DAYS = (1.0, 10.0)  # before the prediction time
-MARGIN_DAYS = (
-    60.0  # an episode's middle lies so far from both ends of the history: no episode is longer than twice that
-)
+MARGIN_DAYS = 60.0  # between an episode's middle and both ends of the history; no episode is longer than twice that
 EFFECTS = {"order": 1.3, "curve": 1.3, "spacing": 1.3}
 INTERCEPT = -0.5
 SPLIT = {"train": 0.65, "tuning": 0.15, "held_out": 0.2}
 MEANINGLESS, MEASURED = 12, 4  # codes, and those of them with a number
-HOUR_DAYS = 1 / 24
 
 
 @dataclass(frozen=True)
 class OrderedRecord:
-    """Events, keys (subject_id, prediction_time, split), and of each key its true risk, forms (n, 5) and label."""
+    """Events, keys (subject_id, prediction_time, split), and of each key true risk, forms (n, episodes) and label."""
 
     events: pl.DataFrame
     keys: pl.DataFrame
@@ -133,7 +130,7 @@ def spacing(random: np.random.Generator, form: NDArray[np.int64]) -> Episode:
 
 
 def refills(random: np.random.Generator, form: NDArray[np.int64]) -> Episode:
-    """Six refills over 40 to 80 days; form 1: at even intervals, else two bursts of three; intervals vary by a tenth."""
+    """Six refills over 40 to 80 days; form 1: at even intervals, else two bursts of three."""
     even, bursts = np.full(5, 0.2), np.array([0.05, 0.05, 0.8, 0.05, 0.05])
     gaps = np.where((form == 1)[:, None], even, bursts) * random.uniform(0.9, 1.1, (len(form), 5))
     places = np.cumsum(np.column_stack([np.zeros(len(form)), gaps]), axis=1)

@@ -1,4 +1,4 @@
-"""Where order and spacing decide a simulated outcome, GRU and Transformer come near the best possible AUROC, windows not.
+"""Where order and spacing decide a simulated outcome, GRU and Transformer come near the best AUROC, windows do not.
 
 `benchmarks/order_and_spacing.py` prints the same for a larger record with more kinds of episodes and more events.
 """
@@ -25,8 +25,8 @@ pytest.importorskip("torch")
 
 PATIENTS, SEED = 2500, 3
 EFFECTS = {"order": 2.0, "spacing": 2.0}
-# 1,625 training rows show an effect of 2 with a standard error of about 0.07 to a model that sees the forms, which costs
-# less than 0.001 of AUROC. A network has to find the forms first; not to see one of the two costs 0.10.
+# To a model that sees the forms 1,625 training rows show an effect of 2 with a standard error of about 0.1, which costs
+# less than 0.001 of AUROC. A network has to find the forms first: not to see one of the two costs more than 0.1.
 NEAR = 0.04
 CHANCE = 0.05  # three standard errors of the AUROC of 500 rows without information, over all labels, are less
 
@@ -110,10 +110,7 @@ def test_both_forms_of_every_episode_look_the_same_to_a_window_over_all_time(tmp
     effects = dict.fromkeys(simulated.EPISODES, 1.0)
     record = simulated.simulate(1500, 5, effects=effects, most_others=0)
     stored = Record.create(tmp_path / "record", shards=1).append(record.events, key="simulated")
-    recipe, matrix = fit_features(stored, record.keys, FeaturesSection(windows_days=("all",)))
-    assert {"slope", "last", "time_since"} <= {
-        name.split("|")[-1].split("@")[0] for name in recipe.names
-    } or recipe.names
+    _, matrix = fit_features(stored, record.keys, FeaturesSection(windows_days=("all",)))
     for form in record.forms.T:
         one, other = matrix.values[form == 1], matrix.values[form == 0]
         error = np.sqrt(one.var(axis=0) / len(one) + other.var(axis=0) / len(other))
@@ -122,7 +119,7 @@ def test_both_forms_of_every_episode_look_the_same_to_a_window_over_all_time(tmp
 
 
 def test_expected_auroc_of_two_groups_is_their_closed_form() -> None:
-    """n rows of risk a, n of risk b: every pair across the groups counts whole or not, every pair within a group half."""
+    """Of two groups of one risk each: pairs across the groups count whole or not, pairs within a group half."""
     n, low, high = 50, 0.2, 0.7
     risk = np.repeat([low, high], n)
     across, against, pairs_within = n * n * high * (1 - low), n * n * low * (1 - high), n * (n - 1)

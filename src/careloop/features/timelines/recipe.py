@@ -13,7 +13,7 @@ import numpy as np
 
 from careloop import InputError
 from careloop.features.timelines.definition import TimelinesSection
-from careloop.features.timelines.ontology import ancestors, chapter_title
+from careloop.record.ontology import ancestors, chapter_title
 from careloop.models.sequence.arrays import FIRST_CODE, MASK, NOW, PADDING, UNKNOWN, TokenSpace
 
 TIMELINE_RECIPE_FORMAT = 1

@@ -15,7 +15,7 @@ from careloop import InputError
 from careloop.features.extract import checked_keys, of_shard, of_subjects, shards_of
 from careloop.features.timelines.definition import TimelinesSection
 from careloop.features.timelines.numbers import Numbers
-from careloop.features.timelines.ontology import Parents, ancestors
+from careloop.record.ontology import Parents, ancestors
 from careloop.features.timelines.recipe import MOST_DEPTH, MOST_TEXT, TimelineRecipe, Token
 from careloop.features.vocabulary import NEVER, named_codes
 from careloop.models.sequence.arrays import FIRST_CODE

@@ -28,7 +28,7 @@ class _SequenceEstimator(BaseEstimator):
 
     `network`: gru, temporal_cnn, transformer or causal_transformer. `members` networks of different seeds are averaged
     (Lakshminarayanan et al. 2017). `adaptation` says what of a pre-trained network is trained: full, frozen, lora.
-    `periods` is for hazards, `class_weight` for classes.
+    `periods` is for hazards, `class_weight` for classes (not for several labels at once).
     """
 
     def __init__(
@@ -83,10 +83,13 @@ class _SequenceEstimator(BaseEstimator):
         for member in range(self.members):
             recipe = self._recipe(outputs, self.seed + member)
             network, history = fit_network(
-                recipe, space, lambda r: SupervisedWork(training, validation, loss, r), **_of_member(options, member)
+                recipe, space, lambda r: self._work(training, validation, loss, r), **_of_member(options, member)
             )
             self.networks_.append(network)
             self.epochs_.append(history)
+
+    def _work(self, training: Targets, validation: Targets | None, loss: Any, recipe: Recipe) -> SupervisedWork:
+        return SupervisedWork(training, validation, loss, recipe)
 
     def _recipe(self, outputs: int, seed: int) -> Recipe:
         from careloop.models.sequence.loop import LoopSettings

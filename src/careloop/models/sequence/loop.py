@@ -33,8 +33,7 @@ class LoopSettings:
     """How a network over sequences is trained.
 
     `tokens` padded events make a batch; `patience` epochs without a better validation loss end training; `devices` is a
-    number of them, `strategy` how they share the work (`auto`, `ddp`); `precision` as Fabric names it, such as
-    `bf16-mixed`.
+    number of them, which share each epoch's batches (DDP); `precision` as Fabric names it, such as `bf16-mixed`.
     """
 
     learning_rate: float = 1e-3
@@ -45,7 +44,6 @@ class LoopSettings:
     seed: int = 0
     device: str = "auto"
     devices: int = 1
-    strategy: str = "auto"
     precision: str = "32-true"
     threads: int = 1
 
@@ -133,7 +131,7 @@ def make_fabric(settings: LoopSettings) -> Fabric:
     fabric = Fabric(
         accelerator=settings.device,
         devices=settings.devices,
-        strategy=settings.strategy,
+        strategy="ddp" if settings.devices > 1 else "auto",
         precision=settings.precision,  # type: ignore[arg-type]
     )
     if settings.devices > 1:
@@ -235,7 +233,7 @@ class _Run:
         self.history.append(loss)
         self.epoch, self.done, self.total = self.epoch + 1, 0, [0.0, 0.0]
         if listener is not None:
-            listener(Step(self.step, self.steps, self.epoch, loss, 0.0, 0.0, found))
+            listener(Step(self.step, self.steps, self.epoch - 1, loss, 0.0, 0.0, found))
         if checkpoint is not None:
             self._save(checkpoint)
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections import deque
 from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Literal
 
+Level = Literal["chapter", "block", "category", "code"]
+LEVELS: tuple[Level, ...] = ("chapter", "block", "category", "code")  # of ICD, the widest first
 Chapters = Sequence[tuple[str, str, str]]
 Parents = Mapping[str, Sequence[str]]
 MOST_ANCESTORS = 32  # looked at for one code; a code of SNOMED CT has as many, of which few are near
@@ -99,8 +105,73 @@ def parent_in_code(code: str) -> str | None:
 def chapter_title(code: str) -> str | None:
     """The title of a chapter such as `ICD10CM//K00-K95`; None for any other code."""
     _, system, body = _parts(code)
-    chapters = CHAPTERS.get(system or "", ())
-    return next((title for first, last, title in chapters if body == f"{first}-{last}"), None)
+    return _title(CHAPTERS.get(system or "", ()), body)
+
+
+def title_of(code: str) -> str | None:
+    """The title of a chapter or of a block such as `ICD10CM//K70-K77`; None for any other code."""
+    _, system, body = _parts(code)
+    return chapter_title(code) or (_title(blocks(system), body) if system in CHAPTERS else None)
+
+
+def at_level(code: str, level: Level) -> str | None:
+    """What a code is counted as at a level of its hierarchy; None where that cannot be seen in the code.
+
+    `ICD10CM//K74.60` is itself at level `code`, K74 at `category`, K70-K77 at `block`, K00-K95 at `chapter`. A code of
+    any system is itself at level `code`; the other levels are those of ICD. Of blocks that lie in one another the
+    smallest counts; a category outside all blocks (ICD-9-CM: 280-289, 740-759) has its chapter for a block. A block
+    has its chapter above it, and is itself at level `block`.
+    """
+    prefix, system, body = _parts(code)
+    if level == "code":
+        return code
+    if system not in CHAPTERS:
+        return None
+    spans = CHAPTERS[system] if level == "chapter" else blocks(system)
+    if level != "category" and _title(spans, body) is not None:
+        return code
+    category = _category(body, system)
+    if category is None or (level == "category" and "-" in body):
+        return None
+    inside = category if level == "category" else _span_around(category, spans)
+    inside = inside or _span_around(category, CHAPTERS[system])
+    return f"{prefix}//{inside}" if inside else None
+
+
+@cache
+def blocks(system: str) -> Chapters:
+    """First and last category and title of each block of an ICD system, as its tabular list has them.
+
+    ICD-10-CM: NCHS, fiscal year 2026. ICD-9-CM: NCHS, 2015. ICD-10: WHO, version 2019, with the title of the same block
+    of ICD-10-CM, or none.
+    """
+    same = next(name for name in ("ICD10CM", "ICD10", "ICD9CM") if CHAPTERS[name] is CHAPTERS[system])
+    with (files("careloop.record") / "icd_blocks.csv").open(encoding="utf-8", newline="") as text:
+        return tuple((r["first"], r["last"], r["title"]) for r in csv.DictReader(text) if r["system"] == same)
+
+
+def _title(spans: Chapters, body: str) -> str | None:
+    return next((title for first, last, title in spans if body == _span(first, last)), None)
+
+
+def _span(first: str, last: str) -> str:
+    """How a chapter or block is written; one of a single category as this."""
+    return first if first == last else f"{first}-{last}"
+
+
+def _span_around(category: str, spans: Chapters) -> str | None:
+    """The smallest of the spans that holds the category: of several, all holding it, the one that begins last."""
+    around = [(first, last) for first, last, _ in spans if first <= category <= last]
+    around.sort(key=lambda span: span[1])
+    return _span(*max(around, key=lambda span: span[0])) if around else None
+
+
+def _category(body: str, system: str) -> str | None:
+    """The category of a code; of a block its first."""
+    if "-" in body and _title(blocks(system), body) is not None:
+        return body.partition("-")[0]
+    match = (ICD9_CODE if CHAPTERS[system] is ICD9CM else ICD10_CODE).fullmatch(body)
+    return match[1] if match else None
 
 
 def _parts(code: str) -> tuple[str, str | None, str]:
@@ -117,8 +188,7 @@ def _icd_parent(body: str, system: str) -> str | None:
         return None
     category, detail = match.groups()
     if detail is None:
-        chapters = CHAPTERS[system]
-        return next((f"{first}-{last}" for first, last, _ in chapters if first <= category <= last), None)
+        return _span_around(category, CHAPTERS[system])
     shorter = detail[:-1].rstrip("X")
     return f"{category}{'.' if '.' in body and shorter else ''}{shorter}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from careloop.features.timelines.ontology import MOST_ANCESTORS, ancestors, chapter_title, parent_in_code
+from careloop.record.ontology import MOST_ANCESTORS, ancestors, chapter_title, parent_in_code
 
 
 @pytest.mark.parametrize(
