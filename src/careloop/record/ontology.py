@@ -142,7 +142,7 @@ def at_level(code: str, level: Level) -> str | None:
 def blocks(system: str) -> Chapters:
     """First and last category and title of each block of an ICD system, as its tabular list has them.
 
-    ICD-10-CM: NCHS, fiscal year 2026. ICD-9-CM: NCHS, 2015. ICD-10: WHO, version 2019, with the title of the same block
+    ICD-10-CM: NCHS, April 2026. ICD-9-CM: NCHS, 2015. ICD-10: WHO, version 2019, with the title of the same block
     of ICD-10-CM, or none.
     """
     same = next(name for name in ("ICD10CM", "ICD10", "ICD9CM") if CHAPTERS[name] is CHAPTERS[system])

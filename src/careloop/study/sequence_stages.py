@@ -105,7 +105,7 @@ def read_timelines(run: RunFolder) -> tuple[TimelineRecipe, Timelines] | None:
 
 
 def heard(run: RunFolder, stage: str) -> Callable[[Step], None]:
-    """A listener of training that tells the run's: how far, loss (of validation), events a second, longest time left."""
+    """A listener of training that tells the run's: how far, loss (of validation), speed, and the longest time left."""
 
     def listener(step: Step) -> None:
         done = step.step / step.steps

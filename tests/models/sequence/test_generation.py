@@ -186,21 +186,22 @@ def test_waits_follow_their_hazards(logits: list[float], elapsed: float | None) 
             found *= 1 - hazards[number] * np.clip(share, 0, 1)
         return float(found)
 
+    # Evenly spread numbers in place of random ones: bins by a grid, places by multiples of the golden ratio.
     count = 4000
-    uniform = torch.rand(2, count, generator=torch.Generator().manual_seed(0))
+    steps = torch.arange(count, dtype=torch.float64)
+    uniform = torch.stack([(steps + 0.5) / count, (steps * 0.6180339887498949) % 1])
     passed = torch.full((count,), np.nan if elapsed is None else elapsed, dtype=torch.float64)
     bins, days = draw_wait(torch.tensor([logits]).expand(count, -1), passed, uniform)
     waits, begin = days.numpy(), 1.0 if elapsed is None else survival(elapsed)
     for later in (0.005, 0.5, 12.0, 300.0, 20_000.0):
         moment = later + (elapsed or 0.0)
-        truth = min(1.0, survival(moment) / begin)
-        assert (waits > moment).mean() == pytest.approx(truth, abs=4 * np.sqrt(0.25 / count))
+        assert (waits > moment).mean() == pytest.approx(min(1.0, survival(moment) / begin), abs=0.02)
     assert (waits >= (elapsed or 0.0) - 1e-9).all()
-    finite = np.isfinite(waits)
-    inside = generation.gap_bin(days[torch.from_numpy(finite)] * (1 - 1e-9))
-    assert (inside == bins[torch.from_numpy(finite)]).float().mean() > 0.999
+    comes = torch.from_numpy(np.isfinite(waits))
+    # A time that lies on a bound up to rounding may fall on its other side.
+    assert (generation.gap_bin(days[comes] * (1 - 1e-9)) != bins[comes]).sum() <= count / 1000
     if elapsed is None:
-        assert (waits == 0).mean() == pytest.approx(hazards[0], abs=4 * np.sqrt(0.25 / count))
+        assert (waits == 0).mean() == pytest.approx(hazards[0], abs=0.02)
 
 
 def test_the_past_gives_the_states_of_the_whole_sequence(untrained: PretrainingNetwork) -> None:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from careloop import InputError
+from careloop.models.inputs import Floats
 from careloop.models.sequence.arrays import AnySequences, TokenSpace
 from careloop.models.sequence.estimators import Validation, _SequenceEstimator, row_weights
 from careloop.models.sequence.fitting import Recipe, SupervisedWork, Targets
@@ -18,67 +19,14 @@ if TYPE_CHECKING:
     import torch
 
 FEWEST_COUNTED = 0.5  # rows with, and rows without, a label that a base rate stands for, so that its log-odds are finite
-SMALLEST_SPREAD = 1e-6  # relative to the largest number: below it rounding is all the spread there is
+SMALLEST_SPREAD = 1e-6  # relative to the largest number: a smaller standard deviation is rounding
 
 
-class WorkFrom(SupervisedWork):
-    """Supervised work that begins at outputs (k,) which are known."""
-
-    def __init__(
-        self, training: Targets, validation: Targets | None, loss: Any, recipe: Recipe, *, begin: NDArray[np.float64]
-    ) -> None:
-        super().__init__(training, validation, loss, recipe)
-        self.begin = begin
-
-    def best_constant(self, outputs: int) -> torch.Tensor:
-        """The known outputs."""
-        import torch
-
-        return torch.from_numpy(self.begin.astype(np.float32))
-
-
-class _ManyOutputs(_SequenceEstimator):
-    """Targets (n, k) with NaN where unknown, their names, and where training begins."""
-
-    def _begin_fit(self, y: ArrayLike, rows: int, names: Sequence[str] | None) -> NDArray[np.float64]:
-        """The targets (n, k), with `names_` set."""
-        if self.class_weight is not None:
-            raise InputError(f"class_weight is for SequenceClassifier only; got {self.class_weight!r}, leave it out")
-        values = np.asarray(y, dtype=np.float64)
-        self.is_flat_ = values.ndim == 1
-        values = two_dimensional(values, rows)
-        self.names_ = tuple(names) if names is not None else tuple(str(place) for place in range(values.shape[1]))
-        if len(self.names_) != values.shape[1] or len(set(self.names_)) < len(self.names_):
-            raise InputError(f"names must be {values.shape[1]} different ones, one a column of y; got {self.names_[:5]}")
-        unknown = np.isnan(values).all(axis=0)
-        if unknown.any():
-            raise InputError(
-                f"y: {self.names_[int(unknown.argmax())]} is known of no training row; leave this column out"
-            )
-        return values
-
-    def _work(self, training: Targets, validation: Targets | None, loss: Any, recipe: Recipe) -> SupervisedWork:
-        return WorkFrom(training, validation, loss, recipe, begin=self._begin(training))
-
-    def _begin(self, training: Targets) -> NDArray[np.float64]:
-        raise NotImplementedError
-
-    def _targets(self, X: AnySequences, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Targets:
-        values = two_dimensional(np.asarray(y, dtype=np.float64), len(X))
-        if values.shape[1] != len(self.names_):
-            raise InputError(f"validation targets must have the training targets' {len(self.names_)} columns")
-        weights = row_weights(sample_weight, len(X)).astype(np.float32)
-        return Targets(X, self._scaled(values).astype(np.float32), weights)
-
-    def _scaled(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        raise NotImplementedError
-
-
-class SequenceLabels(_ManyOutputs):
+class SequenceLabels(_SequenceEstimator):
     """Several labels at once (such as next year's diagnoses), each with a probability of its own.
 
-    One network, of which every label has an output; labels are independent of each other given the sequence. Training
-    begins at the labels' base rates. A label of a row that is NaN is unknown and counts nowhere.
+    One network with an output a label; given the sequence, labels are taken as independent of each other. Training
+    begins at the labels' base rates. A label that is NaN in a row is unknown and does not count.
 
     Fitted: `networks_`, `names_`, `base_rates_` (k,) of the training rows, `epochs_`, `space_`.
     """
@@ -99,22 +47,24 @@ class SequenceLabels(_ManyOutputs):
         """
         from careloop.models.sequence.losses import labels_loss
 
-        values = self._begin_fit(y, len(X), options.pop("names", None))
-        training = self._targets(X, values, sample_weight)
-        self.base_rates_ = base_rates(values, training.weights)
+        refuse_class_weight(self.class_weight)
+        self.names_ = target_names(columns_of(y, len(X)), options.pop("names", None))
+        training = self._targets(X, y, sample_weight)
+        self.base_rates_ = base_rates(training)
         held = None if validation is None else self._targets(*validation)
         self._fit(training, held, labels_loss, len(self.names_), options | {"space": space})
         return self
 
-    def _begin(self, training: Targets) -> NDArray[np.float64]:
-        return np.log(self.base_rates_ / (1 - self.base_rates_))
-
-    def _scaled(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        if not (np.isnan(values) | np.isin(values, (0, 1))).all():
+    def _targets(self, X: AnySequences, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Targets:
+        values = columns_of(y, len(X), wanted=len(self.names_))
+        if not (np.isnan(values) | (values == 0) | (values == 1)).all():
             raise InputError("labels must be 0, 1, or NaN where unknown; got other numbers")
-        return values
+        return Targets(X, values.astype(np.float32), row_weights(sample_weight, len(X)).astype(np.float32))
 
-    def predict_proba(self, X: AnySequences) -> NDArray[np.float64]:
+    def _work(self, training: Targets, validation: Targets | None, loss: Any, recipe: Recipe) -> SupervisedWork:
+        return LabelsWork(training, validation, loss, recipe)
+
+    def predict_proba(self, X: AnySequences) -> Floats:
         """Probabilities (n, k) of the labels in the order of `names_`, the mean over the members."""
         return np.mean([expit(outputs) for outputs in self._outputs(X)], axis=0)
 
@@ -125,11 +75,21 @@ class SequenceLabels(_ManyOutputs):
         self.names_, self.base_rates_ = tuple(state["labels"]), np.asarray(state["base_rates"])
 
 
-class SequenceRegressor(_ManyOutputs):
+class LabelsWork(SupervisedWork):
+    """Supervised work on labels, whose best constant has a closed form; a search would miss that of rare labels."""
+
+    def best_constant(self, outputs: int) -> torch.Tensor:
+        """The log-odds (k,) of the base rates."""
+        import torch
+
+        return torch.from_numpy(logit(base_rates(self.training)).astype(np.float32))
+
+
+class SequenceRegressor(_SequenceEstimator):
     """One or several numbers from event sequences, by squared error of the standardised numbers.
 
     Each number counts alike whatever its unit: it is standardised by mean and standard deviation of the training rows,
-    and predicted in its own unit. NaN is unknown and counts nowhere.
+    and predicted in its own unit. NaN is unknown and does not count.
 
     Fitted: `networks_`, `names_`, `means_` (k,), `spreads_` (k,), `epochs_`, `space_`.
     """
@@ -147,59 +107,75 @@ class SequenceRegressor(_ManyOutputs):
         """Fit on rows X (n) and numbers y (n,) or (n, k); options as `SequenceLabels.fit` has them."""
         from careloop.models.sequence.losses import squared_loss
 
-        values = self._begin_fit(y, len(X), options.pop("names", None))
-        if np.isinf(values).any():
-            raise InputError("numbers to predict must be finite, or NaN where unknown; got infinite ones")
+        refuse_class_weight(self.class_weight)
+        values = columns_of(y, len(X))
+        self.names_ = target_names(values, options.pop("names", None))
         self.means_, self.spreads_ = means_and_spreads(values, row_weights(sample_weight, len(X)))
-        training = self._targets(X, values, sample_weight)
+        training = self._targets(X, y, sample_weight)
         held = None if validation is None else self._targets(*validation)
         self._fit(training, held, squared_loss, len(self.names_), options | {"space": space})
         return self
 
-    def _begin(self, training: Targets) -> NDArray[np.float64]:
-        return np.zeros(len(self.names_))  # the standardised mean
+    def _targets(self, X: AnySequences, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Targets:
+        values = columns_of(y, len(X), wanted=len(self.names_))
+        if np.isinf(values).any():
+            raise InputError("numbers to predict must be finite, or NaN where unknown; got infinite ones")
+        scaled = (values - self.means_) / self.spreads_
+        return Targets(X, scaled.astype(np.float32), row_weights(sample_weight, len(X)).astype(np.float32))
 
-    def _scaled(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return (values - self.means_) / self.spreads_
-
-    def predict(self, X: AnySequences) -> NDArray[np.float64]:
-        """The numbers in their own units, (n, k), or (n,) where y was; the mean over the members."""
-        found = np.mean(self._outputs(X), axis=0) * self.spreads_ + self.means_
-        return found[:, 0] if self.is_flat_ else found
+    def predict(self, X: AnySequences) -> Floats:
+        """The numbers (n, k) in their own units, in the order of `names_`; the mean over the members."""
+        return np.mean(self._outputs(X), axis=0) * self.spreads_ + self.means_
 
     def _own_state(self) -> dict[str, Any]:
-        numbers = {"means": self.means_.tolist(), "spreads": self.spreads_.tolist()}
-        return {"numbers": list(self.names_), "is_flat": self.is_flat_, **numbers}
+        return {"numbers": list(self.names_), "means": self.means_.tolist(), "spreads": self.spreads_.tolist()}
 
     def _take_state(self, state: dict[str, Any]) -> None:
-        self.names_, self.is_flat_ = tuple(state["numbers"]), state["is_flat"]
+        self.names_ = tuple(state["numbers"])
         self.means_, self.spreads_ = np.asarray(state["means"]), np.asarray(state["spreads"])
 
 
-def two_dimensional(values: NDArray[np.float64], rows: int) -> NDArray[np.float64]:
-    """Values (n,) or (n, k) as (n, k). InputError for any other shape."""
+def refuse_class_weight(class_weight: str | None) -> None:
+    """InputError where classes are to be weighted."""
+    if class_weight is not None:
+        raise InputError(f"class_weight is for SequenceClassifier only; got {class_weight!r}, leave it out")
+
+
+def columns_of(y: ArrayLike, rows: int, *, wanted: int | None = None) -> Floats:
+    """Targets (n,) or (n, k) as (n, k). InputError for any other shape, or for other than `wanted` columns."""
+    values = np.asarray(y, dtype=np.float64)
     values = values[:, None] if values.ndim == 1 else values
     if values.ndim != 2 or len(values) != rows or not values.shape[1]:
         raise InputError(f"y must have {rows} rows of one or more columns; got shape {values.shape}")
+    if wanted is not None and values.shape[1] != wanted:
+        raise InputError(f"y must have as many columns as there are names, {wanted}; got {values.shape[1]}")
     return values
 
 
-def base_rates(values: NDArray[np.float64], weights: NDArray[Any]) -> NDArray[np.float64]:
-    """Share (k,) of the known rows of (n, k) that have each label, by weight, short of 0 and of 1."""
-    shares = ~np.isnan(values) * np.asarray(weights, dtype=np.float64)[:, None]
-    known, having = shares.sum(axis=0), (shares * np.nan_to_num(values)).sum(axis=0)
+def target_names(values: Floats, names: Sequence[str] | None) -> tuple[str, ...]:
+    """The names of the columns of (n, k). InputError where they do not fit, or no row of a column is known."""
+    found = tuple(map(str, range(values.shape[1]))) if names is None else tuple(names)
+    if len(found) != values.shape[1] or len(set(found)) < len(found):
+        raise InputError(f"names must be {values.shape[1]} different ones, one a column of y; got {len(set(found))}")
+    unknown = np.isnan(values).all(axis=0)
+    if unknown.any():
+        raise InputError(f"y: {found[int(unknown.argmax())]} is known of no training row; leave this column out")
+    return found
+
+
+def base_rates(training: Targets) -> Floats:
+    """Share (k,) of the rows that have each label, of those of which it is known, by weight; short of 0 and of 1."""
+    shares = ~np.isnan(training.values) * training.weights[:, None].astype(np.float64)
+    known, having = shares.sum(axis=0), (shares * np.nan_to_num(training.values)).sum(axis=0)
     fewest = np.minimum(FEWEST_COUNTED, known / 2)
-    return np.divide(np.clip(having, fewest, known - fewest), known, out=np.full_like(known, 0.5), where=known > 0)
+    having = np.clip(having, fewest, known - fewest)
+    return np.divide(having, known, out=np.full_like(known, 0.5), where=known > 0)
 
 
-def means_and_spreads(
-    values: NDArray[np.float64], weights: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def means_and_spreads(values: Floats, weights: NDArray[np.float64]) -> tuple[Floats, Floats]:
     """Mean and standard deviation (k,) of the known rows of (n, k), by weight; 1 for a number that never differs."""
     shares = ~np.isnan(values) * weights[:, None]
     total = np.maximum(shares.sum(axis=0), np.finfo(np.float64).tiny)
     means = (shares * np.nan_to_num(values)).sum(axis=0) / total
-    squares = (shares * np.nan_to_num(values - means) ** 2).sum(axis=0) / total
-    largest = np.nanmax(np.abs(values), axis=0)
-    spreads = np.sqrt(squares)
-    return means, np.where(spreads > SMALLEST_SPREAD * largest, spreads, 1.0)
+    spreads = np.sqrt((shares * np.nan_to_num(values - means) ** 2).sum(axis=0) / total)
+    return means, np.where(spreads > SMALLEST_SPREAD * np.nanmax(np.abs(values), axis=0), spreads, 1.0)

@@ -163,7 +163,6 @@ class Transformer(nn.Module):
             intermediate_size=shape.feed_forward,
             num_hidden_layers=shape.layers,
             num_attention_heads=shape.heads,
-            attention_dropout=shape.dropout,
             max_position_embeddings=8192,
             use_cache=False,
             bos_token_id=None,
