@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from careloop.record.ontology import MOST_ANCESTORS, ancestors, chapter_title, parent_in_code
+from careloop.record.ontology import (
+    CHAPTERS,
+    LEVELS,
+    MOST_ANCESTORS,
+    ancestors,
+    at_level,
+    blocks,
+    chapter_title,
+    parent_in_code,
+    title_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -67,3 +77,43 @@ def test_titles_of_chapters() -> None:
     assert chapter_title("ICD9CM//520-579") == "diseases of the digestive system"
     assert chapter_title("ICD10CM//K74") is None
     assert chapter_title("LAB") is None
+
+
+@pytest.mark.parametrize(
+    ("code", "levels"),
+    [
+        ("ICD10CM//K74.60", ("K00-K95", "K70-K77", "K74", "K74.60")),
+        ("ICD10CM//C7A.8", ("C00-D49", "C7A", "C7A", "C7A.8")),  # a block of one category
+        ("ICD10CM//W10.0", ("V00-Y99", "W00-W19", "W10", "W10.0")),  # within W00-X58 and V00-X58
+        ("ICD10CM//O9A.11", ("O00-O9A", "O94-O9A", "O9A", "O9A.11")),
+        ("ICD10//I11.0", ("I00-I99", "I10-I15", "I11", "I11.0")),
+        ("ICD10//V05", ("V01-Y98", "V01-V09", "V05", "V05")),
+        ("ICD9CM//571.5", ("520-579", "570-579", "571", "571.5")),
+        ("ICD9CM//28521", ("280-289", "280-289", "285", "28521")),  # a chapter without blocks
+        ("ICD9CM//E850.1", ("E000-E999", "E850-E858", "E850", "E850.1")),
+        ("DIAGNOSIS//ICD//9//V1011", ("V01-V91", "V10-V19", "V10", "V1011")),
+        ("ICD10CM//K70-K77", ("K00-K95", "K70-K77", None, "K70-K77")),
+        ("ICD10CM//K00-K95", ("K00-K95", None, None, "K00-K95")),
+        ("SNOMED//19943007", (None, None, None, "19943007")),
+        ("ICD10CM//NODX", (None, None, None, "NODX")),
+    ],
+)
+def test_levels_of_real_codes(code: str, levels: tuple[str | None, ...]) -> None:
+    prefix = code.rpartition("//")[0]
+    assert tuple(at_level(code, level) for level in LEVELS) == tuple(n and f"{prefix}//{n}" for n in levels)
+
+
+def test_blocks_lie_in_one_chapter_each_and_are_the_published_ones() -> None:
+    assert {name: len(blocks(name)) for name in ("ICD10CM", "ICD10", "ICD9CM")} == {
+        "ICD10CM": 296, "ICD10": 274, "ICD9CM": 154,
+    }  # fmt: skip
+    for system in ("ICD10CM", "ICD10", "ICD9CM"):
+        for first, last, _ in blocks(system):
+            chapters = [(low, high) for low, high, _ in CHAPTERS[system] if low <= first <= last <= high]
+            assert len(chapters) == 1, (system, first, last)
+    assert title_of("ICD10CM//K70-K77") == title_of("ICD10//K70-K77") == "diseases of liver"
+    assert title_of("ICD9CM//520-579") == "diseases of the digestive system"
+    assert title_of("ICD10CM//B20") == "human immunodeficiency virus [HIV] disease"
+    assert title_of("ICD10//E10-E14") == ""
+    assert title_of("ICD10CM//K74") is None
+    assert title_of("LAB") is None

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 import yaml
 from click.testing import CliRunner
+from markupsafe import escape
 
 from careloop import InputError
 from careloop.features.timelines import Timelines
@@ -123,6 +124,9 @@ def test_patients_are_explained_by_events_whose_shares_add_up(sequences: Any) ->
         assert found.reference_risk + total == pytest.approx(found.risk, abs=0.01)
     patients = json.loads((sequences.run / "patients.json").read_text(encoding="utf-8"))
     assert all(patient["events"] for patient in patients)
+    check = json.loads((sequences.run / "explanation.json").read_text(encoding="utf-8"))
+    assert check["rows"] > 0
+    assert str(escape(check["text"])) in (sequences.run / "report.html").read_text(encoding="utf-8")
 
 
 def test_timelines_show_nothing_that_was_not_known(sequences: Any) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import polars as pl
 
@@ -31,7 +33,14 @@ class Facts:
     codes: frozenset[str]
 
 
-def read_facts(events: pl.LazyFrame, section: CohortSection) -> Facts:
+class NamesCodes(Protocol):
+    """A section of the study file that names codes."""
+
+    def named_codes(self) -> Iterator[tuple[str, str]]:
+        """Each field with a code or pattern that stands there."""
+
+
+def read_facts(events: pl.LazyFrame, section: NamesCodes) -> Facts:
     """Read one shard in three streaming passes, each over the columns it needs (faster, measured, than one for all)."""
     codes = events.select(pl.col("code").unique()).collect(engine="streaming")["code"]
     named = {BIRTH, DEATH, *(code for _, code in section.named_codes())}
@@ -94,9 +103,9 @@ def _add_outcome(facts: Facts, keys: pl.DataFrame, outcome: Outcome) -> pl.DataF
     start, horizon_days = pl.col("prediction_time"), outcome.horizon_days
     censoring = outcome.censoring if _names_death(outcome) else (*outcome.censoring, DEATH)
     frame = keys.join(facts.spans, on="subject_id", how="left", maintain_order="left").with_columns(
-        _first_after(facts, keys, outcome.codes).alias("outcome_time"),
-        _first_after(facts, keys, outcome.competing).alias("competing_time"),
-        _first_after(facts, keys, censoring).alias("stop_time"),
+        first_after(facts, keys, outcome.codes).alias("outcome_time"),
+        first_after(facts, keys, outcome.competing).alias("competing_time"),
+        first_after(facts, keys, censoring).alias("stop_time"),
     )
     happened, competed, stop = pl.col("outcome_time"), pl.col("competing_time"), pl.col("stop_time")
     event = (
@@ -133,7 +142,7 @@ def _names_death(outcome: Outcome) -> bool:
     return bool(named.item())
 
 
-def _first_after(facts: Facts, keys: pl.DataFrame, codes: tuple[str, ...]) -> pl.Series:
+def first_after(facts: Facts, keys: pl.DataFrame, codes: tuple[str, ...]) -> pl.Series:
     """Time of each key's first event with one of the codes after the prediction time, null if none; in keys' order."""
     dated = (
         facts.events.lazy()

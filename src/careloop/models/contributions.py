@@ -115,12 +115,15 @@ def integrated_gradients(
     """
     import torch
 
+    from careloop.models.network_loop import cpu_threads
+
     start, rows = torch.from_numpy(baseline), torch.from_numpy(matrix)
     total = torch.zeros_like(rows)
-    for share in (np.arange(PATH_STEPS) + 0.5) / PATH_STEPS:  # midpoint rule
-        point = (start + float(share) * (rows - start)).requires_grad_()
-        (gradient,) = torch.autograd.grad(network(point).sum(), point)
-        total += gradient
-    with torch.no_grad():
-        base = float(network(start[None]))
+    with cpu_threads(1):  # two threads take many times longer over such small steps, most of all on busy processors
+        for share in (np.arange(PATH_STEPS) + 0.5) / PATH_STEPS:  # midpoint rule
+            point = (start + float(share) * (rows - start)).requires_grad_()
+            (gradient,) = torch.autograd.grad(network(point).sum(), point)
+            total += gradient
+        with torch.no_grad():
+            base = float(network(start[None]))
     return ((rows - start) * total / PATH_STEPS).numpy().astype(np.float64), base

@@ -83,7 +83,7 @@ class EncodedColumns(nn.Module):
     def forward(self, columns: torch.Tensor) -> torch.Tensor:
         """Terms (n, e) of columns (n, p)."""
         standardised = ((columns - self.centre) / self.spread).clamp(-FAR, FAR)
-        passed = ((columns[:, self.owner] - self.low) / (self.high - self.low)).clamp(0, 1)
+        passed = ((columns.index_select(1, self.owner) - self.low) / (self.high - self.low)).clamp(0, 1)
         return torch.cat([standardised, passed - self.mean], dim=1)
 
 

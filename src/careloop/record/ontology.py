@@ -146,7 +146,7 @@ def blocks(system: str) -> Chapters:
     of ICD-10-CM, or none.
     """
     same = next(name for name in ("ICD10CM", "ICD10", "ICD9CM") if CHAPTERS[name] is CHAPTERS[system])
-    with (files("careloop.record") / "icd_blocks.csv").open(encoding="utf-8", newline="") as text:
+    with (files("careloop.record") / "icd_blocks.csv").open(encoding="utf-8") as text:
         return tuple((r["first"], r["last"], r["title"]) for r in csv.DictReader(text) if r["system"] == same)
 
 

@@ -49,6 +49,7 @@ class Contents:
     recipe: Recipe
     evaluation: Json
     patients: list[Json]
+    explanation: Json | None
     effects: Json | None
     verdict: Json | None
     cohort: pl.DataFrame
@@ -68,6 +69,7 @@ class Contents:
             recipe=Recipe.from_json((run / "recipe.json").read_text(encoding="utf-8")),
             evaluation=content("evaluation.json"),
             patients=content("patients.json") or [],
+            explanation=content("explanation.json"),
             effects=content("effects.json"),
             verdict=content("outcome.json"),
             cohort=pl.read_parquet(run / "cohort.parquet"),
@@ -102,6 +104,7 @@ def write_report(run: Path, path: Path) -> None:
         columns=[(column, _title(column)) for column in contents.recipe.columns],
         notes=contents.recipe.notes,
         patients=contents.patients,
+        explanation=contents.explanation,
         effects=contents.effects,
         verdict=contents.verdict,
         checklist=checklist(contents.study, contents.flow, contents.recipe, contents.evaluation),
@@ -293,5 +296,5 @@ def _balance_chart(balance: Json, recipe: Recipe) -> str:
 
 def _patient_chart(patient: Json) -> str:
     if patient.get("events"):
-        return timeline(patient["events"], unit=patient["unit"])
+        return timeline(patient["events"], unit="share in the risk")
     return charts.contributions([(f["label"], f["contribution"]) for f in patient["factors"]], unit=patient["unit"])

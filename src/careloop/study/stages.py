@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -201,6 +201,23 @@ def show_examples(study: Study, run: RunFolder) -> None:
     run.stage("patients", work, writes=["patients.json"], settings=settings, reads=reads)
 
 
+def check_explanations(study: Study, run: RunFolder) -> None:
+    """Write explanation.json: whether the events that explain the primary model's risks are those that matter."""
+    if open_package(run.path / "models" / study.primary).timelines is None:
+        (run.path / "explanation.json").unlink(missing_ok=True)  # of the study with another primary model
+        return
+
+    def work(out: Path) -> None:
+        from careloop.predict.explanation_check import check_explanation
+
+        package = open_package(run.path / "models" / study.primary)
+        found = check_explanation(package, feature_matrix(run, "held_out"))
+        write_json(out / "explanation.json", {**asdict(found), "text": found.text})
+
+    reads = ["features.parquet", f"models/{study.primary}", "cohort.parquet"]
+    run.stage("explanation", work, writes=["explanation.json"], settings=study.primary, reads=reads)
+
+
 def verify_held_out(study: Study, run: RunFolder) -> None:
     """Write outcome.json: whether predictions and plan were right for the held-out patients."""
 
@@ -247,6 +264,7 @@ def report(study: Study, run: RunFolder) -> None:
 
     reads = ["study.yaml", "record.json", "flow.json", "recipe.json", "features.parquet", "evaluation.json"]
     reads += ["patients.json", "outcome.json", *_judged_files(study)]
+    reads += [name for name in ("explanation.json",) if (run.path / name).exists()]
     run.stage("report", lambda out: write_report(run.path, out / "report.html"), writes=["report.html"], reads=reads)
 
 

@@ -131,6 +131,7 @@ class Study(BaseModel):
         stages.evaluate(self, run)
         stages.make_plans(self, run)
         stages.show_examples(self, run)
+        stages.check_explanations(self, run)
         stages.verify_held_out(self, run)
         stages.write_back(self, facts, run)
         stages.report(self, run)

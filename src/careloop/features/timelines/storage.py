@@ -60,9 +60,8 @@ def write_part(sequences: Sequences, folder: Path, number: int) -> None:
 
 def write_index(keys: pl.DataFrame, part: NDArray[np.intp], row: NDArray[np.intp], folder: Path) -> None:
     """Write what makes parts that stand in `folder` timelines: keys with their places, and the sizes of all files."""
-    _write(
-        keys.with_columns(part=pl.Series(part, dtype=pl.Int64), row=pl.Series(row, dtype=pl.Int64)), folder / KEYS_FILE
-    )
+    places = {name: pl.Series(values, dtype=pl.Int64) for name, values in (("part", part), ("row", row))}
+    _write(keys.with_columns(**places), folder / KEYS_FILE)
     sizes = {file.name: file.stat().st_size for file in sorted(folder.glob("*.arrow"))}
     (folder / INDEX).write_text(json.dumps({"format": TIMELINES_FORMAT, "bytes": sizes}, indent=1) + "\n")
 
@@ -89,7 +88,8 @@ def opened(folder: Path) -> tuple[pl.DataFrame, tuple[Sequences, ...]]:
         if not (folder / name).is_file() or (folder / name).stat().st_size != size:
             raise InputError(f"{folder}/{name}: missing or cut off; extract the timelines again")
     parts = sum(name.endswith(".events.arrow") for name in sizes)
-    return pl.from_arrow(_mapped(folder / KEYS_FILE)), tuple(_opened_part(folder, n) for n in range(parts))  # type: ignore[return-value]
+    keys = pl.DataFrame(pl.from_arrow(_mapped(folder / KEYS_FILE)))
+    return keys, tuple(_opened_part(folder, number) for number in range(parts))
 
 
 def _opened_part(folder: Path, number: int) -> Sequences:

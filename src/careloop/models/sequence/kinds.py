@@ -1,4 +1,4 @@
-"""Sequence estimators by the name that a study file gives: the trunk, and whether hazards or labels are learnt."""
+"""Sequence estimators by the name that a study file gives: the trunk, and what is learnt."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ KINDS = ("gru", "temporal_cnn", "transformer")
 
 @dataclass(frozen=True)
 class SequenceKind:
-    """Makes unfitted estimators of one trunk; `target` is a key of `ESTIMATORS`: follow-up with its
-    censoring, a label, several labels at once, or numbers.
+    """Makes unfitted estimators of one trunk.
+
+    `target` says of what: `hazard` (follow-up with its censoring), `label`, `labels` (several at once), `numbers`.
     """
 
     network: str

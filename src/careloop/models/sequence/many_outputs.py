@@ -18,7 +18,7 @@ from careloop.models.sequence.fitting import Recipe, SupervisedWork, Targets
 if TYPE_CHECKING:
     import torch
 
-FEWEST_COUNTED = 0.5  # rows with, and rows without, a label that a base rate stands for, so that its log-odds are finite
+FEWEST_COUNTED = 0.5  # rows with a label, and rows without, that a base rate stands for: its log-odds stay finite
 SMALLEST_SPREAD = 1e-6  # relative to the largest number: a smaller standard deviation is rounding
 
 
