@@ -38,7 +38,7 @@ def test_json_has_the_documented_layout(evaluation) -> None:
     model = result["models"]["survival"]
     assert set(model) == {
         "threshold", "figures", "decision", "calibration", "roc", "pr", "net_benefit", "risk_groups", "subgroups",
-        "survival", "conformal",
+        "survival", "conformal", "fairness",
     }  # fmt: skip
     assert set(model["figures"]["auroc"]) == {"value", "low", "high", "reason"}
     assert set(model["net_benefit"]["model"]) == BAND
@@ -52,6 +52,12 @@ def test_json_has_the_documented_layout(evaluation) -> None:
     assert set(model["conformal"]["subgroups"][0]["figures"]) == set(model["conformal"]["figures"]) == {
         "coverage", "coverage_event", "coverage_event_free", "mean_size", "single", "empty", "several",
     }  # fmt: skip
+    assert set(model["fairness"]) == {"gaps", "margins", "too_few", "rule", "words"}
+    assert set(model["fairness"]["gaps"][0]) == {
+        "variable", "group", "figure", "first", "others", "value", "others_value", "difference", "margin", "p",
+        "adjusted_p", "flagged", "words",
+    }  # fmt: skip
+    assert set(model["fairness"]["gaps"][0]["first"]) == {"name", "n", "events", "prevalence"}
     assert [(c["first"], c["second"]) for c in result["comparisons"]] == [
         ("survival", "noisy"), ("survival", "again"), ("noisy", "again"),
     ]  # fmt: skip

@@ -33,7 +33,9 @@ def pretrain_network(study: Study, facts: Record, run: RunFolder, *, on: str) ->
         shutil.rmtree(run.path / PRETRAINED, ignore_errors=True)  # of the study before its pre-training was taken out
         return
 
-    settings = [section.model_dump(mode="json"), study.timelines.model_dump(mode="json"), study.arm_codes]
+    # The end of follow-up is when nothing more is known, not an event to be learnt.
+    excluded = (*study.arm_codes, *study.cohort.outcome.censoring)
+    settings = [section.model_dump(mode="json"), study.timelines.model_dump(mode="json"), excluded]
     settings.append(record_identity(facts))
     name = "pretraining"
 
@@ -45,7 +47,7 @@ def pretrain_network(study: Study, facts: Record, run: RunFolder, *, on: str) ->
             section,
             study.timelines,
             keep_out=apart,
-            exclude_codes=study.arm_codes,
+            exclude_codes=excluded,
             workspace=workspace,
             on=on,
             listener=heard(run, name),

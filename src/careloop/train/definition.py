@@ -142,7 +142,8 @@ def default_models() -> list[ModelSection]:
 def with_references(sections: list[ModelSection]) -> tuple[list[ModelSection], list[str]]:
     """The study's models with logistic regression and LightGBM beside any network, and a note for each one added.
 
-    A network is `fully_connected` or any dotted path: what an estimator can do shows only beside a simple one.
+    A network here is whatever is not linear, Cox or boosted trees, any dotted path among it: what an estimator can do
+    shows only beside a simple one.
     """
     present = {section.kind for section in sections}
     if present <= {"logistic_regression", "lightgbm", "cox", "boosted_hazard"}:

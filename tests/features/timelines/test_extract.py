@@ -45,7 +45,7 @@ RECIPE = TimelineRecipe(
 )
 LAB, DX, RESULT, POSITIVE, FEMALE, HEIGHT, K74 = range(FIRST_CODE, FIRST_CODE + 7)
 TOKENS = {"DX": DX, "RARE": DX, "RESULT": RESULT, "ICD10CM//K74.60": K74, "ICD10CM//K74": K74}
-LEFT_OUT = ("MEDS_BIRTH", "MEDS_DEATH", "CARELOOP//X", "TREATMENT//1")
+LEFT_OUT = ("MEDS_BIRTH", "CARELOOP//X", "TREATMENT//1")
 
 # Whole and half days, so that facts fall on prediction times and on each other.
 day = st.integers(-30, 30).map(lambda half: half / 2)
@@ -54,7 +54,9 @@ timed = st.fixed_dictionaries(
         "subject_id": st.integers(1, 3),
         "time": day,
         "known_time": st.none() | day,
-        "code": st.sampled_from(["LAB", "DX", "RESULT", "RARE", "OTHER", "ICD10CM//K74.60", "ICD10CM//K74", *LEFT_OUT]),
+        "code": st.sampled_from(
+            ["LAB", "DX", "RESULT", "RARE", "OTHER", "ICD10CM//K74.60", "ICD10CM//K74", "MEDS_DEATH", *LEFT_OUT]
+        ),
         "numeric_value": st.none() | st.floats(-16, 16, width=16),
         "unit": st.sampled_from(["mg/dL", "mg/dL", "mmol/L", None]),
         "text_value": st.sampled_from([None, "positive", "negative"]),

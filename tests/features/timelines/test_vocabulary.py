@@ -133,14 +133,16 @@ def test_numbers_in_the_most_common_unit_count(make_record: MakeRecord, make_key
     assert np.isnan(one.value).tolist() == [False] * 5 + [True]
 
 
-def test_own_events_and_excluded_codes_are_never_tokens(make_record: MakeRecord, make_keys: MakeKeys) -> None:
+def test_own_events_and_excluded_codes_are_never_tokens_and_death_is_one(
+    make_record: MakeRecord, make_keys: MakeKeys
+) -> None:
     names = ["MEDS_BIRTH", "MEDS_DEATH", "CARELOOP//PREDICTION//x", "DRUG//1", "DX//1", "LAB"]
     record = make_record([event(s, code) for s in range(3) for code in names])
     keys = make_keys(*((s, 5) for s in range(3)))
     section = TimelinesSection(min_subjects=2, exclude_codes=("DX*",))
     recipe = fit_timelines(record, keys, section, ["DRUG//1"])
-    assert [one.name for one in recipe.tokens] == ["LAB"]
-    assert codes_of(recipe, record, keys) == [["LAB"]] * 3
+    assert sorted(one.name for one in recipe.tokens) == ["LAB", "MEDS_DEATH"]
+    assert [sorted(row) for row in codes_of(recipe, record, keys)] == [["LAB", "MEDS_DEATH"]] * 3
     only = fit_timelines(record, keys, TimelinesSection(min_subjects=2, codes=("DX*", "DRUG//1")))
     assert codes_of(only, record, keys) == [["DRUG//1", "DX//1"]] * 3
 

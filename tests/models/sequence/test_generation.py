@@ -22,7 +22,13 @@ from careloop.models.sequence.generation import RollOut, draw_wait, first_and_la
 from careloop.models.sequence.loop import LoopSettings
 from careloop.models.sequence.network import NetworkShape
 from careloop.models.sequence.past import Past
-from careloop.models.sequence.pretraining import GAP_BOUNDS, PretrainingNetwork, pretrain_network
+from careloop.models.sequence.pretraining import (
+    GAP_BOUNDS,
+    LONGEST_WAIT_DAYS,
+    PretrainingNetwork,
+    gap_bin,
+    pretrain_network,
+)
 
 # A Markov renewal process: the code before decides the wait and the next code. Code 3 waits exactly ten days, the
 # others exponentially with these means.
@@ -176,7 +182,7 @@ def test_waits_follow_their_hazards(logits: list[float], elapsed: float | None) 
     """Against the survival function in closed form, at places on the bins' own scale."""
     hazards = 1 / (1 + np.exp(-np.array(logits)))
     bounds = np.array(GAP_BOUNDS)
-    bounds[-1] = generation.LONGEST_WAIT_DAYS
+    bounds[-1] = LONGEST_WAIT_DAYS
 
     def survival(days: float) -> float:
         found = 1 - hazards[0]
@@ -199,7 +205,7 @@ def test_waits_follow_their_hazards(logits: list[float], elapsed: float | None) 
     assert (waits >= (elapsed or 0.0) - 1e-9).all()
     comes = torch.from_numpy(np.isfinite(waits))
     # A time that lies on a bound up to rounding may fall on its other side.
-    assert (generation.gap_bin(days[comes] * (1 - 1e-9)) != bins[comes]).sum() <= count / 1000
+    assert (gap_bin(days[comes] * (1 - 1e-9)) != bins[comes]).sum() <= count / 1000
     if elapsed is None:
         assert (waits == 0).mean() == pytest.approx(hazards[0], abs=0.02)
 

@@ -98,7 +98,7 @@ def test_hidden_codes_are_told_from_their_neighbours() -> None:
 
 
 def test_the_likelihood_of_waits_written_out() -> None:
-    from careloop.models.sequence.pretraining import GAP_BOUNDS, gap_bin, gap_loss
+    from careloop.models.sequence.pretraining import GAP_BOUNDS, gap_bin, gap_loss, share_of_bin
 
     random = np.random.default_rng(0)
     logits = torch.tensor(random.normal(size=(20, len(GAP_BOUNDS))))
@@ -108,7 +108,12 @@ def test_the_likelihood_of_waits_written_out() -> None:
     assert bins[18] == 0
     assert bins[19] == len(GAP_BOUNDS) - 1
     hazard = 1 / (1 + np.exp(-logits.numpy()))
+    share = share_of_bin(days, bins).numpy()
+    middle = np.sqrt(GAP_BOUNDS[20] * GAP_BOUNDS[21])
+    assert float(share_of_bin(torch.tensor([middle]), torch.tensor([21]))) == pytest.approx(0.5)
     expected = 0.0
     for row in range(20):
-        expected -= np.log(1 - hazard[row, : bins[row]]).sum() + (np.log(hazard[row, bins[row]]) if comes[row] else 0)
-    assert float(gap_loss(logits, bins, comes)) == pytest.approx(expected)
+        here = hazard[row, bins[row]]
+        expected -= np.log(1 - hazard[row, : bins[row]]).sum()
+        expected -= np.log(here) if comes[row] else share[row] * np.log(1 - here)
+    assert float(gap_loss(logits, days, comes)) == pytest.approx(expected)

@@ -17,13 +17,15 @@ from careloop.features.timelines.definition import TimelinesSection
 from careloop.features.timelines.numbers import Numbers
 from careloop.record.ontology import Parents, ancestors
 from careloop.features.timelines.recipe import MOST_DEPTH, MOST_TEXT, TimelineRecipe, Token
-from careloop.features.vocabulary import NEVER, named_codes
+from careloop.features.vocabulary import named_codes
 from careloop.models.sequence.arrays import FIRST_CODE
 from careloop.record import Record, history
-from careloop.record.schema import code_matches
+from careloop.record.schema import BIRTH, CARELOOP, code_matches
 from careloop.record.shards import HERE, each_shard
 
 # With more common texts than this, a timed code's texts are descriptions, no categories.
+# Death stays: a network that learns next events must know that histories end.
+NEVER = (BIRTH, f"{CARELOOP}*")
 MOST_TEXTS = 50
 Unit = str | None
 

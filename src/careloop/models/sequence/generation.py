@@ -17,10 +17,8 @@ from careloop.models.network_loop import cpu_threads
 from careloop.models.sequence.arrays import EVENT_ARRAYS, AnySequences, Sequences
 from careloop.models.sequence.futures import Futures
 from careloop.models.sequence.past import Past
-from careloop.models.sequence.pretraining import GAP_BOUNDS, PretrainingNetwork, gap_bin
+from careloop.models.sequence.pretraining import PretrainingNetwork, bin_bounds, gap_bin, share_of_bin
 
-# The last bin has no upper bound in training; a time within it is drawn up to here, a long life.
-LONGEST_WAIT_DAYS = 36525.0
 # Memory for the keys, values and logits of the paths that are continued together.
 MOST_BYTES = 512 * 2**20
 FLOAT_BYTES = 4
@@ -136,24 +134,6 @@ def draw_wait(logits: torch.Tensor, elapsed: torch.Tensor, uniform: torch.Tensor
     place = begin + (1 - begin) * where
     found = torch.where(bins == 1, high[1] * place, low[bins] * (high[bins] / low[bins]) ** place)
     return bins, torch.where(comes, torch.where(bins == 0, 0.0, found), torch.inf)
-
-
-def share_of_bin(days: torch.Tensor, bins: torch.Tensor) -> torch.Tensor:
-    """How much of its bin a wait (k,) has behind it, 0 to 1: on the log scale, in days in the first above 0."""
-    low, high = bin_bounds(days.device)
-    days = days.double()
-    on_log_scale = (days / low[bins]).log() / (high[bins] / low[bins]).log()
-    share = torch.where(bins > 1, on_log_scale, torch.where(bins == 1, days / high[1], 1.0))
-    return share.clamp(0, 1)
-
-
-def bin_bounds(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Lower and upper bounds of the bins in days, float64; 1 where a bin is no range of ratios."""
-    bounds = torch.tensor(GAP_BOUNDS, dtype=torch.float64, device=device)
-    low, high = torch.cat([bounds[:1], bounds[:-1]]), bounds.clone()
-    high[-1] = LONGEST_WAIT_DAYS
-    low[:2], high[0] = 1.0, 1.0
-    return low, high
 
 
 def draw(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:

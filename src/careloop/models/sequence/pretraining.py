@@ -21,6 +21,7 @@ HIDDEN_EVENTS, HIDDEN_NUMBERS = 0.15, 0.15
 KEPT, REPLACED = 0.1, 0.1  # of the hidden events: shown as they are, or as a random code
 # Bounds in days of the bins of the time to the next event: 0, then from 15 minutes to 30 years in equal steps of log.
 GAP_BOUNDS = np.concatenate([[0.0], np.geomspace(1 / 96, 365.25 * 30, 31)])
+LONGEST_WAIT_DAYS = 36525.0  # the last bin ends here, with a long life, wherever a place within it is meant
 VALIDATION_SEED = 1 << 40  # what validation hides is the same after every epoch
 
 
@@ -124,7 +125,7 @@ def next_loss(model: PretrainingNetwork, batch: Batch, random: torch.Generator) 
         found[following] for found in (states, batch.code[:, 1:], batch.quantile[:, 1:], batch.gap[:, 1:])
     )
     bins, comes = gap_bin(wait), code != NOW
-    gap = gap_loss(model.gap(state), bins, comes)
+    gap = gap_loss(model.gap(state), wait, comes)
     given = state[comes] + model.of_gap(bins[comes])
     what = nn.functional.cross_entropy(model.code_logits(given), code[comes], reduction="sum")
     how_much = nn.functional.cross_entropy(model.quantile_logits(given, code[comes]), quantile[comes], reduction="sum")
@@ -138,13 +139,37 @@ def gap_bin(days: torch.Tensor) -> torch.Tensor:
     return torch.bucketize(days.clamp(min=0), bounds).clamp(max=len(GAP_BOUNDS) - 1)
 
 
-def gap_loss(logits: torch.Tensor, bins: torch.Tensor, comes: torch.Tensor) -> torch.Tensor:
-    """Minus log likelihood of hazards per bin (k, bins): an event in its bin, or none in the bins before it."""
+def share_of_bin(days: torch.Tensor, bins: torch.Tensor) -> torch.Tensor:
+    """How much of its bin a wait (k,) has behind it, 0 to 1: on the log scale, in days in the first above 0."""
+    low, high = bin_bounds(days.device)
+    days = days.double()
+    on_log_scale = (days / low[bins]).log() / (high[bins] / low[bins]).log()
+    share = torch.where(bins > 1, on_log_scale, torch.where(bins == 1, days / high[1], 1.0))
+    return share.clamp(0, 1)
+
+
+def bin_bounds(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Lower and upper bounds of the bins in days, float64; 1 where a bin is no range of ratios."""
+    bounds = torch.tensor(GAP_BOUNDS, dtype=torch.float64, device=device)
+    low, high = torch.cat([bounds[:1], bounds[:-1]]), bounds.clone()
+    high[-1] = LONGEST_WAIT_DAYS
+    low[:2], high[0] = 1.0, 1.0
+    return low, high
+
+
+def gap_loss(logits: torch.Tensor, days: torch.Tensor, comes: torch.Tensor) -> torch.Tensor:
+    """Minus log likelihood of hazards per bin (k, bins): an event in its bin, or none for so many days (k,).
+
+    A wait that is censored within a bin counts by the share of the bin that was seen; left out it would be a wait that
+    was never at risk there, and every hazard would come out too high.
+    """
+    bins = gap_bin(days)
     goes_on = nn.functional.logsigmoid(-logits).cumsum(dim=1)
     rows = torch.arange(len(bins), device=bins.device)
     before = torch.where(bins > 0, goes_on[rows, (bins - 1).clamp(min=0)], 0.0)
-    event = nn.functional.logsigmoid(logits[rows, bins])
-    return -(before + torch.where(comes, event, 0.0)).sum()
+    here = logits[rows, bins]
+    none = share_of_bin(days, bins).to(here.dtype) * nn.functional.logsigmoid(-here)
+    return -(before + torch.where(comes, nn.functional.logsigmoid(here), none)).sum()
 
 
 class PretrainingWork:
