@@ -39,10 +39,10 @@ class PretrainingSection(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    objective: Literal["masked", "next"] = Field(
-        default="masked",
-        description="`masked` hides events and their numbers from a Transformer that sees both ways; `next` learns the "
-        "next event and the time to it, and can simulate futures.",
+    objective: Literal["next", "masked"] = Field(
+        default="next",
+        description="`next` learns the next event and the time to it, and can simulate futures; `masked` hides events "
+        "and their numbers from a Transformer that sees both ways.",
     )
     size: Literal["tiny", "small", "medium", "base", "large"] = Field(
         default="tiny", description="Size of the network; `careloop estimate` says what each one needs."
