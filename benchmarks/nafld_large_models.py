@@ -6,7 +6,8 @@ Real data (extra `examples`): logistic regression, LightGBM and boosted hazard o
 timelines from random weights; and a Transformer pre-trained on the histories of people outside the tuning and held-out
 rows. All are trained on the same training rows, stopped early and calibrated on the same tuning rows, and shown on the
 same held-out rows, with paired intervals from the same bootstrap resamples of people. The deletion curve removes the
-held-out people's events in the order of their contribution and at random. A folder of an earlier run is taken up.
+held-out people's events in the order of their contribution and at random. Zero-shot is the pre-trained Transformer
+without fine-tuning: the share of 100 simulated futures with the outcome. A folder of an earlier run is taken up.
 """
 
 from __future__ import annotations
@@ -19,13 +20,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
+from careloop.evaluate import Outcomes, Threshold, compare, evaluate_predictions
 from careloop.ingest import example_record
 from careloop.models.sequence.attribution import Score, integrated_gradients
 from careloop.models.sequence.removal import deletion_curve
+from careloop.predict.futures import Question, zero_shot_risk
 from careloop.study import Study, example_study
 from careloop.study.folder import RunFolder
-from careloop.study.stages import feature_matrix
+from careloop.study.sequence_stages import read_pretrained
+from careloop.study.stages import cohort_rows, feature_matrix
 from careloop.train import open_package
 
 FIGURES = ("auroc", "auprc", "brier")
@@ -57,7 +62,9 @@ def stated(estimate: dict[str, Any], digits: int) -> str:
 def show(evaluation: dict[str, Any]) -> None:
     """Print figures, and the paired differences of the networks from the baselines."""
     rows = evaluation["outcome"]["rows"]
-    print(f"\nheld-out rows {rows['n']}: {rows['events']} with the outcome, {rows['censored']} censored before the horizon")
+    print(
+        f"\n{rows['n']} held-out rows: {rows['events']} with the outcome, {rows['censored']} censored before the horizon"
+    )
     print(f"{'':<24}" + "".join(f"{name:>26}" for name in (*FIGURES, "Harrell's C", "sets hold the truth")))
     for name, model in evaluation["models"].items():
         cells = [stated(model["figures"][figure], 4) for figure in FIGURES]
@@ -86,6 +93,25 @@ def explain(out: Path, name: str) -> None:
     print(f"  mean distance {curve.area:.3f} ({curve.low:.3f} to {curve.high:.3f})")
 
 
+def zero_shot(out: Path) -> None:
+    """Print how well simulated futures predict, without a model of the outcome, beside LightGBM."""
+    run, study = RunFolder.reopen(out / "run"), Study.read(out / "run" / "study.yaml")
+    outcome, held_out = study.cohort.outcome, cohort_rows(run, "held_out")
+    question, started = Question(outcome.codes, outcome.horizon_days, futures=100), time.perf_counter()
+    risk = zero_shot_risk(read_pretrained(run), feature_matrix(run, "held_out").timelines, question)
+    seconds = time.perf_counter() - started
+    columns = (held_out[name].to_numpy() for name in ("subject_id", "follow_up_days", "event"))
+    outcomes = Outcomes(*columns, outcome.horizon_days)
+    predictions = pl.read_parquet(out / "run" / "predictions.parquet").filter(pl.col("model") == "lightgbm")
+    boosted = predictions["predicted_boolean_probability"].to_numpy()
+    threshold = Threshold(0.1, "fixed")
+    figures = evaluate_predictions(risk, outcomes, threshold=threshold).figures
+    print(f"\nzero-shot, {len(risk)} held-out people x 100 futures in {seconds:.0f} s")
+    print("  " + "   ".join(f"{name} {stated(vars(figures[name]), 4)}" for name in FIGURES))
+    found = compare(risk, boosted, outcomes, threshold=threshold).differences
+    print("  less LightGBM: " + "   ".join(f"{name} {stated(vars(found[name]), 4)}" for name in FIGURES))
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="folder for record and run; default: one that is removed afterwards")
@@ -96,3 +122,4 @@ if __name__ == "__main__":
         run(folder)
         show(json.loads((folder / "run" / "evaluation.json").read_text(encoding="utf-8")))
         explain(folder, "transformer_pretrained")
+        zero_shot(folder)
