@@ -177,26 +177,29 @@ def stated(one: Estimate) -> str:
 def show(found: LabelsEvaluation, rows: Rows, words: dict[str, str], seconds: dict[str, float]) -> None:
     """Print the averages, the paired differences, and every label that has enough events."""
     heads = [f"{kind} {figure}" for kind, figure in SHOWN] + ["recall at 5"]
-    print(f"\n{'':<32}" + "".join(f"{head:>25}" for head in heads) + f"{'CPU s':>8}")
+    print(f"\n{'':<32}" + "".join(f"{head:>27}" for head in heads) + f"{'CPU s':>8}")
     for name, model in found.models.items():
         averages = [model.averages[kind][figure] for kind, figure in SHOWN]
         averages += [model.averages["recall_at"]["5"]] if "recall_at" in model.averages else []
-        print(f"{words[name]:<32}" + "".join(f"{stated(one):>25}" for one in averages) + f"{seconds[name]:8.0f}")
+        print(f"{words[name]:<32}" + "".join(f"{stated(one):>27}" for one in averages) + f"{seconds[name]:8.0f}")
     for compared in found.comparisons:
         if compared.second == REFERENCE:
             averages = [compared.averages[kind][figure] for kind, figure in SHOWN]
             averages += [compared.averages["recall_at"]["5"]] if "recall_at" in compared.averages else []
             text = f"  {compared.first} less {REFERENCE}"
-            print(f"{text:<32}" + "".join(f"{stated(one):>25}" for one in averages))
-    print(f"\n{'AUROC of each label':<50}{'events':>8}" + "".join(f"{name:>25}" for name in found.models))
+            print(f"{text:<32}" + "".join(f"{stated(one):>27}" for one in averages))
+    print(f"\n{'AUROC of each label':<50}{'events':>8}" + "".join(f"{name:>27}" for name in found.models))
     described = dict(zip(rows.labels.names, rows.labels.descriptions, strict=True))
     by_label = zip(*(model.labels for model in found.models.values()), strict=True)
     for label in sorted(by_label, key=lambda one: -one[0].rows.events):
         if label[0].name not in found.too_few:
             title = (described[label[0].name] or label[0].name.rpartition("//")[2])[:48]
-            print(f"{title:<50}{label[0].rows.events:>8}" + "".join(f"{stated(m.figures['auroc']):>25}" for m in label))
+            print(f"{title:<50}{label[0].rows.events:>8}" + "".join(f"{stated(m.figures['auroc']):>27}" for m in label))
     few = [described[name] or name for name in found.too_few]
-    print(f"\n{len(few)} labels have fewer than ten held-out subjects with, or without, the event: {'; '.join(few)}")
+    if few:
+        print(
+            f"\n{len(few)} labels have fewer than ten held-out subjects with, or without, the event: {'; '.join(few)}"
+        )
 
 
 def introduce(name: str, rows: Rows) -> None:

@@ -28,6 +28,7 @@ ABOVE = {
     "A09": {"category": "A09", "block": "A00-A09", "chapter": "A00-B99"},
 }
 OTHER = ("VISIT", "MOVED", "MEDS_DEATH", "CARELOOP//PREDICTION//m")
+SUBJECTS = 12
 Row = tuple[Any, ...]  # (subject_id, day or None, code, None, day known or None)
 
 
@@ -74,12 +75,13 @@ def read_plainly(
 def histories(draw: st.DrawFn) -> tuple[list[Row], list[tuple[int, float]], dict[str, Any]]:
     days = st.integers(0, 60)
     codes = st.sampled_from([*(f"ICD10CM//{code}" for code in CODES), *OTHER])
-    rows: list[Row] = [(subject, 0, "VISIT", None, 0) for subject in (1, 2, 3)]
+    people = st.integers(1, SUBJECTS)
+    rows: list[Row] = [(subject, 0, "VISIT", None, 0) for subject in range(1, SUBJECTS + 1)]
     for subject, day, code, late in draw(
-        st.lists(st.tuples(st.integers(1, 3), st.none() | days, codes, st.integers(-2, 5)), max_size=25)
+        st.lists(st.tuples(people, st.none() | days, codes, st.integers(-2, 5)), max_size=100)
     ):
         rows.append((subject, day, code, None, None if day is None else max(0, day + late)))
-    pairs = draw(st.lists(st.tuples(st.integers(1, 3), days), min_size=1, max_size=6, unique=True))
+    pairs = draw(st.lists(st.tuples(people, days), min_size=1, max_size=25, unique=True))
     changes = {
         "which": draw(st.sampled_from(["any", "new"])),
         "competing": draw(st.sampled_from([(), ("MEDS_DEATH",)])),
@@ -88,7 +90,7 @@ def histories(draw: st.DrawFn) -> tuple[list[Row], list[tuple[int, float]], dict
     return rows, [(subject, float(day)) for subject, day in pairs], changes
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(histories())
 def test_labels_equal_a_plain_reading_of_the_record(
     record_of: Callable[..., Record], drawn: tuple[list[Row], list[tuple[int, float]], dict[str, Any]]

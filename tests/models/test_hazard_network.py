@@ -39,7 +39,7 @@ def test_known_survival_is_found_where_effects_do_not_add_up() -> None:
         name: float(np.sqrt(((survival_at(fitted, X, times) - truth) ** 2).mean()))
         for name, fitted in {
             "network": model,
-            "boosted": BoostedHazard(max_rounds=200, folds=2).fit(X, y),
+            "boosted": BoostedHazard(max_rounds=120, folds=2).fit(X, y),
             "cox": CoxPH().fit(X, y),
             "additive": HazardNetwork(hidden=(), members=1, max_epochs=20, device="cpu").fit(X, y),
         }.items()

@@ -289,11 +289,15 @@ def test_dollar_signs_are_no_formulas(actg175: Any, edited: Callable[..., Page])
 
 def test_gaps_between_groups_are_told_and_shown(simulated: Any, edited: Callable[..., Page]) -> None:
     found = content(simulated.run, "evaluation.json")["models"]["logistic_regression"]["fairness"]
-    assert {(gap["variable"], gap["group"]) for gap in found["gaps"]} == {("SEX", "female"), ("age_years", "below 50")}
+    assert {(gap["variable"], gap["group"]) for gap in found["gaps"]} == {
+        ("SEX", "female"),
+        ("age_years", "50 and above"),
+    }
 
     def flag(evaluation: Any) -> None:
         gaps = evaluation["models"]["logistic_regression"]["fairness"]["gaps"]
-        gaps[1]["flagged"], gaps[1]["words"] = True, HOSTILE
+        gaps[1] |= {"flagged": True, "words": HOSTILE}
+        gaps[1]["difference"] = {"value": -0.1, "low": -0.15, "high": -0.05, "reason": None}
         gaps[2]["difference"] = NOT_ESTIMABLE
 
     page = edited(simulated.run, {"evaluation.json": flag})

@@ -122,7 +122,7 @@ def diagnosis_labels(
         on: where the work is done.
 
     Raises:
-        InputError: a column is missing or null; a subject is not in the record; no diagnosis has `min_subjects` subjects.
+        InputError: a column is missing or null; a subject is not in the record; no diagnosis is common enough.
 
     """
     rows = _rows(keys, names)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from careloop.features.timelines import TimelineRecipe, Timelines, extract_timelines, fit_timelines
+from careloop.features.timelines.notes import identified
 from careloop.record import Record
 from careloop.study.folder import RunFolder
 from careloop.train import ModelSection
@@ -36,7 +39,7 @@ def pretrain_network(study: Study, facts: Record, run: RunFolder, *, on: str) ->
     # The end of follow-up is when nothing more is known, not an event to be learnt.
     excluded = (*study.arm_codes, *study.cohort.outcome.censoring)
     settings = [section.model_dump(mode="json"), study.timelines.model_dump(mode="json"), excluded]
-    settings.append(record_identity(facts))
+    settings += [record_identity(facts), *text_encoder(study)]
     name = "pretraining"
 
     def work(out: Path) -> None:
@@ -69,9 +72,10 @@ def build_timelines(study: Study, facts: Record, run: RunFolder, *, on: str) -> 
         rows = _rows(run)
         recipe = _recipe(study, facts, run, rows, on=on)
         (out / RECIPE).write_text(recipe.to_json(), encoding="utf-8")
-        extract_timelines(facts, rows.select(KEYS), recipe, on=on, folder=out / TIMELINES)
+        told = partial(_tell, run) if recipe.encoder is not None else None  # notes take long, all else does not
+        extract_timelines(facts, rows.select(KEYS), recipe, on=on, progress=told, folder=out / TIMELINES)
 
-    settings = [study.timelines.model_dump(mode="json"), study.arm_codes, record_identity(facts)]
+    settings = [study.timelines.model_dump(mode="json"), study.arm_codes, record_identity(facts), *text_encoder(study)]
     reads = ["cohort.parquet", *([f"{PRETRAINED}/{RECIPE}"] if study.pretraining else [])]
     run.stage("timelines", work, writes=[TIMELINES, RECIPE], settings=settings, reads=reads)
 
@@ -84,6 +88,16 @@ def _recipe(study: Study, facts: Record, run: RunFolder, rows: pl.DataFrame, *, 
         return pretrained.recipe
     training = rows.filter(pl.col("split") == "train").select(KEYS)
     return fit_timelines(facts, training, study.timelines, study.arm_codes, on=on)
+
+
+def _tell(run: RunFolder, what: str, done: int, total: int) -> None:
+    run.notify("timelines", f"{what} {done:,} of {total:,}")
+
+
+def text_encoder(study: Study) -> list[dict[str, Any]]:
+    """What tells the study's text encoder from another one in the same folder; nothing without one."""
+    folder = study.timelines.text_encoder
+    return [] if folder is None else [asdict(identified(folder))]
 
 
 def sequence_files(study: Study, model: ModelSection) -> list[str]:

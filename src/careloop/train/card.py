@@ -60,9 +60,21 @@ def method(package: Package) -> str:
         "Rows censored before the horizon are represented by inverse probability of censoring weights (classifiers) or "
         "by their follow-up (survival models).",
         *package.facts.notes,
+        *text_encoder(package),
         f"{len(names)} features: {listed}{more}.",
     ]
     return "## Method\n\n" + "\n\n".join(lines)
+
+
+def text_encoder(package: Package) -> list[str]:
+    """Where notes are read, which text encoder reads them."""
+    encoder = None if package.timelines is None else package.timelines.encoder
+    if encoder is None:
+        return []
+    return [
+        f"Notes are read through the text encoder `{encoder.name}` (SHA-256 `{encoder.sha256}`), which is not part of "
+        "this package and has to be on the machine that predicts."
+    ]
 
 
 def limits(package: Package) -> str:

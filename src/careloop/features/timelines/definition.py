@@ -33,7 +33,10 @@ class TimelinesSection(BaseModel):
         default=512, ge=1, description="Keep this many of the latest events before a prediction time, and all statics."
     )
     text_encoder: str | None = Field(
-        default=None, description="Folder of a local Hugging Face text encoder for notes; null leaves notes out."
+        default=None,
+        description="Folder of a Hugging Face text encoder (config.json, safetensors, tokenizer) for notes, which are "
+        "texts of more than 100 characters; null leaves notes out. Vectors of notes can reveal what notes say: they "
+        "stay in the run folder.",
     )
 
     @field_validator("codes", "exclude_codes")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,18 @@ from numpy.typing import NDArray
 
 from careloop.features.extract import Progress, checked_keys, of_shard, of_subjects, shards_of
 from careloop.features.matrix import KEYS
+from careloop.features.timelines.notes import NoteReader, reader_of
 from careloop.features.timelines.recipe import TimelineRecipe
 from careloop.features.timelines.storage import replaced_folder, write_index, write_part
 from careloop.features.timelines.timelines import Timelines
 from careloop.features.timelines.tokens import Facts, tokenised
 from careloop.features.windows import MICROSECONDS_A_DAY
-from careloop.models.sequence.arrays import SequenceParts, Sequences, stacked
+from careloop.models.sequence.arrays import SequenceParts, Sequences, renumbered, stacked
 from careloop.record import Record, history
-from careloop.record.shards import HERE, each_shard
+from careloop.record.shards import HERE, each_shard, place_of
 
 MOST_PAIRS = 1_000_000  # of prediction times and events, looked at together
-STATIC_ORDER = ("row", "token", "value", "quantile")
+STATIC_ORDER = ("row", "token", "value", "quantile", "note")
 
 
 def extract_timelines(
@@ -40,29 +42,33 @@ def extract_timelines(
     Only facts known at a row's prediction time count, and of those that happened by then. Static facts stand first, at
     the time of birth; then the latest `most_events` events by time, known_time and token. Time is in days since birth,
     where no birth is known since the row's first event. A number beyond 5 standard deviations is cut to 5; one in
-    another unit than its token's is left out, its event stays. Equal keys share one sequence.
+    another unit than its token's is left out, its event stays. Equal keys share one sequence. Where the recipe has a
+    text encoder, events keep their notes; `progress` hears of these too where the record is read `here`.
 
     The record is read shard by shard, `on` as `each_shard` has it. With `folder` each shard's sequences are written
     there as they are finished and mapped into memory; timelines that stand there are replaced when all is done.
 
     Raises:
-        InputError: a key's column is missing, null or of another type; the folder holds something else.
+        InputError: a key's column is missing, null or of another type; the folder holds something else; the recipe's
+            text encoder is not where it should be.
     """
+    reader = None if recipe.encoder is None else reader_of(recipe.encoder, recipe.section.text_encoder)
+    told = partial(progress, "notes") if progress and place_of(on)[0] == HERE else None  # it cannot travel
     asked = checked_keys(keys)
     rows = asked.unique(maintain_order=True)
     shards = shards_of(record, rows)
     heard = partial(progress, "timelines") if progress else None
     part, row = _places(record, asked, rows, shards)
+    work = partial(_shard_sequences, rows=rows, recipe=recipe, reader=reader, told=told)
     if folder is None:
-        work = partial(_shard_sequences, rows=rows, recipe=recipe)
         parts = tuple(each_shard(record, work, on=on, shards=shards, progress=heard))
-        return Timelines(asked, SequenceParts(parts or (_empty(),), part, row))
+        return Timelines(asked, SequenceParts(parts or (_empty(recipe),), part, row))
     with replaced_folder(Path(folder)) as unfinished:
-        write = partial(_write_shard, rows=rows, recipe=recipe, shards=shards, folder=unfinished.absolute())
+        write = partial(_write_shard, work=work, shards=shards, folder=unfinished.absolute())
         for _ in each_shard(record, write, on=on, shards=shards, progress=heard):
             pass
         if not shards:
-            write_part(_empty(), unfinished, 0)
+            write_part(_empty(recipe), unfinished, 0)
         write_index(asked, part, row, unfinished)
     return Timelines.open(folder)
 
@@ -79,16 +85,31 @@ def _places(
 
 
 def _write_shard(
-    record: Record, shard: int, *, rows: pl.DataFrame, recipe: TimelineRecipe, shards: list[int], folder: Path
+    record: Record, shard: int, *, work: Callable[[Record, int], Sequences], shards: list[int], folder: Path
 ) -> None:
-    write_part(_shard_sequences(record, shard, rows=rows, recipe=recipe), folder, shards.index(shard))
+    write_part(work(record, shard), folder, shards.index(shard))
 
 
-def _shard_sequences(record: Record, shard: int, *, rows: pl.DataFrame, recipe: TimelineRecipe) -> Sequences:
+def _shard_sequences(
+    record: Record,
+    shard: int,
+    *,
+    rows: pl.DataFrame,
+    recipe: TimelineRecipe,
+    reader: NoteReader | None,
+    told: Callable[[int, int], None] | None,
+) -> Sequences:
     """The sequences of the shard's rows, in their order."""
     members = of_shard(record, shard, rows)
     facts = tokenised(of_subjects(record.events(shard), members), recipe)
-    return stacked([_sequences(facts, some, recipe.section.most_events) for some in _batches(facts, members)])
+    runs = [_sequences(facts, some, recipe.section.most_events) for some in _batches(facts, members)]
+    found = stacked([sequences for sequences, _ in runs])
+    if reader is None or facts.notes is None:
+        return found
+    note, seen = renumbered(np.concatenate([note for _, note in runs]))
+    # Only notes that a row sees are read: those known later must not even decide on what is computed together.
+    vectors = reader.vectors(facts.notes[seen].to_list(), progress=told)
+    return replace(found, note=note, notes=vectors)
 
 
 def _batches(facts: Facts, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
@@ -101,8 +122,11 @@ def _batches(facts: Facts, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
         yield run.drop("run")
 
 
-def _sequences(facts: Facts, rows: pl.DataFrame, most_events: int) -> Sequences:
-    """Static facts and the latest timed events of each row, as known by its prediction time."""
+def _sequences(facts: Facts, rows: pl.DataFrame, most_events: int) -> tuple[Sequences, NDArray[np.int32]]:
+    """Static facts and the latest timed events of each row, as known by its prediction time, without their notes.
+
+    The second are the places (T,) of the events' notes in `facts.notes`, empty where there are none.
+    """
     numbered = rows.with_row_index("row")
     row, order = _known_timed(facts.timed, numbered)
     static = _known_static(facts.static, numbered)
@@ -117,12 +141,13 @@ def _sequences(facts: Facts, rows: pl.DataFrame, most_events: int) -> Sequences:
     first_days = np.zeros(len(at))
     begins = _begins(row)
     first_days[row[begins]] = np.minimum(days[begins], 0)
-    code, quantile, value = (
+    code, quantile, value, *note = (
         _interleaved(places, static[name].to_numpy(), facts.timed[name].to_numpy()[order])
-        for name in ("token", "quantile", "value")
+        for name in ("token", "quantile", "value", *(["note"] if facts.notes is not None else []))
     )
     times = _interleaved(places, np.repeat(first_days, statics), days)
-    return Sequences(offsets, code, quantile, value, time=times, at=(at - origin) / MICROSECONDS_A_DAY)
+    found = Sequences(offsets, code, quantile, value, time=times, at=(at - origin) / MICROSECONDS_A_DAY)
+    return found, note[0] if note else np.empty(0, dtype=np.int32)
 
 
 def _known_timed(facts: pl.DataFrame, rows: pl.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -135,9 +160,10 @@ def _known_timed(facts: pl.DataFrame, rows: pl.DataFrame) -> tuple[NDArray[np.in
 
 
 def _known_static(facts: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
-    """row, token, value and quantile of each row's static facts, each once."""
+    """row, token, value, quantile and where there is one note of each row's static facts, each once."""
     known = history(facts.lazy(), rows).join(rows.lazy(), on=KEYS)
-    return known.select(STATIC_ORDER).unique().sort(STATIC_ORDER).collect()
+    columns = [name for name in STATIC_ORDER if name in ("row", *facts.columns)]
+    return known.select(columns).unique().sort(columns).collect()
 
 
 def _known_births(births: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
@@ -186,7 +212,10 @@ def _interleaved(
     return values
 
 
-def _empty() -> Sequences:
+def _empty(recipe: TimelineRecipe) -> Sequences:
     none = np.empty(0)
     code, quantile, value = none.astype(np.int32), none.astype(np.uint8), none.astype(np.float32)
-    return Sequences(np.zeros(1, dtype=np.int64), code, quantile, value, time=none, at=none)
+    found = Sequences(np.zeros(1, dtype=np.int64), code, quantile, value, time=none, at=none)
+    if recipe.encoder is None:
+        return found
+    return replace(found, note=code, notes=np.empty((0, recipe.encoder.width), dtype=np.float16))

@@ -13,8 +13,9 @@ import numpy as np
 
 from careloop import InputError
 from careloop.features.timelines.definition import TimelinesSection
-from careloop.record.ontology import ancestors, chapter_title
+from careloop.features.timelines.notes import TextEncoder
 from careloop.models.sequence.arrays import FIRST_CODE, MASK, NOW, PADDING, UNKNOWN, TokenSpace
+from careloop.record.ontology import ancestors, chapter_title
 
 TIMELINE_RECIPE_FORMAT = 1
 MOST_DEPTH = 6  # ancestors of a token that a network sees
@@ -55,7 +56,8 @@ class TimelineRecipe:
 
     The first of `tokens` has the number `FIRST_CODE`. `section` is as the study file has it, with the study's other
     excluded codes among `exclude_codes`. `rolled_up`: codes that are no tokens, and the tokens of the ancestors that
-    stand for them by the record's codes table; what a code shows by its own form needs no entry.
+    stand for them by the record's codes table; what a code shows by its own form needs no entry. `encoder`: which text
+    encoder makes vectors of notes, where the section names one.
     """
 
     tokens: tuple[Token, ...]
@@ -63,6 +65,7 @@ class TimelineRecipe:
     rolled_up: Mapping[str, int] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
     training_subjects: int = 0
+    encoder: TextEncoder | None = None
 
     def token_space(self, statics: int = 0) -> TokenSpace:
         """What the numbers in its sequences mean to a network; `statics`: static columns beside them."""
@@ -70,7 +73,8 @@ class TimelineRecipe:
         table = np.full((FIRST_CODE + len(self.tokens), depth), PADDING, dtype=np.int32)
         for number, token in enumerate(self.tokens, start=FIRST_CODE):
             table[number, : len(token.ancestors)] = token.ancestors
-        return TokenSpace(len(table), self.section.quantiles, table, statics)
+        note_width = 0 if self.encoder is None else self.encoder.width
+        return TokenSpace(len(table), self.section.quantiles, table, statics, note_width)
 
     def number_of(self, code: str, text: str | None = None) -> int:
         """The token of an event: of its text, else of its code, else of the nearest ancestor, else `UNKNOWN`."""
@@ -107,6 +111,8 @@ class TimelineRecipe:
             "rolled_up": dict(self.rolled_up),
             "tokens": [dataclasses.asdict(token) for token in self.tokens],
         }
+        if self.encoder is not None:
+            content["text_encoder"] = dataclasses.asdict(self.encoder)
         return json.dumps(content, indent=1, ensure_ascii=False)
 
     @classmethod
@@ -122,7 +128,8 @@ class TimelineRecipe:
                 )
             tokens = tuple(_token(**token) for token in content.pop("tokens"))
             section = TimelinesSection.model_validate(content.pop("section"))
-            return cls(tokens, section, notes=tuple(content.pop("notes")), **content)
+            encoder = TextEncoder(**content.pop("text_encoder")) if "text_encoder" in content else None
+            return cls(tokens, section, notes=tuple(content.pop("notes")), encoder=encoder, **content)
         except InputError:
             raise
         except (KeyError, TypeError, AttributeError, ValueError) as error:

@@ -14,14 +14,15 @@ import polars as pl
 from numpy.typing import NDArray
 
 from careloop import InputError
-from careloop.models.sequence.arrays import EVENT_ARRAYS, Sequences
+from careloop.models.sequence.arrays import Sequences
 
 if TYPE_CHECKING:
     import pyarrow
 
 TIMELINES_FORMAT = 1
 INDEX, KEYS_FILE = "timelines.json", "keys.arrow"
-DTYPES = {"code": np.int32, "quantile": np.uint8, "value": np.float32, "time": np.float64}
+NOTES_FILE = "{:05}.notes.npy"  # half precision, which Arrow files of polars do not have
+DTYPES = {"code": np.int32, "quantile": np.uint8, "value": np.float32, "time": np.float64, "note": np.int32}
 
 
 @contextmanager
@@ -50,19 +51,22 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
 
 def write_part(sequences: Sequences, folder: Path, number: int) -> None:
     """Write the sequences as part `number`: one record batch, uncompressed, so that arrays can be mapped."""
-    events = pl.DataFrame({name: getattr(sequences, name) for name in EVENT_ARRAYS})
+    events = pl.DataFrame(sequences.event_arrays)
     rows = pl.DataFrame({"end": sequences.offsets[1:], "at": sequences.at})
     static = pl.DataFrame({f"static{i}": sequences.static[:, i] for i in range(sequences.static.shape[1])})
     rows = pl.concat([rows, static], how="horizontal") if static.width else rows
     for kind, frame in (("events", events), ("rows", rows)):
         _write(frame, folder / f"{number:05}.{kind}.arrow")
+    if sequences.notes is not None:
+        np.save(folder / NOTES_FILE.format(number), sequences.notes, allow_pickle=False)
 
 
 def write_index(keys: pl.DataFrame, part: NDArray[np.intp], row: NDArray[np.intp], folder: Path) -> None:
     """Write what makes parts that stand in `folder` timelines: keys with their places, and the sizes of all files."""
     places = {name: pl.Series(values, dtype=pl.Int64) for name, values in (("part", part), ("row", row))}
     _write(keys.with_columns(**places), folder / KEYS_FILE)
-    sizes = {file.name: file.stat().st_size for file in sorted(folder.glob("*.arrow"))}
+    files = sorted([*folder.glob("*.arrow"), *folder.glob("*.npy")])
+    sizes = {file.name: file.stat().st_size for file in files}
     (folder / INDEX).write_text(json.dumps({"format": TIMELINES_FORMAT, "bytes": sizes}, indent=1) + "\n")
 
 
@@ -94,14 +98,16 @@ def opened(folder: Path) -> tuple[pl.DataFrame, tuple[Sequences, ...]]:
 
 def _opened_part(folder: Path, number: int) -> Sequences:
     events, rows = (_mapped(folder / f"{number:05}.{kind}.arrow") for kind in ("events", "rows"))
-    arrays = {name: _array(events, name) for name in EVENT_ARRAYS}
-    wrong = [name for name, dtype in DTYPES.items() if arrays[name].dtype != dtype]
+    arrays = {name: _array(events, name) for name in events.schema.names}
+    wrong = [name for name, array in arrays.items() if array.dtype != DTYPES.get(name)]
     if wrong:
         raise InputError(f"{folder}: {wrong[0]} of part {number} is {arrays[wrong[0]].dtype}; extract them again")
     names = [name for name in rows.schema.names if name.startswith("static")]
     static = np.stack([_array(rows, name) for name in names], axis=1) if names else np.zeros((rows.num_rows, 0))
     offsets = np.concatenate([[0], _array(rows, "end")]).astype(np.int64)
-    return Sequences(offsets, **arrays, at=_array(rows, "at"), static=static.astype(np.float32))
+    table = folder / NOTES_FILE.format(number)
+    notes = np.load(table, mmap_mode="r", allow_pickle=False) if "note" in arrays else None
+    return Sequences(offsets, **arrays, at=_array(rows, "at"), static=static.astype(np.float32), notes=notes)
 
 
 def _write(frame: pl.DataFrame, file: Path) -> None:

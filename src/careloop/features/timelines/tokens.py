@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from careloop.features.timelines.recipe import TimelineRecipe
-from careloop.features.timelines.vocabulary import has_number, is_wanted, result_text
+from careloop.features.timelines.vocabulary import has_number, is_wanted, note_text, result_text
 from careloop.models.sequence.arrays import FIRST_CODE
 from careloop.record.schema import BIRTH
 
@@ -23,26 +23,34 @@ TEXTS = {"code": pl.String, "text": pl.String, "text_token": pl.Int32}
 class Facts:
     """Tokenised events of some subjects, uncut: columns `IN_ORDER` of timed and of static facts; births as recorded.
 
-    `timed` is sorted by `IN_ORDER`; an event's place there is its `order`.
+    `timed` is sorted by `IN_ORDER`; an event's place there is its `order`. Where the recipe has an encoder of notes,
+    both have a last column `note`: the place of the event's note in `notes`, which are distinct and in order, or -1.
     """
 
     timed: pl.DataFrame
     static: pl.DataFrame
     births: pl.DataFrame
+    notes: pl.Series | None = None
 
 
 def tokenised(events: pl.LazyFrame, recipe: TimelineRecipe) -> Facts:
     """The events (columns of `EVENTS`) that the recipe's section wants, as tokens."""
     columns = ("subject_id", "time", "known_time", "code", "numeric_value", "unit")
+    texts = {"text": result_text()} if recipe.encoder is None else {"text": result_text(), "note": note_text()}
     wanted, births = pl.collect_all(
         [
-            events.filter(is_wanted(recipe.section)).select(*columns, text=result_text()),
+            events.filter(is_wanted(recipe.section)).select(*columns, **texts),
             events.filter(pl.col("code") == BIRTH).select("subject_id", "time", "known_time"),
         ]
     )
-    facts = _with_numbers(_with_tokens(wanted, recipe), recipe).select(IN_ORDER)
+    notes = None
+    if recipe.encoder is not None:
+        notes = wanted["note"].drop_nulls().unique().sort()
+        wanted = wanted.with_columns(note=pl.col("note").rank("dense").cast(pl.Int32).fill_null(0) - 1)
+    order = IN_ORDER if notes is None else (*IN_ORDER, "note")
+    facts = _with_numbers(_with_tokens(wanted, recipe), recipe).select(order)
     timed = pl.col("time").is_not_null()
-    return Facts(facts.filter(timed).sort(IN_ORDER), facts.filter(~timed), births)
+    return Facts(facts.filter(timed).sort(order), facts.filter(~timed), births, notes)
 
 
 def _with_tokens(events: pl.DataFrame, recipe: TimelineRecipe) -> pl.DataFrame:

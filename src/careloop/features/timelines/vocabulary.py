@@ -14,12 +14,13 @@ import polars as pl
 from careloop import InputError
 from careloop.features.extract import checked_keys, of_shard, of_subjects, shards_of
 from careloop.features.timelines.definition import TimelinesSection
+from careloop.features.timelines.notes import identified
 from careloop.features.timelines.numbers import Numbers
-from careloop.record.ontology import Parents, ancestors
 from careloop.features.timelines.recipe import MOST_DEPTH, MOST_TEXT, TimelineRecipe, Token
 from careloop.features.vocabulary import named_codes
 from careloop.models.sequence.arrays import FIRST_CODE
 from careloop.record import Record, history
+from careloop.record.ontology import Parents, ancestors
 from careloop.record.schema import BIRTH, CARELOOP, code_matches
 from careloop.record.shards import HERE, each_shard
 
@@ -64,8 +65,10 @@ def fit_timelines(
     such texts). A code's numbers count in its most common unit, where as many subjects have them.
 
     Raises:
-        InputError: no training rows; a named code that no training row has; no code that enough subjects have.
+        InputError: no training rows; a named code that no training row has; no code that enough subjects have; no text
+            encoder where the section names one.
     """
+    encoder = None if section.text_encoder is None else identified(section.text_encoder)
     if "split" in train_keys.columns:
         train_keys = train_keys.filter(pl.col("split") == "train")
     last = checked_keys(train_keys).group_by("subject_id").agg(pl.col("prediction_time").max()).sort("subject_id")
@@ -77,7 +80,8 @@ def fit_timelines(
     work = partial(_survey_shard, last=last, section=section, parents=parents)
     survey = _added_up(each_shard(record, work, on=on, shards=shards_of(record, last)))
     _check_named(record, section, survey)
-    return _recipe(survey, section, metadata, parents, training_subjects=last.height)
+    recipe = _recipe(survey, section, metadata, parents, training_subjects=last.height)
+    return dataclasses.replace(recipe, encoder=encoder)
 
 
 def parents_of(metadata: pl.DataFrame) -> dict[str, tuple[str, ...]]:
@@ -96,6 +100,12 @@ def result_text() -> pl.Expr:
     """The text of an event that has no number and whose text is short; null for any other."""
     text = pl.col("text_value")
     return pl.when(~has_number() & (text.str.len_chars() <= MOST_TEXT)).then(text)
+
+
+def note_text() -> pl.Expr:
+    """The text of an event that is a note; null for any other."""
+    text = pl.col("text_value")
+    return pl.when(text.str.len_chars() > MOST_TEXT).then(text)
 
 
 def has_number() -> pl.Expr:

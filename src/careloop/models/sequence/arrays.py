@@ -15,6 +15,7 @@ from careloop import InputError
 PADDING, UNKNOWN, MASK, NOW = 0, 1, 2, 3
 FIRST_CODE = 4
 EVENT_ARRAYS = ("code", "quantile", "value", "time")
+SCALED_BY = 1000  # rows whose notes show the scale of all
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,14 @@ class TokenSpace:
     `tokens`: code numbers lie in 0..tokens - 1 and begin with `PADDING`, `UNKNOWN`, `MASK`, `NOW`. `quantiles`: a
     quantile number lies in 0..quantiles, 0 for no number. `ancestors` (tokens, depth) int32: the tokens of each code's
     ancestors in its ontology, nearest first, `PADDING` where there are no more; an ancestor may be a token that no
-    event has. `statics`: columns of `Sequences.static`.
+    event has. `statics`: columns of `Sequences.static`. `note_width`: numbers of a note's vector, 0 without notes.
     """
 
     tokens: int
     quantiles: int
     ancestors: NDArray[np.int32]
     statics: int = 0
+    note_width: int = 0
 
     def __post_init__(self) -> None:
         if self.ancestors.ndim != 2 or len(self.ancestors) != self.tokens:
@@ -48,7 +50,8 @@ class Sequences:
     `offsets` (n + 1,) int64; `code` (T,) int32 tokens; `quantile` (T,) uint8, 0 for no number, else 1..quantiles of the
     code's training values; `value` (T,) float32 standardised within the code, NaN for no number; `time` (T,) float64
     days since birth (since the subject's first event where no birth is known); `at` (n,) float64 the prediction time on
-    the same scale; `static` (n, s) float32 without NaN. Arrays may be read-only memory maps.
+    the same scale; `static` (n, s) float32 without NaN. Where events may have notes, `note` (T,) int32 is the row of
+    each one's vector in `notes` (u, e) float16, -1 for none. Arrays may be read-only memory maps.
     """
 
     offsets: NDArray[np.int64]
@@ -58,12 +61,16 @@ class Sequences:
     time: NDArray[np.float64]
     at: NDArray[np.float64]
     static: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
+    note: NDArray[np.int32] | None = None
+    notes: NDArray[np.float16] | None = None
 
     def __post_init__(self) -> None:
         rows, events = len(self.offsets) - 1, int(self.offsets[-1])
         if self.static.shape == (0, 0):
             object.__setattr__(self, "static", np.zeros((rows, 0), dtype=np.float32))
-        wrong = [name for name in EVENT_ARRAYS if len(getattr(self, name)) != events]
+        if (self.note is None) != (self.notes is None):
+            raise InputError("sequences: note and notes come together; got one of them")
+        wrong = [name for name, array in self.event_arrays.items() if len(array) != events]
         wrong += [name for name in ("at", "static") if len(getattr(self, name)) != rows]
         if wrong:
             raise InputError(
@@ -78,16 +85,34 @@ class Sequences:
         """Events of each row (n,)."""
         return np.diff(self.offsets)
 
+    @property
+    def event_arrays(self) -> dict[str, NDArray[Any]]:
+        """By name, the arrays (T,) with an entry for each event: `EVENT_ARRAYS`, and `note` where there are notes."""
+        arrays = {name: getattr(self, name) for name in EVENT_ARRAYS}
+        return arrays if self.note is None else arrays | {"note": self.note}
+
+    @property
+    def note_width(self) -> int:
+        """Numbers of a note's vector, 0 without notes."""
+        return 0 if self.notes is None else self.notes.shape[1]
+
     def take(self, rows: NDArray[Any], *, most: int | None = None) -> Sequences:
-        """Chosen rows (positions or mask) in that order, copied; of each only its `most` latest events."""
+        """Chosen rows (positions or mask) in that order, copied; of each only its `most` latest events.
+
+        Only the notes of these events come with them.
+        """
         rows = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
         ends = self.offsets[1:][rows]
         lengths = ends - self.offsets[:-1][rows]
         kept = lengths if most is None else np.minimum(lengths, most)
         offsets = np.concatenate([[0], np.cumsum(kept)])
         place = np.repeat(ends - kept - offsets[:-1], kept) + np.arange(offsets[-1])
-        events = {name: getattr(self, name)[place] for name in EVENT_ARRAYS}
-        return Sequences(offsets=offsets, **events, at=self.at[rows], static=self.static[rows])
+        events = {name: array[place] for name, array in self.event_arrays.items()}
+        notes = self.notes
+        if notes is not None:
+            events["note"], used = renumbered(events["note"])
+            notes = notes[used]
+        return Sequences(offsets, **events, at=self.at[rows], static=self.static[rows], notes=notes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +135,11 @@ class SequenceParts:
             found[here] = one.lengths[self.row[here]]
         return found
 
+    @property
+    def note_width(self) -> int:
+        """Numbers of a note's vector, 0 without notes."""
+        return self.parts[0].note_width
+
     def take(self, rows: NDArray[Any], *, most: int | None = None) -> Sequences:
         """As `Sequences.take`."""
         rows = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
@@ -125,12 +155,42 @@ AnySequences = Sequences | SequenceParts
 
 
 def stacked(parts: Sequence[Sequences]) -> Sequences:
-    """Several sequences as one, rows one after the other."""
+    """Several sequences as one, rows one after the other; parts that share one table of notes go on sharing it."""
     starts = np.cumsum([0, *(int(part.offsets[-1]) for part in parts)])
     offsets = [part.offsets[1:] + start for part, start in zip(parts, starts[:-1], strict=True)]
     arrays = {
         f.name: np.concatenate([getattr(part, f.name) for part in parts])
         for f in fields(Sequences)
-        if f.name != "offsets"
+        if f.name not in ("offsets", "note", "notes")
     }
-    return Sequences(offsets=np.concatenate([[0], *offsets]).astype(np.int64), **arrays)
+    return Sequences(np.concatenate([[0], *offsets]).astype(np.int64), **arrays, **_stacked_notes(parts))
+
+
+def _stacked_notes(parts: Sequence[Sequences]) -> dict[str, NDArray[Any]]:
+    """`note` and `notes` of several sequences as one; nothing where they have none."""
+    widths = {part.note_width if part.notes is not None else None for part in parts}
+    if len(widths) > 1:
+        raise InputError("sequences with and without notes, or with notes of other widths, cannot be stacked")
+    tables = {id(part.notes): part.notes for part in parts if part.notes is not None}
+    if not tables:
+        return {}
+    starts = dict(zip(tables, np.cumsum([0, *(len(table) for table in tables.values())]), strict=False))
+    moved = [part.note + (part.note >= 0) * np.int32(starts[id(part.notes)]) for part in parts]  # type: ignore[operator]
+    notes = list(tables.values())
+    return {"note": np.concatenate(moved), "notes": notes[0] if len(notes) == 1 else np.concatenate(notes)}
+
+
+def some_notes(sequences: AnySequences) -> NDArray[np.float16]:
+    """Vectors (k, e) of the notes of at most `SCALED_BY` rows, evenly among all; (0, 0) without notes."""
+    rows = np.unique(np.linspace(0, max(len(sequences) - 1, 0), min(len(sequences), SCALED_BY)).astype(np.intp))
+    notes = sequences.take(rows).notes if sequences.note_width else None
+    return np.zeros((0, 0), dtype=np.float16) if notes is None else notes
+
+
+def renumbered(note: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Notes of events (T,) counted anew in the same order without gaps, -1 as it is; and their old numbers (u,)."""
+    has_note = note >= 0
+    used, place = np.unique(note[has_note], return_inverse=True)
+    found = np.full_like(note, -1)
+    found[has_note] = place
+    return found, used

@@ -46,8 +46,9 @@ class Score:
 class Attribution:
     """What each event (T,) and static column (n, s) adds to the log-odds of the risk.
 
-    `score` (n,) are the log-odds, `base` (n,) those of the reference: the same events at the same times whose codes and
-    numbers are not told, static columns at 0 (their training mean). `steps` (n,) are the points of each row's path.
+    `score` (n,) are the log-odds, `base` (n,) those of the reference: the same events at the same times whose codes,
+    numbers and notes are not told, static columns at 0 (their training mean). `steps` (n,) are the points of each row's
+    path.
     """
 
     offsets: NDArray[np.int64]
@@ -75,9 +76,9 @@ def integrated_gradients(
 ) -> Attribution:
     """Contributions of events and static columns along the straight path from the reference to the patient.
 
-    An event's contribution is that of what it says (code and number). Times stay on the whole path, so that how many
-    events there are, and when, is in `base`. The integral is by Gauss and Legendre's rule with `steps` points, doubled
-    for rows whose contributions do not add up within `COMPLETE_WITHIN`, up to `MOST_STEPS`.
+    An event's contribution is that of what it says (code, number and note). Times stay on the whole path, so that how
+    many events there are, and when, is in `base`. The integral is by Gauss and Legendre's rule with `steps` points,
+    doubled for rows whose contributions do not add up within `COMPLETE_WITHIN`, up to `MOST_STEPS`.
 
     Raises:
         InputError: no such class or cause, or a horizon that is not above 0.
@@ -116,7 +117,7 @@ def _fill_in(found: Attribution, rows: NDArray[np.intp], *, path: _Path, steps: 
 class _Path:
     """From the reference to some patients, in each member's space of event vectors and in the static columns.
 
-    `start` and `said` (b, l, width) of each member: vectors of the times alone, and what codes and numbers add.
+    `start` and `said` (b, l, width) of each member: vectors of the times alone, and what codes, numbers and notes add.
     """
 
     estimator: SequenceEstimator
@@ -135,9 +136,9 @@ class _Path:
         with torch.no_grad():
             for network in estimator.networks_:
                 embedding = network.embedding
-                said.append((embedding.what(batch.code) + embedding.how_much(batch)) * is_told)
+                said.append(embedding.content(batch) * is_told)
                 start.append(embedding(batch) - said[-1])
-        return cls(estimator, batch, score, start, said)
+        return cls(estimator, batch._replace(note=None, notes=None), score, start, said)
 
     def integral(self, steps: int) -> tuple[Floats, Floats]:
         """Contributions of the positions (b, l) and of the static columns (b, s)."""
@@ -182,7 +183,7 @@ class _Path:
         """The log-odds at points."""
         *vectors, static = points
         times = len(static) // len(self.batch.static)
-        batch = Batch(*(part.repeat(times, *[1] * (part.dim() - 1)) for part in self.batch))._replace(static=static)
+        batch = self.batch.changed(lambda part: part.repeat(times, *[1] * (part.dim() - 1)))._replace(static=static)
         networks = self.estimator.networks_
         outputs = [network.forward_embedded(v, batch) for network, v in zip(networks, vectors, strict=True)]
         return log_odds_of(self.estimator, outputs, score=self.score)

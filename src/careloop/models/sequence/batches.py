@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,8 @@ class Batch(NamedTuple):
 
     `code`, `quantile` int64, `value` float32 with 0 for no number; `gap` days since the event before, `before` days up
     to the prediction time, `age` days since birth, all float32; `is_event` bool, false where padded; `last` (b,) int64
-    the position of `NOW`; `static` (b, s) float32.
+    the position of `NOW`; `static` (b, s) float32. Where events may have notes, `notes` (k, e) float16 are vectors and
+    `note` (b, l) int64 the place of each event's among them, counted from 1, 0 for none.
     """
 
     code: torch.Tensor
@@ -33,10 +35,16 @@ class Batch(NamedTuple):
     is_event: torch.Tensor
     last: torch.Tensor
     static: torch.Tensor
+    note: torch.Tensor | None = None
+    notes: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device."""
-        return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
+        return self.changed(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def changed(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+        """The batch with each of its tensors changed."""
+        return self._replace(**{name: change(tensor) for name, tensor in self._asdict().items() if tensor is not None})
 
 
 def padded(sequences: Sequences) -> Batch:
@@ -69,6 +77,8 @@ def padded(sequences: Sequences) -> Batch:
         "last": lengths,
         "static": np.ascontiguousarray(sequences.static, dtype=np.float32),
     }
+    if sequences.note is not None and sequences.notes is not None:
+        arrays |= {"note": spread(sequences.note + 1, 0, np.int64), "notes": sequences.notes}
     return Batch(**{name: torch.from_numpy(array) for name, array in arrays.items()})
 
 

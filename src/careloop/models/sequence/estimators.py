@@ -14,7 +14,15 @@ from careloop import InputError
 from careloop.models.hazard import period_bounds
 from careloop.models.inputs import Floats
 from careloop.models.sequence.arrays import AnySequences, TokenSpace
-from careloop.models.sequence.fitting import Adaptation, Recipe, SupervisedWork, Targets, fit_network, outputs_of
+from careloop.models.sequence.fitting import (
+    Adaptation,
+    Recipe,
+    SupervisedWork,
+    Targets,
+    check_notes,
+    fit_network,
+    outputs_of,
+)
 
 if TYPE_CHECKING:
     from careloop.models.sequence.loop import Checkpoint
@@ -35,11 +43,11 @@ class _SequenceEstimator(BaseEstimator):
         self,
         *,
         network: str = "transformer",
-        width: int = 128,
+        width: int = 64,
         layers: int = 2,
-        heads: int = 4,
+        heads: int = 2,
         dropout: float = 0.2,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 3e-3,
         weight_decay: float = 0.05,
         tokens: int = 4096,
         max_epochs: int = 20,
@@ -79,6 +87,7 @@ class _SequenceEstimator(BaseEstimator):
         space: TokenSpace = options.pop("space")
         if training.sequences.take(np.arange(min(1, len(training.sequences)))).static.shape[1] != space.statics:
             raise InputError("sequences must have as many static columns as the token space says; build both together")
+        check_notes(training.sequences, space.note_width)
         self.networks_, self.epochs_, self.space_ = [], [], space
         for member in range(self.members):
             recipe = self._recipe(outputs, self.seed + member)
@@ -121,6 +130,7 @@ class _SequenceEstimator(BaseEstimator):
         space = self.space_
         plain = {"parameters": self.get_params(), "outputs": self.networks_[0].shape.outputs}
         plain |= {"tokens": space.tokens, "quantiles": space.quantiles, "statics": space.statics}
+        plain |= {"note_width": space.note_width} if space.note_width else {}
         return plain | self._own_state(), arrays | {"ancestors": space.ancestors}
 
     @classmethod
@@ -131,7 +141,8 @@ class _SequenceEstimator(BaseEstimator):
         from careloop.models.sequence.network import SequenceNetwork
 
         model = cls(**state["parameters"])
-        model.space_ = TokenSpace(state["tokens"], state["quantiles"], arrays["ancestors"], state["statics"])
+        sizes = {"statics": state["statics"], "note_width": state.get("note_width", 0)}
+        model.space_ = TokenSpace(state["tokens"], state["quantiles"], arrays["ancestors"], **sizes)
         model.networks_ = []
         for member in range(model.members):
             network: SequenceNetwork = SequenceNetwork(model.space_, model._recipe(state["outputs"], 0).shape)

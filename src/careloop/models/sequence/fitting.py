@@ -59,11 +59,14 @@ class SupervisedWork:
     def __init__(self, training: Targets, validation: Targets | None, loss: Loss, recipe: Recipe) -> None:
         self.training, self.validation, self.loss_of, self.recipe = training, validation, loss, recipe
         self.lengths = training.sequences.lengths
+        known = ~np.isnan(training.values).reshape(len(self.lengths), -1).all(axis=1)
+        self.counted = np.flatnonzero(known & (training.weights > 0))
 
     def epoch_batches(self, epoch: int) -> list[np.ndarray]:
-        """Rows of like length together, in another order each epoch."""
+        """Rows of like length together, in another order each epoch; without those that cannot count in the loss."""
         random = np.random.default_rng([self.recipe.settings.seed, epoch])
-        return batch_rows(self.lengths, self.recipe.settings.tokens, random=random)
+        batches = batch_rows(self.lengths[self.counted], self.recipe.settings.tokens, random=random)
+        return [self.counted[rows] for rows in batches]
 
     def loss(self, model: torch.nn.Module, rows: np.ndarray, seed: int) -> tuple[torch.Tensor, torch.Tensor, int]:
         """The loss of a batch."""
@@ -128,6 +131,8 @@ def fit_network(
             begin_from(network, start)
         adapted = adapt(network, recipe.adaptation)
     supervised = work(recipe)
+    if start is None:  # a pre-trained network has its own scale
+        network.embedding.scale_notes(supervised.training.sequences)
     network.head.begin_at(supervised.best_constant(recipe.shape.outputs))
     history = train(network, supervised, recipe.settings, checkpoint=checkpoint, listener=listener)
     adapted()
@@ -182,12 +187,25 @@ def adapt(network: SequenceNetwork, adaptation: Adaptation) -> Callable[[], None
     return merge
 
 
+def check_notes(sequences: AnySequences, width: int) -> None:
+    """InputError unless the notes' vectors are as wide as the network reads them, 0 without notes."""
+    if sequences.note_width != width:
+        raise InputError(
+            f"the network reads vectors of notes of width {width}, the sequences have width {sequences.note_width}"
+            " (0: no notes); extract timelines with the recipe that the network was trained with"
+        )
+
+
 def outputs_of(
-    network: torch.nn.Module, sequences: AnySequences, *, of: Callable[..., Any] | None = None
+    network: SequenceNetwork, sequences: AnySequences, *, of: Callable[..., Any] | None = None
 ) -> NDArray[np.float32]:
-    """Outputs (n, k) of a network in evaluation mode, in the order of the rows; `of(batch)` takes its place."""
+    """Outputs (n, k) of a network in evaluation mode, in the order of the rows; `of(batch)` takes its place.
+
+    InputError: sequences with notes for a network that reads none, or the other way round.
+    """
     import torch
 
+    check_notes(sequences, network.note_width)
     compute = of or network
     found: NDArray[np.float32] | None = None
     with torch.inference_mode():

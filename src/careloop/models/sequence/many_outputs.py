@@ -118,8 +118,6 @@ class SequenceRegressor(_SequenceEstimator):
 
     def _targets(self, X: AnySequences, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Targets:
         values = columns_of(y, len(X), wanted=len(self.names_))
-        if np.isinf(values).any():
-            raise InputError("numbers to predict must be finite, or NaN where unknown; got infinite ones")
         scaled = (values - self.means_) / self.spreads_
         return Targets(X, scaled.astype(np.float32), row_weights(sample_weight, len(X)).astype(np.float32))
 
@@ -142,11 +140,13 @@ def refuse_class_weight(class_weight: str | None) -> None:
 
 
 def columns_of(y: ArrayLike, rows: int, *, wanted: int | None = None) -> Floats:
-    """Targets (n,) or (n, k) as (n, k). InputError for any other shape, or for other than `wanted` columns."""
+    """Targets (n,) or (n, k) as (n, k). InputError for another shape, other than `wanted` columns, or infinity."""
     values = np.asarray(y, dtype=np.float64)
     values = values[:, None] if values.ndim == 1 else values
     if values.ndim != 2 or len(values) != rows or not values.shape[1]:
         raise InputError(f"y must have {rows} rows of one or more columns; got shape {values.shape}")
+    if np.isinf(values).any():
+        raise InputError("y must hold finite numbers, or NaN where unknown; got infinite ones")
     if wanted is not None and values.shape[1] != wanted:
         raise InputError(f"y must have as many columns as there are names, {wanted}; got {values.shape[1]}")
     return values

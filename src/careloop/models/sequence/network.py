@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from careloop import InputError
-from careloop.models.sequence.arrays import PADDING, TokenSpace
+from careloop.models.sequence.arrays import PADDING, AnySequences, TokenSpace, some_notes
 
 if TYPE_CHECKING:
     from careloop.models.sequence.batches import Batch
@@ -19,6 +19,9 @@ TRUNKS = ("gru", "temporal_cnn", "transformer", "causal_transformer")
 # Periods of the sine waves that a time is shown as: on the log scale, from minutes to a life.
 WAVES = 8
 DAYS_A_CENTURY = 36525.0
+MOST_DEVIATIONS = 5.0  # of a note's numbers, as of all others
+LEAST_DEVIATION = 0.01  # of the mean one: below it a note's number is rounding, in half precision
+NEAR = 3  # events that a Transformer joins to each before it attends
 KERNEL = 5  # positions that a convolution sees; each layer doubles the distance between them
 
 
@@ -27,9 +30,9 @@ class NetworkShape:
     """Sizes of a network, as plain JSON values; `heads` must divide `width`, `outputs` are the head's numbers."""
 
     trunk: str
-    width: int = 128
+    width: int = 64
     layers: int = 2
-    heads: int = 4
+    heads: int = 2
     dropout: float = 0.1
     outputs: int = 1
 
@@ -60,8 +63,10 @@ class EventEmbedding(nn.Module):
 
     A code's vector is the sum of its own and its ancestors' rows of one table, so that rare codes borrow from their
     chapter (the sum in place of GRAM's attention, Choi et al. 2017, section 2.1). A number adds its quantile's vector
-    and, times the standardised number, a vector of its code. Times enter as sine waves of their logarithm. `before`,
-    the time up to the prediction, would tell a causal network its future, so that it is left out there.
+    and, times the standardised number, a vector of its code; a note adds a linear map of its vector, standardised by
+    training rows (`scale_notes`), because encoders give all texts much in common and little to tell them apart by.
+    Times enter as sine waves of their logarithm. `before`, the time up to the prediction, would tell a causal network
+    its future, so that it is left out there.
     """
 
     def __init__(self, space: TokenSpace, shape: NetworkShape) -> None:
@@ -72,8 +77,19 @@ class EventEmbedding(nn.Module):
         self.times = 2 if shape.is_causal else 3
         self.when = nn.Linear(self.times * (2 * WAVES + 1), shape.width)
         self.dropout = nn.Dropout(shape.dropout)
+        self.note: nn.Linear | None = None
+        if space.note_width:
+            self.note = nn.Linear(space.note_width, shape.width)
+            # A standardised vector is as long as the root of its width, so that a note begins as long as a code.
+            nn.init.normal_(self.note.weight, std=1 / math.sqrt(space.note_width))
+            nn.init.zeros_(self.note.bias)
+            self.note_mean: torch.Tensor
+            self.note_deviation: torch.Tensor
+            self.register_buffer("note_mean", torch.zeros(space.note_width))
+            self.register_buffer("note_deviation", torch.ones(space.note_width))
         for table, spread in ((self.code, 1.0), (self.by_value, 0.1), (self.quantile, 0.5)):
-            nn.init.normal_(table.weight, std=spread / math.sqrt(shape.width))
+            # As large as the waves of time, or what happened would begin as noise on when.
+            nn.init.normal_(table.weight, std=spread)
             with torch.no_grad():
                 table.weight[0] = 0.0
         self.ancestors: torch.Tensor
@@ -81,7 +97,25 @@ class EventEmbedding(nn.Module):
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """The vectors of a batch's events."""
-        return self.dropout(self.what(batch.code) + self.how_much(batch) + self.when(self.time_waves(batch)))
+        return self.dropout(self.content(batch) + self.when(self.time_waves(batch)))
+
+    def content(self, batch: Batch) -> torch.Tensor:
+        """What the events say, without their times: codes, numbers and notes."""
+        said = self.what(batch.code) + self.how_much(batch)
+        if self.note is None or batch.note is None or batch.notes is None:
+            return said
+        scaled = (batch.notes.float() - self.note_mean) / self.note_deviation
+        vectors = self.note(scaled.clamp(-MOST_DEVIATIONS, MOST_DEVIATIONS))
+        table = torch.cat([vectors.new_zeros(1, vectors.shape[1]), vectors])
+        return said + nn.functional.embedding(batch.note, table, padding_idx=0)
+
+    def scale_notes(self, sequences: AnySequences) -> None:
+        """Standardise notes by those of training rows; where these have fewer than two, vectors stay as they are."""
+        vectors = torch.from_numpy(some_notes(sequences)).float()
+        if self.note is None or len(vectors) < 2:
+            return
+        deviation, self.note_mean = torch.std_mean(vectors, dim=0)
+        self.note_deviation = deviation.clamp(min=LEAST_DEVIATION * float(deviation.mean()) or 1.0)
 
     def what(self, code: torch.Tensor) -> torch.Tensor:
         """Vectors of codes (...) with their ancestors: (..., width)."""
@@ -150,7 +184,11 @@ class Convolutional(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Hugging Face's Llama layers (rotary positions, RMS norms, gated feed-forward), causal or seeing both ways."""
+    """Hugging Face's Llama layers (rotary positions, RMS norms, gated feed-forward), causal or seeing both ways.
+
+    Before them a short convolution adds to each event the `NEAR` - 1 before it: which neighbours an event has, and how
+    far apart, is what attention alone learns late (So et al. 2021, Primer, section 4).
+    """
 
     def __init__(self, shape: NetworkShape) -> None:
         super().__init__()
@@ -163,6 +201,7 @@ class Transformer(nn.Module):
             intermediate_size=shape.feed_forward,
             num_hidden_layers=shape.layers,
             num_attention_heads=shape.heads,
+            initializer_range=1 / math.sqrt(shape.width),
             max_position_embeddings=8192,
             use_cache=False,
             bos_token_id=None,
@@ -171,11 +210,19 @@ class Transformer(nn.Module):
         config.is_causal = shape.is_causal
         self.model = LlamaModel(config)
         del self.model.embed_tokens
+        self.near = nn.Conv1d(shape.width, shape.width, NEAR)
 
     def forward(self, events: torch.Tensor, batch: Batch) -> torch.Tensor:
         """States (b, l, width)."""
         mask = None if bool(batch.is_event.all()) else batch.is_event.long()
-        return self.model(inputs_embeds=events, attention_mask=mask).last_hidden_state
+        return self.model(inputs_embeds=self.joined(events), attention_mask=mask).last_hidden_state
+
+    def joined(self, events: torch.Tensor, before: torch.Tensor | None = None) -> torch.Tensor:
+        """Events (b, l, width) with their neighbours; `before` (b, NEAR - 1, width) are those that come first."""
+        if before is None:
+            before = events.new_zeros(len(events), NEAR - 1, events.shape[-1])
+        near = self.near(torch.cat([before, events], dim=1).transpose(1, 2)).transpose(1, 2)
+        return events + near
 
 
 class Head(nn.Module):
@@ -220,6 +267,11 @@ class SequenceNetwork(nn.Module):
         self.trunk = trunks.get(shape.trunk, Transformer)(shape)
         self.head = Head(shape, space.statics)
 
+    @property
+    def note_width(self) -> int:
+        """Numbers of the notes' vectors that it reads, 0 for none."""
+        return 0 if self.embedding.note is None else self.embedding.note.in_features
+
     def forward(self, batch: Batch) -> torch.Tensor:
         """Outputs (b, outputs)."""
         return self.head(self.pooled(batch), batch.static)
@@ -227,6 +279,12 @@ class SequenceNetwork(nn.Module):
     def forward_embedded(self, events: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Outputs (b, outputs) of a batch whose events' vectors (b, l, width) are given."""
         return self.head(pooled(self.trunk(events, batch), batch), batch.static)
+
+    @property
+    def transformer(self) -> Transformer:
+        """The trunk of a Transformer."""
+        assert isinstance(self.trunk, Transformer)
+        return self.trunk
 
     def states(self, batch: Batch) -> torch.Tensor:
         """The trunk's states (b, l, width)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -58,7 +59,7 @@ class PretrainingNetwork(nn.Module):
         """Logits (k, tokens) of codes from states (k, width); special tokens are impossible."""
         embedding = self.network.embedding
         table = embedding.what(torch.arange(len(self.code_bias), device=states.device))
-        logits = self.mix(states) @ table.T + self.code_bias
+        logits = self.mix(states) @ table.T / math.sqrt(table.shape[1]) + self.code_bias
         impossible = torch.arange(len(self.code_bias), device=states.device) < FIRST_CODE
         return logits.masked_fill(impossible, -torch.inf)
 
@@ -109,6 +110,7 @@ def hide(batch: Batch, embedding: EventEmbedding, random: torch.Generator) -> tu
         code=torch.where(codes, shown, batch.code),
         quantile=torch.where(told, hidden_number, batch.quantile),
         value=torch.where(told, 0.0, batch.value),
+        note=None if batch.note is None else torch.where(told, 0, batch.note),
     )
     return hidden, codes, numbers
 
@@ -225,6 +227,7 @@ def pretrain_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.settings.seed)
         model = PretrainingNetwork(space, recipe.shape)
+    model.network.embedding.scale_notes(training)
     history = train(
         model, PretrainingWork(training, validation, recipe), recipe.settings, checkpoint=checkpoint, listener=listener
     )

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from careloop import InputError
 from careloop.models.inputs import Floats
-from careloop.models.sequence.arrays import EVENT_ARRAYS, AnySequences, Sequences
+from careloop.models.sequence.arrays import AnySequences, Sequences
 from careloop.models.sequence.attribution import Attribution, Score, SequenceEstimator, log_odds
 
 EVENTS_AT_ONCE = 1_000_000  # of altered sequences in memory
@@ -109,7 +109,7 @@ def _without_each(sequences: Sequences, row: NDArray[np.int64], member: NDArray[
 def kept_events(sequences: Sequences, keep: NDArray[np.bool_]) -> Sequences:
     """The same rows with those events only where `keep` (T,) is true."""
     so_far = np.concatenate([[0], np.cumsum(keep)]).astype(np.int64)
-    arrays = {name: getattr(sequences, name)[keep] for name in EVENT_ARRAYS}
+    arrays = {name: array[keep] for name, array in sequences.event_arrays.items()}
     return replace(sequences, offsets=so_far[sequences.offsets], **arrays)
 
 

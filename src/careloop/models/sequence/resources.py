@@ -25,6 +25,7 @@ from careloop import InputError
 TIME_FEATURES = 51
 QUANTILES = 10
 FEED_FORWARD = 2.75
+NEAR = 3  # `network.NEAR`: events that a convolution joins before the layers
 FEED_FORWARD_MULTIPLE = 8
 # Bytes a parameter in training: weight, gradient and two Adam moments, each float32; in prediction the weight alone.
 TRAINING_BYTES, PREDICTION_BYTES = 16, 4
@@ -86,8 +87,7 @@ class Work:
 class Device:
     """One or several like processors: peak operations a second of each and where that is from, and the share assumed.
 
-    `activation_bytes` is the precision; `attention_matrices` how many (context, context) arrays of each layer and head
-    are kept for the backward pass: none where attention is a fused kernel, three on a CPU, where dropout prevents that.
+    `activation_bytes` is the precision. Attention is a fused kernel, which keeps no (context, context) arrays.
     A step takes at least `least_step_seconds`, the time that starting its kernels one by one needs.
     """
 
@@ -97,7 +97,6 @@ class Device:
     utilisation: float
     count: int = 1
     activation_bytes: Literal[2, 4] = 2
-    attention_matrices: int = 0
     least_step_seconds: float = 0.0
 
     @property
@@ -161,9 +160,10 @@ def embedding_parameters(tokens: int, quantiles: int, shape: Shape) -> int:
 
 
 def layer_parameters(shape: Shape) -> int:
-    """All layers (attention 4 width^2, gated feed-forward 3 width x feed_forward, two norms) and the last norm."""
+    """The convolution over `NEAR` events, all layers (attention, gated feed-forward, two norms) and the last norm."""
     width = shape.width
-    return shape.layers * (4 * width**2 + 3 * width * shape.feed_forward + 2 * width) + width
+    joined = (NEAR * width + 1) * width
+    return joined + shape.layers * (4 * width**2 + 3 * width * shape.feed_forward + 2 * width) + width
 
 
 def flops_a_token(shape: Shape, context: int) -> float:
@@ -171,14 +171,13 @@ def flops_a_token(shape: Shape, context: int) -> float:
     return 6.0 * layer_parameters(shape) + 12.0 * shape.layers * context * shape.width
 
 
-def activation_count(shape: Shape, work: Work, attention_matrices: int = 0) -> int:
+def activation_count(shape: Shape, work: Work) -> int:
     """Numbers kept for the backward pass of one step of training.
 
     A token and layer: input, scaled input and output of two norms, queries, keys, values, and attention's output (10
-    width), the gate, its activation, the other half and their product (4 feed_forward), and any attention matrices;
-    then the last norm.
+    width), the gate, its activation, the other half and their product (4 feed_forward); then the last norm.
     """
-    kept = 10 * shape.width + 4 * shape.feed_forward + attention_matrices * shape.heads * work.context
+    kept = 10 * shape.width + 4 * shape.feed_forward
     return work.batch_tokens * (shape.layers * kept + 3 * shape.width)
 
 
@@ -206,7 +205,7 @@ def measure_cpu(seconds: float = 1.0) -> Device:
         done += 1
     peak = 2.0 * MATRIX**3 * done / passed
     origin = "matrix products, measured now"
-    return Device("this CPU, float32", peak, origin, CPU_UTILISATION, activation_bytes=4, attention_matrices=3)
+    return Device("this CPU, float32", peak, origin, CPU_UTILISATION, activation_bytes=4)
 
 
 def tokens_hint(tokens: int, parameters: int, epochs: float) -> str:
@@ -225,7 +224,7 @@ def _resources(size: str, shape: Shape, work: Work, devices: tuple[Device, ...])
     operations = flops_a_token(shape, work.context)
 
     def training_bytes(device: Device) -> int:
-        activations = activation_count(shape, work, device.attention_matrices) * device.activation_bytes
+        activations = activation_count(shape, work) * device.activation_bytes
         return TRAINING_BYTES * parameters + activations
 
     return Resources(
