@@ -184,15 +184,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--patients", type=int, default=12_000)
     parser.add_argument("--seed", type=int, default=20)
+    parser.add_argument("--episodes", choices=list(simulated.EPISODES), nargs="+", default=list(simulated.EFFECTS))
+    parser.add_argument("--effect", type=float, default=1.3, help="of each episode's form, on the log-odds")
     parser.add_argument("--models", choices=list(known), nargs="*", default=list(known))
     parser.add_argument("--learning-rates", type=float, nargs="+", default=[3e-3])
-    for name, value in {"width": 64, "layers": 2, "max-epochs": 15, "patience": 15, "tokens": 1024}.items():
+    for name, value in {"width": 64, "layers": 2, "max-epochs": 15, "patience": 6, "tokens": 1024}.items():
         parser.add_argument(f"--{name}", type=int, default=value, help="of the networks")
     arguments = parser.parse_args()
     names = ("learning_rates", "width", "layers", "max_epochs", "patience", "tokens")
     chosen = models({name: getattr(arguments, name) for name in names})
-    record = simulated.simulate(arguments.patients, arguments.seed)
-    print(f"simulated: {arguments.patients} patients, {record.events.height} events, seed {arguments.seed}", flush=True)
+    effects = dict.fromkeys(arguments.episodes, arguments.effect)
+    record = simulated.simulate(arguments.patients, arguments.seed, effects=effects)
+    said = f"{arguments.patients} patients, {record.events.height} events, seed {arguments.seed}, {', '.join(effects)}"
+    print(f"simulated: {said}", flush=True)
     fits = {}
     with tempfile.TemporaryDirectory() as folder:
         rows = read(record, Path(folder) / "record")

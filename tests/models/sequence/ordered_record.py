@@ -33,7 +33,7 @@ FIRST_PREDICTION = datetime(2020, 1, 1, tzinfo=UTC)
 HISTORY_DAYS = 730.0
 LAST_VISIT_DAYS = (1.0, 10.0)  # before the prediction time
 MARGIN_DAYS = 60.0  # between an episode's middle and both ends of the history; no episode is longer than twice that
-EFFECTS = {"order": 1.3, "curve": 1.3, "refills": 1.3}
+EFFECTS = {"order": 1.3, "curve": 1.3, "refills": 1.3}  # 16 to 46 events a patient; best possible AUROC about 0.87
 INTERCEPT = -0.5
 SPLIT = {"train": 0.65, "tuning": 0.15, "held_out": 0.2}
 MEANINGLESS, MEASURED = 12, 4  # codes, and those of them with a number

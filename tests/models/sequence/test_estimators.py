@@ -45,7 +45,7 @@ def test_balanced_classes_leave_probabilities_at_the_prevalence(space: TokenSpac
     label = (np.random.default_rng(1).random(300) < 0.1).astype(int)
     rows = sequences.take(np.zeros(300, dtype=np.intp))
     for weight in (None, "balanced"):
-        model = SequenceClassifier(network="gru", **SMALL, max_epochs=2, class_weight=weight)
+        model = SequenceClassifier(**{**SMALL, "network": "gru", "tokens": 8192}, max_epochs=2, class_weight=weight)
         risk = model.fit(rows, label, space=space).predict_proba(rows)[:, 1]
         assert risk == pytest.approx(label.mean(), rel=0.1)
 

@@ -90,7 +90,7 @@ def test_numbers_are_learnt_in_their_own_units(space: TokenSpace, sequences: Seq
     for number in range(2):
         unseen = np.isnan(seen[:, number])
         error = np.mean((found[unseen, number] - truth[unseen, number]) ** 2)
-        assert error < 0.3 * truth[unseen, number].var()
+        assert error < 0.5 * truth[unseen, number].var()
 
 
 def test_without_anything_to_learn_a_number_is_its_weighted_mean(space: TokenSpace) -> None:

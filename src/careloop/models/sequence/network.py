@@ -21,7 +21,7 @@ WAVES = 8
 DAYS_A_CENTURY = 36525.0
 MOST_DEVIATIONS = 5.0  # of a note's numbers, as of all others
 LEAST_DEVIATION = 0.01  # of the mean one: below it a note's number is rounding, in half precision
-NEAR = 3  # events that a Transformer joins to each before it attends
+NEAR = 5  # events that a Transformer joins to each before it attends
 KERNEL = 5  # positions that a convolution sees; each layer doubles the distance between them
 
 

@@ -25,7 +25,7 @@ from careloop import InputError
 TIME_FEATURES = 51
 QUANTILES = 10
 FEED_FORWARD = 2.75
-NEAR = 3  # `network.NEAR`: events that a convolution joins before the layers
+NEAR = 5  # `network.NEAR`: events that a convolution joins before the layers
 FEED_FORWARD_MULTIPLE = 8
 # Bytes a parameter in training: weight, gradient and two Adam moments, each float32; in prediction the weight alone.
 TRAINING_BYTES, PREDICTION_BYTES = 16, 4
