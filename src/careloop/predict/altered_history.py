@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from careloop.features.timelines import TimelineRecipe
 from careloop.features.timelines.tokens import MOST_DEVIATIONS
-from careloop.models.sequence.arrays import EVENT_ARRAYS, FIRST_CODE, Sequences
+from careloop.models.sequence.arrays import FIRST_CODE, Sequences
 
 
 def altered_history(row: Sequences, recipe: TimelineRecipe, variant: Mapping[str, float | None]) -> Sequences:
@@ -29,14 +30,10 @@ def altered_history(row: Sequences, recipe: TimelineRecipe, variant: Mapping[str
             quantile, number = _as_read(recipe, token, value)
             row = row if measured.any() else _with_event(row, token)
             measured = measured if measured.any() else np.arange(len(row.code)) == len(row.code) - 1
-            row = Sequences(
-                row.offsets,
-                row.code,
-                np.where(measured, quantile, row.quantile).astype(np.uint8),
-                np.where(measured, number, row.value).astype(np.float32),
-                time=row.time,
-                at=row.at,
-                static=row.static,
+            row = replace(
+                row,
+                quantile=np.where(measured, quantile, row.quantile).astype(np.uint8),
+                value=np.where(measured, number, row.value).astype(np.float32),
             )
     return row
 
@@ -51,12 +48,12 @@ def _as_read(recipe: TimelineRecipe, token: int, value: float) -> tuple[int, flo
 
 
 def _kept(row: Sequences, keep: np.ndarray) -> Sequences:
-    events = {name: getattr(row, name)[keep] for name in EVENT_ARRAYS}
-    return Sequences(np.array([0, keep.sum()], dtype=np.int64), **events, at=row.at, static=row.static)
+    events = {name: array[keep] for name, array in row.event_arrays.items()}
+    return replace(row, offsets=np.array([0, keep.sum()], dtype=np.int64), **events)
 
 
 def _with_event(row: Sequences, token: int) -> Sequences:
     """One more event of the token, as yet without a number, at the prediction time."""
-    last = {"code": token, "quantile": 0, "value": np.nan, "time": row.at[0]}
-    events = {name: np.append(getattr(row, name), last[name]).astype(getattr(row, name).dtype) for name in EVENT_ARRAYS}
-    return Sequences(np.array([0, len(events["code"])], dtype=np.int64), **events, at=row.at, static=row.static)
+    last = {"code": token, "quantile": 0, "value": np.nan, "time": row.at[0], "note": -1}
+    events = {name: np.append(array, last[name]).astype(array.dtype) for name, array in row.event_arrays.items()}
+    return replace(row, offsets=np.array([0, len(events["code"])], dtype=np.int64), **events)

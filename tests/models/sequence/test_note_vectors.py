@@ -211,3 +211,17 @@ def test_events_are_taken_out_with_their_notes(fitted: SequenceClassifier, noted
     expected = (log_odds(fitted, rows, score=LOG_ODDS) - log_odds(fitted, first, score=LOG_ODDS))[found.row[0]]
     assert found.difference[0] == pytest.approx(expected, abs=1e-5)
     assert set(EVENT_ARRAYS) < set(rows.event_arrays)
+
+
+def test_a_context_that_is_cut_keeps_its_notes(noted: Sequences, note_space: TokenSpace) -> None:
+    from careloop.models.sequence.generation import RollOut, first_and_latest, roll_out
+    from careloop.models.sequence.network import NetworkShape
+    from careloop.models.sequence.pretraining import PretrainingNetwork
+
+    rows = noted.take(np.flatnonzero(noted.lengths > 3)[:30])
+    assert vectors(first_and_latest(rows, 4)) == [row[-4:] for row in vectors(rows)]
+    torch.manual_seed(0)
+    model = PretrainingNetwork(note_space, NetworkShape("causal_transformer", 16, 1, 2)).eval()
+    settings = RollOut(3650.0, futures=3, most_events=8, most_new_events=12)  # rebuilds its context several times
+    values = np.zeros((note_space.tokens, note_space.quantiles), dtype=np.float32)
+    assert not torch.isnan(torch.from_numpy(roll_out(model, rows, settings=settings, values=values).days)).any()

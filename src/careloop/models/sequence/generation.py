@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from careloop import InputError
 from careloop.models.network_loop import cpu_threads
-from careloop.models.sequence.arrays import EVENT_ARRAYS, AnySequences, Sequences
+from careloop.models.sequence.arrays import AnySequences, Sequences
 from careloop.models.sequence.futures import Futures
 from careloop.models.sequence.past import Past
 from careloop.models.sequence.pretraining import PretrainingNetwork, bin_bounds, gap_bin, share_of_bin
@@ -229,9 +229,11 @@ class _Paths:
         mine = np.isin(new["path"], alive)
         path = np.concatenate([np.repeat(alive, before.lengths), new["path"][mine]])
         order = np.argsort(path, kind="stable")
-        arrays = {name: np.concatenate([getattr(before, name), new[name][mine]])[order] for name in EVENT_ARRAYS}
+        new |= {"note": np.full(len(mine), -1, dtype=np.int32)}  # what is drawn has no notes
+        kept = before.event_arrays.items()
+        arrays = {name: np.concatenate([array, new[name][mine]])[order] for name, array in kept}
         offsets = np.concatenate([[0], np.cumsum(np.bincount(path, minlength=len(self.place))[alive])])
-        whole = Sequences(offsets, **arrays, at=self.time[alive], static=before.static)
+        whole = replace(before, offsets=offsets, **arrays, at=self.time[alive])
         return first_and_latest(whole, self.settings.most_kept)
 
 
@@ -242,9 +244,9 @@ def first_and_latest(sequences: Sequences, most: int) -> Sequences:
     place = np.arange(len(row)) - sequences.offsets[row]
     first = np.minimum(np.bincount(row[sequences.time <= 0], minlength=len(lengths)), most // 2)
     kept = (place < first[row]) | (lengths[row] - place <= (most - first)[row])
-    arrays = {name: getattr(sequences, name)[kept] for name in EVENT_ARRAYS}
+    arrays = {name: array[kept] for name, array in sequences.event_arrays.items()}
     offsets = np.concatenate([[0], np.cumsum(np.bincount(row[kept], minlength=len(lengths)))])
-    return Sequences(offsets, **arrays, at=sequences.at, static=sequences.static)
+    return replace(sequences, offsets=offsets, **arrays)
 
 
 def _chunks(model: PretrainingNetwork, lengths: NDArray[np.int64], settings: RollOut) -> Iterator[NDArray[np.int64]]:
