@@ -24,8 +24,8 @@ import polars as pl
 
 from careloop.evaluate import Outcomes, Threshold, compare, evaluate_predictions
 from careloop.ingest import example_record
-from careloop.models.sequence.attribution import Score, integrated_gradients
-from careloop.models.sequence.removal import deletion_curve
+from careloop.models.sequence.explanation.attribution import Score, integrated_gradients
+from careloop.models.sequence.explanation.removal import deletion_curve
 from careloop.predict.futures import Question, zero_shot_risk
 from careloop.study import Study, example_study
 from careloop.study.folder import RunFolder
@@ -62,9 +62,7 @@ def stated(estimate: dict[str, Any], digits: int) -> str:
 def show(evaluation: dict[str, Any]) -> None:
     """Print figures, and the paired differences of the networks from the baselines."""
     rows = evaluation["outcome"]["rows"]
-    print(
-        f"\n{rows['n']} held-out rows: {rows['events']} with the outcome, {rows['censored']} censored before the horizon"
-    )
+    print(f"\n{rows['n']} held-out rows: {rows['events']} with the outcome, {rows['censored']} censored before it")
     print(f"{'':<24}" + "".join(f"{name:>26}" for name in (*FIGURES, "Harrell's C", "sets hold the truth")))
     for name, model in evaluation["models"].items():
         cells = [stated(model["figures"][figure], 4) for figure in FIGURES]

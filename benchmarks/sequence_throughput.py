@@ -26,10 +26,10 @@ from transformers.utils import logging
 
 from careloop.models.sequence.arrays import FIRST_CODE, AnySequences, Sequences, TokenSpace
 from careloop.models.sequence.batches import Batch, batch_rows, padded, padding_share
-from careloop.models.sequence.fitting import Recipe
-from careloop.models.sequence.loop import LoopSettings
 from careloop.models.sequence.network import NetworkShape
-from careloop.models.sequence.pretraining import PretrainingNetwork, masked_loss, pretrain_network
+from careloop.models.sequence.training.fitting import Recipe
+from careloop.models.sequence.training.loop import LoopSettings
+from careloop.models.sequence.training.pretraining import PretrainingNetwork, masked_loss, pretrain_network
 
 TOKENS = 4096  # padded events in a batch of careloop's
 SHAPE = NetworkShape("transformer", 64, 2, 2, 0.1)

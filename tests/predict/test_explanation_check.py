@@ -50,6 +50,6 @@ def test_the_sentence_says_when_they_do_not() -> None:
     found = ExplanationCheck("gru", (0.1, 0.5), (0.0, 0.01), (0.0, 0.02), area=0.0, low=-0.1, high=0.1, rows=48)
     assert found.text == (
         "The explanations are no better than chance: without the 50% of a patient's events that they say raise the "
-        "risk most, the log-odds are 0.01 lower, without as many at random 0.02 (mean distance 0.00, 95 % interval -0.10 to "
-        "0.10; 48 patients)."
+        "risk most, the log-odds are 0.01 lower, without as many at random 0.02 (mean distance 0.00, 95 % interval "
+        "-0.10 to 0.10; 48 patients)."
     )

@@ -19,7 +19,7 @@ from careloop import InputError
 from careloop.cli import main
 from careloop.features.timelines import TimelinesSection, Token, extract_timelines, fit_timelines
 from careloop.models.sequence.arrays import FIRST_CODE
-from careloop.models.sequence.pretraining import PretrainingNetwork
+from careloop.models.sequence.training.pretraining import PretrainingNetwork
 from careloop.predict.futures import (
     NOTE,
     Question,

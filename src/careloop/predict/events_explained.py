@@ -16,8 +16,8 @@ from careloop.features.timelines import TimelineRecipe, Token
 from careloop.features.timelines.tokens import MOST_DEVIATIONS
 from careloop.features.words import LONE_ANNOTATION, number, stated
 from careloop.models.sequence.arrays import FIRST_CODE, AnySequences, Sequences
-from careloop.models.sequence.attribution import Attribution, Score, integrated_gradients
-from careloop.models.sequence.removal import Occlusion, occlusion, rank_agreement
+from careloop.models.sequence.explanation.attribution import Attribution, Score, integrated_gradients
+from careloop.models.sequence.explanation.removal import Occlusion, occlusion, rank_agreement
 from careloop.predict.explanation import Explanation, Factor
 from careloop.train import Package
 from careloop.train.inputs import beside

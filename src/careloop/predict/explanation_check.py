@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from careloop.features import FeatureMatrix
-from careloop.models.sequence.attribution import Score, integrated_gradients
-from careloop.models.sequence.removal import DeletionCurve, deletion_curve
+from careloop.models.sequence.explanation.attribution import Score, integrated_gradients
+from careloop.models.sequence.explanation.removal import DeletionCurve, deletion_curve
 from careloop.train import Package
 
 MOST_ROWS = 200  # enough for an interval of about a tenth of the distance

@@ -21,7 +21,7 @@ from careloop.features.matrix import KEYS
 from careloop.features.timelines import TimelineRecipe, Timelines, extract_timelines
 from careloop.features.words import number
 from careloop.models.sequence.arrays import FIRST_CODE, AnySequences
-from careloop.models.sequence.futures import Futures
+from careloop.models.sequence.futures.simulated import Futures
 from careloop.predict.apply import TIME
 from careloop.record import CARELOOP, Record
 from careloop.record.schema import DEATH, code_matches
@@ -130,7 +130,7 @@ def simulate(
     Raises:
         InputError: the network was pre-trained on hidden events, not on next ones.
     """
-    from careloop.models.sequence.generation import RollOut, roll_out
+    from careloop.models.sequence.futures.generation import RollOut, roll_out
 
     recipe = pretrained.recipe
     model = pretrained.model()

@@ -20,7 +20,7 @@ from careloop.train.inputs import reads_sequences
 from careloop.train.pretraining import Pretrained, open_pretrained, pretrain, save_pretrained
 
 if TYPE_CHECKING:
-    from careloop.models.sequence.loop import Step
+    from careloop.models.sequence.training.loop import Step
     from careloop.study.study import Study
 
 KEYS = ["subject_id", "prediction_time"]

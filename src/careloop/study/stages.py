@@ -15,7 +15,7 @@ import yaml
 from careloop.cohort import select_cohort
 from careloop.evaluate import Outcomes, horizon_labels, horizon_weights
 from careloop.features import FeatureMatrix, Recipe, fit_features, select_columns
-from careloop.models.sequence.loop import Checkpoint
+from careloop.models.sequence.training.loop import Checkpoint
 from careloop.record import CARELOOP, Record
 from careloop.study.folder import RunFolder
 from careloop.study.sequence_stages import (

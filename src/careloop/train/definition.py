@@ -14,8 +14,8 @@ from careloop import InputError
 from careloop.evaluate import Outcomes
 from careloop.features import FeatureMatrix, Recipe
 from careloop.features.timelines import TimelineRecipe, Timelines
-from careloop.models.sequence.fitting import Start
 from careloop.models.sequence.kinds import KINDS
+from careloop.models.sequence.training.fitting import Start
 from careloop.train.calibration import Method
 from careloop.train.conformal import DEFAULT_LEVEL
 from careloop.train.subgroups import Grouping

@@ -16,7 +16,7 @@ from careloop import InputError, __version__
 from careloop.evaluate import horizon_weights
 from careloop.evaluate.discrimination import youden_threshold
 from careloop.models import build, survival_target
-from careloop.models.sequence.loop import Checkpoint, Listener
+from careloop.models.sequence.training.loop import Checkpoint, Listener
 from careloop.train.calibration import calibrate
 from careloop.train.conformal import conformal_rule
 from careloop.train.definition import LabelledRows, ModelSection, TrainingData

@@ -17,15 +17,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from careloop import InputError, __version__
 from careloop.features.timelines import TimelineRecipe, Timelines, TimelinesSection, extract_timelines, fit_timelines
-from careloop.models.sequence.fitting import Recipe, Start
-from careloop.models.sequence.loop import Checkpoint, Listener, LoopSettings
 from careloop.models.sequence.resources import SIZES
-from careloop.models.sequence.spread import spread
+from careloop.models.sequence.training.fitting import Recipe, Start
+from careloop.models.sequence.training.loop import Checkpoint, Listener, LoopSettings
+from careloop.models.sequence.training.spread import spread
 from careloop.record import Record
 from careloop.record.shards import HERE
 
 if TYPE_CHECKING:
-    from careloop.models.sequence.pretraining import PretrainingNetwork
+    from careloop.models.sequence.training.pretraining import PretrainingNetwork
 
 FORMAT_VERSION = 1
 RECIPE, WEIGHTS = "timeline_recipe.json", "weights.safetensors"
@@ -92,7 +92,7 @@ class Pretrained:
         """The whole network, in evaluation mode."""
         import torch
 
-        from careloop.models.sequence.pretraining import PretrainingNetwork
+        from careloop.models.sequence.training.pretraining import PretrainingNetwork
 
         network = PretrainingNetwork(self.recipe.token_space(), self.section.recipe.shape)
         network.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in self.weights.items()})
@@ -172,7 +172,7 @@ def train_in(section: dict[str, Any], workspace: Path, listener: Listener | None
     """
     from safetensors.numpy import save
 
-    from careloop.models.sequence.pretraining import pretrain_network
+    from careloop.models.sequence.training.pretraining import pretrain_network
 
     settings = PretrainingSection(**section)
     recipe = TimelineRecipe.from_json((workspace / RECIPE).read_text(encoding="utf-8"))

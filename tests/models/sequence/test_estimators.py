@@ -99,8 +99,8 @@ def test_the_same_seed_gives_the_same_model_and_members_differ(space: TokenSpace
 
 @pytest.mark.parametrize("adaptation", ["full", "frozen", "lora"])
 def test_adaptation_trains_what_it_says(adaptation: str, space: TokenSpace, sequences: Sequences) -> None:
-    from careloop.models.sequence.fitting import Start
     from careloop.models.sequence.network import NetworkShape, SequenceNetwork
+    from careloop.models.sequence.training.fitting import Start
 
     shape = NetworkShape("transformer", 16, 1, 2)
     start = Start(shape, {n: v.numpy() for n, v in SequenceNetwork(space, shape).state_dict().items()})
@@ -116,8 +116,8 @@ def test_adaptation_trains_what_it_says(adaptation: str, space: TokenSpace, sequ
 
 
 def test_a_start_of_another_shape_or_vocabulary_is_refused(space: TokenSpace, sequences: Sequences) -> None:
-    from careloop.models.sequence.fitting import Start
     from careloop.models.sequence.network import NetworkShape, SequenceNetwork
+    from careloop.models.sequence.training.fitting import Start
 
     shape, other = NetworkShape("transformer", 16, 1, 2), TokenSpace(9, 5, np.zeros((9, 1), dtype=np.int32))
     start = Start(shape, {n: v.numpy() for n, v in SequenceNetwork(other, shape).state_dict().items()})

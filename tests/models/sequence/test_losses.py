@@ -39,10 +39,10 @@ def test_hazard_likelihood_written_out() -> None:
 def test_without_features_the_hazards_are_aalen_and_johansen_s(space: TokenSpace) -> None:
     """Events at the periods' ends only and censoring after them: the likelihood's maximum has a closed form."""
     from careloop.models.sequence.estimators import SequenceHazard
-    from careloop.models.sequence.fitting import Recipe, SupervisedWork
-    from careloop.models.sequence.loop import LoopSettings
     from careloop.models.sequence.losses import HazardLoss
     from careloop.models.sequence.network import NetworkShape
+    from careloop.models.sequence.training.fitting import Recipe, SupervisedWork
+    from careloop.models.sequence.training.loop import LoopSettings
 
     random = np.random.default_rng(2)
     time, cause = random.integers(1, 6, 400).astype(float), random.integers(0, 3, 400)

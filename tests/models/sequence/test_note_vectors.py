@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from careloop import InputError
 from careloop.models.sequence.arrays import EVENT_ARRAYS, SequenceParts, Sequences, TokenSpace, some_notes, stacked
-from careloop.models.sequence.attribution import Score, integrated_gradients, log_odds
 from careloop.models.sequence.batches import padded
 from careloop.models.sequence.estimators import SequenceClassifier
-from careloop.models.sequence.removal import kept_events, occlusion
+from careloop.models.sequence.explanation.attribution import Score, integrated_gradients, log_odds
+from careloop.models.sequence.explanation.removal import kept_events, occlusion
 
 torch = pytest.importorskip("torch")
 E, U = 6, 20
@@ -129,7 +129,7 @@ def test_notes_of_one_row_have_no_scale(noted: Sequences, note_space: TokenSpace
 
 
 def test_a_hidden_event_hides_its_note(noted: Sequences, note_space: TokenSpace) -> None:
-    from careloop.models.sequence.pretraining import PretrainingNetwork, hide, masked_loss
+    from careloop.models.sequence.training.pretraining import PretrainingNetwork, hide, masked_loss
 
     batch, embedding = padded(noted), new_embedding(note_space)
     hidden, codes, numbers = hide(batch, embedding, torch.Generator().manual_seed(1))
@@ -214,9 +214,9 @@ def test_events_are_taken_out_with_their_notes(fitted: SequenceClassifier, noted
 
 
 def test_a_context_that_is_cut_keeps_its_notes(noted: Sequences, note_space: TokenSpace) -> None:
-    from careloop.models.sequence.generation import RollOut, first_and_latest, roll_out
+    from careloop.models.sequence.futures.generation import RollOut, first_and_latest, roll_out
     from careloop.models.sequence.network import NetworkShape
-    from careloop.models.sequence.pretraining import PretrainingNetwork
+    from careloop.models.sequence.training.pretraining import PretrainingNetwork
 
     rows = noted.take(np.flatnonzero(noted.lengths > 3)[:30])
     assert vectors(first_and_latest(rows, 4)) == [row[-4:] for row in vectors(rows)]

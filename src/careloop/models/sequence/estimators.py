@@ -14,7 +14,7 @@ from careloop import InputError
 from careloop.models.hazard import period_bounds
 from careloop.models.inputs import Floats
 from careloop.models.sequence.arrays import AnySequences, TokenSpace
-from careloop.models.sequence.fitting import (
+from careloop.models.sequence.training.fitting import (
     Adaptation,
     Recipe,
     SupervisedWork,
@@ -25,8 +25,8 @@ from careloop.models.sequence.fitting import (
 )
 
 if TYPE_CHECKING:
-    from careloop.models.sequence.loop import Checkpoint
     from careloop.models.sequence.network import SequenceNetwork
+    from careloop.models.sequence.training.loop import Checkpoint
 
 Validation = tuple[Any, ...]  # (sequences, y) or (sequences, y, sample_weight)
 
@@ -101,8 +101,8 @@ class _SequenceEstimator(BaseEstimator):
         return SupervisedWork(training, validation, loss, recipe)
 
     def _recipe(self, outputs: int, seed: int) -> Recipe:
-        from careloop.models.sequence.loop import LoopSettings
         from careloop.models.sequence.network import NetworkShape
+        from careloop.models.sequence.training.loop import LoopSettings
 
         shape = NetworkShape(self.network, self.width, self.layers, self.heads, self.dropout, outputs)
         names = ("learning_rate", "weight_decay", "tokens", "max_epochs", "patience", "device", "precision", "threads")

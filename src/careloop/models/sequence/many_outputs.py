@@ -13,7 +13,7 @@ from careloop import InputError
 from careloop.models.inputs import Floats
 from careloop.models.sequence.arrays import AnySequences, TokenSpace
 from careloop.models.sequence.estimators import Validation, _SequenceEstimator, row_weights
-from careloop.models.sequence.fitting import Recipe, SupervisedWork, Targets
+from careloop.models.sequence.training.fitting import Recipe, SupervisedWork, Targets
 
 if TYPE_CHECKING:
     import torch

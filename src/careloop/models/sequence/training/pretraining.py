@@ -12,9 +12,9 @@ from torch import nn
 
 from careloop.models.sequence.arrays import FIRST_CODE, MASK, NOW, AnySequences, TokenSpace
 from careloop.models.sequence.batches import Batch, batch_of, batch_rows
-from careloop.models.sequence.fitting import PREDICTED_TOKENS, Recipe
-from careloop.models.sequence.loop import Checkpoint, Listener, train
 from careloop.models.sequence.network import EventEmbedding, NetworkShape, SequenceNetwork
+from careloop.models.sequence.training.fitting import PREDICTED_TOKENS, Recipe
+from careloop.models.sequence.training.loop import Checkpoint, Listener, train
 
 # Of all events: hidden wholly, or only their number. BERT hides 15 % (Devlin et al. 2019, section 3.1); a history has
 # fewer words than a text for each fact, and half of its information in numbers.

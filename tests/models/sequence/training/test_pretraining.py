@@ -28,7 +28,7 @@ def markov(rows: int, seed: int, *, events: int = 20) -> Sequences:
 
 def test_hidden_events_do_not_reach_the_network(space: TokenSpace, sequences: Sequences) -> None:
     from careloop.models.sequence.network import EventEmbedding, NetworkShape
-    from careloop.models.sequence.pretraining import HIDDEN_EVENTS, HIDDEN_NUMBERS, KEPT, REPLACED, hide
+    from careloop.models.sequence.training.pretraining import HIDDEN_EVENTS, HIDDEN_NUMBERS, KEPT, REPLACED, hide
 
     batch, embedding = padded(sequences), EventEmbedding(space, NetworkShape("transformer", 16, 1, 2))
     hidden, codes, numbers = hide(batch, embedding, torch.Generator().manual_seed(0))
@@ -50,10 +50,10 @@ def test_hidden_events_do_not_reach_the_network(space: TokenSpace, sequences: Se
 
 def test_next_event_loss_comes_near_the_entropy_of_the_process() -> None:
     """The best code loss is the chain's conditional entropy; the best wait loss, that of the binned exponential."""
-    from careloop.models.sequence.fitting import Recipe
-    from careloop.models.sequence.loop import LoopSettings
     from careloop.models.sequence.network import NetworkShape
-    from careloop.models.sequence.pretraining import next_loss, pretrain_network
+    from careloop.models.sequence.training.fitting import Recipe
+    from careloop.models.sequence.training.loop import LoopSettings
+    from careloop.models.sequence.training.pretraining import next_loss, pretrain_network
 
     space = TokenSpace(FIRST_CODE + 3, 5, np.zeros((FIRST_CODE + 3, 0), dtype=np.int32))
     shape = NetworkShape("causal_transformer", 32, 1, 2, 0.0)
@@ -72,7 +72,7 @@ def test_next_event_loss_comes_near_the_entropy_of_the_process() -> None:
 
 def binned_entropy(mean_days: np.ndarray) -> np.ndarray:
     """The entropy of an exponential wait's bin."""
-    from careloop.models.sequence.pretraining import GAP_BOUNDS
+    from careloop.models.sequence.training.pretraining import GAP_BOUNDS
 
     below = 1 - np.exp(-GAP_BOUNDS[None] / mean_days[:, None])
     share = np.diff(np.hstack([np.zeros((len(below), 1)), below[:, :-1], np.ones((len(below), 1))]), axis=1)
@@ -80,10 +80,10 @@ def binned_entropy(mean_days: np.ndarray) -> np.ndarray:
 
 
 def test_hidden_codes_are_told_from_their_neighbours() -> None:
-    from careloop.models.sequence.fitting import Recipe
-    from careloop.models.sequence.loop import LoopSettings
     from careloop.models.sequence.network import NetworkShape
-    from careloop.models.sequence.pretraining import masked_loss, pretrain_network
+    from careloop.models.sequence.training.fitting import Recipe
+    from careloop.models.sequence.training.loop import LoopSettings
+    from careloop.models.sequence.training.pretraining import masked_loss, pretrain_network
 
     space = TokenSpace(FIRST_CODE + 3, 5, np.zeros((FIRST_CODE + 3, 0), dtype=np.int32))
     settings = LoopSettings(learning_rate=5e-3, max_epochs=15, tokens=2048, device="cpu")
@@ -98,7 +98,7 @@ def test_hidden_codes_are_told_from_their_neighbours() -> None:
 
 
 def test_the_likelihood_of_waits_written_out() -> None:
-    from careloop.models.sequence.pretraining import GAP_BOUNDS, gap_bin, gap_loss, share_of_bin
+    from careloop.models.sequence.training.pretraining import GAP_BOUNDS, gap_bin, gap_loss, share_of_bin
 
     random = np.random.default_rng(0)
     logits = torch.tensor(random.normal(size=(20, len(GAP_BOUNDS))))

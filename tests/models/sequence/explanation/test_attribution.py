@@ -14,9 +14,21 @@ from scipy.stats import spearmanr
 
 from careloop import InputError
 from careloop.models.sequence.arrays import FIRST_CODE, PADDING, SequenceParts, Sequences, TokenSpace
-from careloop.models.sequence.attribution import COMPLETE_WITHIN, Attribution, Score, integrated_gradients, log_odds
 from careloop.models.sequence.estimators import SequenceClassifier, SequenceHazard
-from careloop.models.sequence.removal import Occlusion, deletion_curve, kept_events, occlusion, rank_agreement
+from careloop.models.sequence.explanation.attribution import (
+    COMPLETE_WITHIN,
+    Attribution,
+    Score,
+    integrated_gradients,
+    log_odds,
+)
+from careloop.models.sequence.explanation.removal import (
+    Occlusion,
+    deletion_curve,
+    kept_events,
+    occlusion,
+    rank_agreement,
+)
 
 torch = pytest.importorskip("torch")
 TOKENS, QUANTILES = 16, 4
@@ -272,7 +284,7 @@ def test_all_orders_end_alike_when_all_events_are_removed() -> None:
 @pytest.mark.parametrize("network", ["gru", "transformer"])
 def test_occlusion_is_the_change_without_the_events(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each group's events are deleted by hand, one sequence after the other."""
-    monkeypatch.setattr("careloop.models.sequence.removal.EVENTS_AT_ONCE", 50)
+    monkeypatch.setattr("careloop.models.sequence.explanation.removal.EVENTS_AT_ONCE", 50)
     model, sequences = classifier(network), simulated(6)
     for groups in (None, sequences.code % 3):
         found = occlusion(model, sequences, score=Score(), groups=groups)

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from careloop import InputError
 from careloop.models.network_loop import cpu_threads
 from careloop.models.sequence.arrays import AnySequences, Sequences
-from careloop.models.sequence.futures import Futures
-from careloop.models.sequence.past import Past
-from careloop.models.sequence.pretraining import PretrainingNetwork, bin_bounds, gap_bin, share_of_bin
+from careloop.models.sequence.futures.past import Past
+from careloop.models.sequence.futures.simulated import Futures
+from careloop.models.sequence.training.pretraining import PretrainingNetwork, bin_bounds, gap_bin, share_of_bin
 
 # Memory for the keys, values and logits of the paths that are continued together.
 MOST_BYTES = 512 * 2**20

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from careloop import InputError
 from careloop.models.inputs import Floats
 from careloop.models.sequence.arrays import AnySequences, Sequences
-from careloop.models.sequence.attribution import Attribution, Score, SequenceEstimator, log_odds
+from careloop.models.sequence.explanation.attribution import Attribution, Score, SequenceEstimator, log_odds
 
 EVENTS_AT_ONCE = 1_000_000  # of altered sequences in memory
 LEAST_RANKED = 3  # two groups are ranked alike or opposite by chance alone

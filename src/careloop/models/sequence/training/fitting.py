@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from careloop import InputError
 from careloop.models.sequence.arrays import AnySequences, TokenSpace
 from careloop.models.sequence.batches import batch_of, batch_rows
-from careloop.models.sequence.loop import Checkpoint, Listener, LoopSettings, train
+from careloop.models.sequence.training.loop import Checkpoint, Listener, LoopSettings, train
 
 if TYPE_CHECKING:
     import torch

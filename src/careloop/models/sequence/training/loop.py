@@ -126,7 +126,7 @@ def make_fabric(settings: LoopSettings) -> Fabric:
 
     if settings.devices > 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
         raise InputError(
-            "training on several devices runs in processes of its own: use careloop.models.sequence.spread"
+            "training on several devices runs in processes of its own: use careloop.models.sequence.training.spread"
         )
     fabric = Fabric(
         accelerator=settings.device,

@@ -21,7 +21,7 @@ KILLS = 3  # each start imports PyTorch and Transformers anew
 
 
 def start(folder: Path) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent)}
     return subprocess.Popen([sys.executable, str(HERE / "resumed_training.py"), str(folder)], env=environment)
 
 
@@ -54,7 +54,7 @@ def stamp(folder: Path) -> list[int]:
 
 
 def test_the_rate_rises_and_falls() -> None:
-    from careloop.models.sequence.loop import LAST_RATE, rate_at
+    from careloop.models.sequence.training.loop import LAST_RATE, rate_at
 
     rates = [rate_at(step, 200) for step in range(200)]
     top = int(np.argmax(rates))
@@ -68,7 +68,7 @@ def test_a_checkpoint_of_other_settings_or_damaged_is_refused(
     tmp_path: Path, space: TokenSpace, sequences: Sequences
 ) -> None:
     from careloop.models.sequence.estimators import SequenceClassifier
-    from careloop.models.sequence.loop import Checkpoint
+    from careloop.models.sequence.training.loop import Checkpoint
 
     label, checkpoint = np.arange(300) % 2, Checkpoint(tmp_path / "state")
     small = {"network": "gru", "width": 8, "layers": 1, "heads": 1, "device": "cpu"}
@@ -85,7 +85,7 @@ def test_a_checkpoint_of_other_settings_or_damaged_is_refused(
 
 
 def test_several_devices_need_processes_of_their_own(space: TokenSpace, sequences: Sequences) -> None:
-    from careloop.models.sequence.loop import LoopSettings, make_fabric
+    from careloop.models.sequence.training.loop import LoopSettings, make_fabric
 
     with pytest.raises(InputError, match="several devices"):
         make_fabric(LoopSettings(device="cpu", devices=2))

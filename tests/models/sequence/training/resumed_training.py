@@ -9,7 +9,7 @@ import numpy as np
 
 from careloop.models.sequence.arrays import FIRST_CODE, TokenSpace
 from careloop.models.sequence.estimators import SequenceClassifier
-from careloop.models.sequence.loop import Checkpoint
+from careloop.models.sequence.training.loop import Checkpoint
 from conftest import simulated_sequences
 
 

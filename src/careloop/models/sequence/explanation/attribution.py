@@ -16,7 +16,7 @@ from careloop.models.inputs import Floats
 from careloop.models.sequence.arrays import AnySequences
 from careloop.models.sequence.batches import Batch, batch_rows, padded
 from careloop.models.sequence.estimators import SequenceClassifier, SequenceHazard
-from careloop.models.sequence.fitting import outputs_of
+from careloop.models.sequence.training.fitting import outputs_of
 
 if TYPE_CHECKING:
     import torch

@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from careloop import InputError
-from careloop.models.sequence import generation
 from careloop.models.sequence.arrays import FIRST_CODE, PADDING, Sequences, TokenSpace
 from careloop.models.sequence.batches import padded
-from careloop.models.sequence.fitting import Recipe
-from careloop.models.sequence.futures import Futures
-from careloop.models.sequence.generation import RollOut, draw_wait, first_and_latest, roll_out
-from careloop.models.sequence.loop import LoopSettings
+from careloop.models.sequence.futures import generation
+from careloop.models.sequence.futures.generation import RollOut, draw_wait, first_and_latest, roll_out
+from careloop.models.sequence.futures.past import Past
+from careloop.models.sequence.futures.simulated import Futures
 from careloop.models.sequence.network import NetworkShape
-from careloop.models.sequence.past import Past
-from careloop.models.sequence.pretraining import (
+from careloop.models.sequence.training.fitting import Recipe
+from careloop.models.sequence.training.loop import LoopSettings
+from careloop.models.sequence.training.pretraining import (
     GAP_BOUNDS,
     LONGEST_WAIT_DAYS,
     PretrainingNetwork,

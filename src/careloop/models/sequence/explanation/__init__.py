@@ -1,0 +1,1 @@
+"""Which events drove a risk: integrated gradients, and what removing events does."""

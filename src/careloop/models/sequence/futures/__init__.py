@@ -1,0 +1,1 @@
+"""Simulated futures of a network that was pre-trained on next events."""

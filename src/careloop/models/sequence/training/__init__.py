@@ -1,0 +1,1 @@
+"""Training of networks over sequences: one loop, fine-tuning, pre-training, several devices."""
