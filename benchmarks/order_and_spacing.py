@@ -1,17 +1,16 @@
 """Simulated patients whose outcome follows from order and spacing of events: networks, windows, the best possible.
 
     OMP_NUM_THREADS=1 python benchmarks/order_and_spacing.py
-    OMP_NUM_THREADS=1 python benchmarks/order_and_spacing.py --patients 4000 --models lightgbm gru
+    OMP_NUM_THREADS=1 python benchmarks/order_and_spacing.py --models lightgbm gru --episodes order curve spacing
 
 The record is that of the tests (`tests/models/sequence/ordered_record.py`, which says what decides the outcome),
 appended to a record folder and read back as windows and as timelines; the true risk of every row is known. The best
 possible AUROC is that of the true risks, over all labels that they can give, with the interval in which it lies for
 95 % of the labels drawn. All models have the same training, tuning and held-out rows, by subject; tuning rows end
-training early and choose among `--learning-rates`. Width, tokens a batch, epochs and patience of the networks were
-settled on records of other seeds, and are options. Printed of the held-out rows: AUROC for the drawn labels (bootstrap
-interval), AUROC over all labels that the true risks can give, how far that is below the best possible (paired
-interval), AUROC less that of LightGBM on the study's windows (paired interval), seconds of processor time for all that
-was fitted.
+training early and choose among `--learning-rates`; all else is as the classes have it. Printed of the held-out rows:
+AUROC for the drawn labels (bootstrap interval), AUROC over all labels that the true risks can give, how far that is
+below the best possible (paired interval), AUROC less that of LightGBM on the study's windows (paired interval), seconds
+of processor time for all that was fitted.
 """
 
 from __future__ import annotations
@@ -108,7 +107,7 @@ def fit_network(name: str, parameters: dict[str, Any]) -> Fit:
         training = rows.sequences.take(rows.training)
         fitted = []
         for rate in parameters["learning_rates"]:
-            given = {n: v for n, v in parameters.items() if n != "learning_rates"}
+            given = {n: v for n, v in parameters.items() if n != "learning_rates" and v is not None}
             model = SequenceClassifier(network=name, learning_rate=rate, **given)
             model.fit(training, rows.label[rows.training], space=rows.space, validation=held)
             risk = model.predict_proba(rows.sequences)[:, 1]
@@ -188,8 +187,8 @@ def main() -> None:
     parser.add_argument("--effect", type=float, default=1.3, help="of each episode's form, on the log-odds")
     parser.add_argument("--models", choices=list(known), nargs="*", default=list(known))
     parser.add_argument("--learning-rates", type=float, nargs="+", default=[3e-3])
-    for name, value in {"width": 64, "layers": 2, "max-epochs": 15, "patience": 6, "tokens": 1024}.items():
-        parser.add_argument(f"--{name}", type=int, default=value, help="of the networks")
+    for name in ("width", "layers", "max-epochs", "patience", "tokens"):
+        parser.add_argument(f"--{name}", type=int, help="of the networks; as the class has it where left out")
     arguments = parser.parse_args()
     names = ("learning_rates", "width", "layers", "max_epochs", "patience", "tokens")
     chosen = models({name: getattr(arguments, name) for name in names})

@@ -180,6 +180,21 @@ def test_curves_fall_and_seeds_decide() -> None:
     assert np.exp(model.predict(X)) == pytest.approx(cumulative.mean(axis=1), rel=1e-6)
 
 
+def test_members_that_disagree_are_calibrated_together() -> None:
+    """The mean of their hazards: the mean of their logs would expect fewer events than any mixture of them."""
+    X, y, _ = simulated(200)
+    model = HazardNetwork(**QUICK).fit(X, y)
+    with torch.no_grad():
+        for network, shift in zip(model.networks_, (-1.0, 1.0), strict=True):
+            network.correction += shift
+    single = []
+    for network in model.networks_:
+        alone = HazardNetwork.from_state(*model.get_state())
+        alone.networks_ = (network,)
+        single.append(-np.log(alone.predict_survival_function(X)))
+    assert -np.log(model.predict_survival_function(X)) == pytest.approx(np.mean(single, axis=0), rel=1e-4)
+
+
 def test_scales_of_columns_do_not_matter() -> None:
     X, y, _ = simulated(300)
     plain = HazardNetwork(**QUICK).fit(X, y).predict(X)

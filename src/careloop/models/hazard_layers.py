@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -129,7 +130,7 @@ class HazardLayers(nn.Module):
 
 
 class LogCumulativeHazard(nn.Module):
-    """The members' mean log hazards, summed over periods with `shares` (periods,) of each: its log (n, 1)."""
+    """The members' mean hazards, summed over periods with `shares` (periods,) of each: the log of it (n, 1)."""
 
     log_shares: torch.Tensor
 
@@ -140,8 +141,8 @@ class LogCumulativeHazard(nn.Module):
 
     def forward(self, columns: torch.Tensor) -> torch.Tensor:
         """Log of the cumulative hazard (n, 1)."""
-        mean = torch.stack([member(columns) for member in self.members]).mean(dim=0)
-        return torch.logsumexp(mean + self.log_shares, dim=1, keepdim=True)
+        gained = torch.cat([member(columns) + self.log_shares for member in self.members], dim=1)
+        return torch.logsumexp(gained, dim=1, keepdim=True) - math.log(len(self.members))
 
 
 def hazard_loss(outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
