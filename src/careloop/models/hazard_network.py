@@ -32,8 +32,8 @@ class HazardNetwork(BaseEstimator):
     (`bins`), with effects that add up and are proportional (`main_effects`, or "none"), and through `hidden` layers
     whose effects interact and change with time. A person censored within a period counts by the fraction of it that was
     observed. A member stops early on `validation` or, without it, on its own fold of the rows (drawn by outcome with
-    `seed`), which it does not learn from. The members' hazards are averaged, not their logs: where many columns let members
-    disagree, a mean of logs is too low. Columns need no scaling.
+    `seed`), which it does not learn from. The members' hazards are averaged, not their logs: where many columns let
+    members disagree, a mean of logs is too low. Columns need no scaling.
 
     The defaults were chosen by 5-fold cross-validation on ten data sets that no benchmark here uses: aids and the
     Veridex breast cancers (scikit-survival), colon, mgus2, pbc and nwtco (R's survival), lung, rossi, kidney_transplant
