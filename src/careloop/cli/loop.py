@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from careloop.study import Study
 
 
+# Label sets in words; a patient for whom the model abstains has none.
+NOT_RULED_OUT = {(): "", (False,): "no outcome", (True,): "outcome", (False, True): "either"}
+
+
 @cli.command()
 @click.option("--out", type=FOLDER, default=Path("careloop-demo"), show_default=True, help="Folder to write to.")
 @click.option("--example", type=EXAMPLES, default="actg175", show_default=True, help="The published data set.")
@@ -140,11 +144,11 @@ def predict(package: Path, out: Path | None, write_back: bool, as_json: bool, **
         record_predictions(patients["record_path"], predictions, horizon_days=opened.horizon_days)
     rows = [
         (p["subject_id"], f"{p['predicted_boolean_probability']:.1%}", f"{p['low']:.1%} to {p['high']:.1%}",
-         p["abstained_reason"] or "")
+         NOT_RULED_OUT[tuple(p["conformal_set"] or ())], p["abstained_reason"] or "")
         for p in predictions.iter_rows(named=True)
     ]  # fmt: skip
     title = f"{opened.facts.outcome} within {opened.horizon_days:g} days; {opened.name} {opened.version}"
-    text = table(["subject", "risk", "interval", "not to be used because"], rows, title=title)
+    text = table(["subject", "risk", "interval", "not ruled out", "not to be used because"], rows, title=title)
     shown = {
         "model": opened.name,
         "version": opened.version,
