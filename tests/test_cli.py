@@ -273,7 +273,7 @@ def test_predict_from_the_record_equals_the_run(careloop: Careloop, actg175: Any
     assert row["subject_id"] == held_out["subject_id"]
     for name in ("predicted_boolean_probability", "low", "high", "abstained"):
         assert row[name] == held_out[name]
-    text = careloop("predict", package, *arguments).out
+    text = " ".join(careloop("predict", package, *arguments).out.split())  # titles break where tables are narrow
     assert f"logistic_regression {held_out['model_version']}" in text
     assert text.endswith("Research software, not for clinical use.\n")
 
