@@ -275,7 +275,7 @@ def test_predict_from_the_record_equals_the_run(careloop: Careloop, actg175: Any
         assert row[name] == held_out[name]
     text = " ".join(careloop("predict", package, *arguments).out.split())  # titles break where tables are narrow
     assert f"logistic_regression {held_out['model_version']}" in text
-    assert text.endswith("Research software, not for clinical use.\n")
+    assert text.endswith("Research software, not for clinical use.")
 
 
 def test_predict_from_a_csv(careloop: Careloop, actg175: Any, tmp_path: Path) -> None:
