@@ -158,6 +158,19 @@ def test_pretraining_alone_and_what_run_then_finds(sequences: Any, tmp_path: Pat
     assert "pretraining: unchanged" in again.stderr
 
 
+def test_training_that_was_left_with_other_inputs_is_removed(tmp_path: Path) -> None:
+    from careloop.study.folder import RunFolder
+    from careloop.study.sequence_stages import training_workspace
+
+    run = RunFolder.begin(tmp_path / "run")
+    names = [f"model gru-{'a' * 16}", f"model gru-{'b' * 16}", f"model gru-b-{'a' * 16}", f"pretraining-{'a' * 16}"]
+    for name in names:
+        (run.path / ".training" / name).mkdir(parents=True)
+    found = training_workspace(run, "model gru", "b" * 64)
+    assert sorted(path.name for path in found.parent.iterdir()) == sorted(names[1:])
+    assert found.name == names[1]
+
+
 def test_study_files_that_contradict_themselves_are_refused(sequences: Any) -> None:
     whole = sequences.study.model_dump(mode="json", exclude_none=True)
     with pytest.raises(ValueError, match="pretrained starts pretrained; add a pretraining section"):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 KEYS = ["subject_id", "prediction_time"]
 PRETRAINED, TIMELINES, RECIPE = "pretrained", "timelines", "timeline_recipe.json"
-BAR_LENGTH = 10
+BAR_LENGTH, FINGERPRINT_LENGTH = 10, 16
 WORKSPACE = ".training"  # checkpoints and what else a killed training needs to go on
 
 
@@ -44,7 +44,7 @@ def pretrain_network(study: Study, facts: Record, run: RunFolder, *, on: str) ->
 
     def work(out: Path) -> None:
         apart = _rows(run).filter(pl.col("split") != "train")["subject_id"].unique()
-        workspace = run.path / WORKSPACE / f"{name}-{run.fingerprint(settings, ['cohort.parquet'])[:16]}"
+        workspace = training_workspace(run, name, run.fingerprint(settings, ["cohort.parquet"]))
         found = pretrain(
             facts,
             section,
@@ -118,6 +118,15 @@ def read_timelines(run: RunFolder) -> tuple[TimelineRecipe, Timelines] | None:
         return None
     recipe = TimelineRecipe.from_json((run.path / RECIPE).read_text(encoding="utf-8"))
     return recipe, Timelines.open(run.path / TIMELINES)
+
+
+def training_workspace(run: RunFolder, stage: str, fingerprint: str) -> Path:
+    """Where a stage's training keeps its state, and goes on; that of the same stage with other inputs is removed."""
+    found = run.path / WORKSPACE / f"{stage}-{fingerprint[:FINGERPRINT_LENGTH]}"
+    for other in (run.path / WORKSPACE).glob(f"{stage}-{'?' * FINGERPRINT_LENGTH}"):
+        if other != found:
+            shutil.rmtree(other)
+    return found
 
 
 def heard(run: RunFolder, stage: str) -> Callable[[Step], None]:

@@ -19,12 +19,12 @@ from careloop.models.sequence.training.loop import Checkpoint
 from careloop.record import CARELOOP, Record
 from careloop.study.folder import RunFolder
 from careloop.study.sequence_stages import (
-    WORKSPACE,
     heard,
     read_pretrained,
     read_timelines,
     record_identity,
     sequence_files,
+    training_workspace,
 )
 from careloop.train import ModelSection, Package, TrainingData, check_leakage, open_package, train_model
 from careloop.train.fit import LoopOptions
@@ -94,7 +94,7 @@ def train(study: Study, model: ModelSection, facts: Record, run: RunFolder) -> N
         journal = run.path / "tuning" / f"{model.name}.log"
         journal.parent.mkdir(exist_ok=True)
         (out / "models").mkdir()
-        workspace = run.path / WORKSPACE / f"{stage}-{run.fingerprint(settings, reads)[:16]}"
+        workspace = training_workspace(run, stage, run.fingerprint(settings, reads))
         loop: LoopOptions = {"checkpoint": Checkpoint(workspace / "checkpoint.pt"), "listener": heard(run, stage)}
         train_model(model, data, journal=journal, loop=loop).save(out / "models" / model.name)
         shutil.rmtree(workspace, ignore_errors=True)

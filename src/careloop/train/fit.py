@@ -16,6 +16,7 @@ from careloop import InputError, __version__
 from careloop.evaluate import horizon_weights
 from careloop.evaluate.discrimination import youden_threshold
 from careloop.models import build, survival_target
+from careloop.models.sequence.estimators import SequenceClassifier, SequenceHazard
 from careloop.models.sequence.training.loop import Checkpoint, Listener
 from careloop.train.calibration import calibrate
 from careloop.train.conformal import conformal_rule
@@ -141,6 +142,8 @@ def fit_sequences(
         shape = data.start.shape
         parameters |= {"network": shape.trunk, "width": shape.width, "layers": shape.layers, "heads": shape.heads}
     estimator = build(section.kind, **parameters)
+    if not isinstance(estimator, SequenceHazard | SequenceClassifier):
+        raise InputError(f"models: {section.name}: a study predicts one outcome, by target hazard or label")
     options: dict[str, Any] = {"space": data.timelines.token_space(len(beside(section, preprocessing)))}
     options |= {"start": data.start if section.start == "pretrained" else None, **(loop or {})}
 
