@@ -22,8 +22,8 @@ from careloop.features.timelines import TimelineRecipe, Timelines, extract_timel
 from careloop.features.words import number
 from careloop.models.sequence.arrays import FIRST_CODE, AnySequences
 from careloop.models.sequence.futures.simulated import Futures
-from careloop.predict.apply import TIME
-from careloop.record import CARELOOP, Record
+from careloop.predict.recorded import patient_keys
+from careloop.record import Record
 from careloop.record.schema import DEATH, code_matches
 
 if TYPE_CHECKING:
@@ -186,18 +186,8 @@ def value_table(recipe: TimelineRecipe) -> NDArray[np.float32]:
 def asked_keys(record: Record, subjects: Sequence[int], prediction_time: datetime | None) -> pl.DataFrame:
     """A key for each subject, in the order given: at the prediction time, else when its last fact became known."""
     chosen = pl.DataFrame({"subject_id": pl.Series(list(dict.fromkeys(subjects)), dtype=pl.Int64)})
-    facts = record.events().filter(~pl.col("code").str.starts_with(CARELOOP))
-    facts = facts.filter(pl.col("subject_id").is_in(chosen["subject_id"].implode()))
-    last = facts.group_by("subject_id").agg(known=pl.lit(True), prediction_time=pl.col("known_time").max()).collect()
-    keys = chosen.join(last, on="subject_id", how="left", maintain_order="left")
-    unknown = keys.filter(pl.col("known").is_null())["subject_id"]
-    if len(unknown):
-        raise InputError(f"{record.path} holds no facts about subject {unknown[0]}; check the subject_id")
-    if prediction_time is not None:
-        keys = keys.with_columns(prediction_time=pl.lit(prediction_time).cast(TIME))
-    if keys["prediction_time"].null_count():
-        raise InputError("a subject has facts without a time only; give a prediction time")
-    return keys.select(KEYS)
+    keys = patient_keys(record, chosen["subject_id"].to_list(), prediction_time)
+    return chosen.join(keys, on="subject_id", how="left", maintain_order="left").select(KEYS)
 
 
 def wilson(share: NDArray[np.float64], count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -26,6 +26,17 @@ def record_patients(
     Without a prediction time each subject is taken when the last fact about them became known. Raises InputError for a
     subject that the record does not hold, or one with facts without a time only.
     """
+    matrix = extract(record, patient_keys(record, subjects, prediction_time), package.recipe)
+    if package.timelines is None:
+        return matrix
+    return replace(matrix, timelines=extract_timelines(record, matrix.keys, package.timelines))
+
+
+def patient_keys(record: Record, subjects: Sequence[int], prediction_time: datetime | None) -> pl.DataFrame:
+    """A key for each subject (all, or those given) by rising id, at `prediction_time` or when its last fact was known.
+
+    Raises InputError as `record_patients`.
+    """
     facts = record.events().filter(~pl.col("code").str.starts_with(CARELOOP))
     if subjects:
         facts = facts.filter(pl.col("subject_id").is_in(list(subjects)))
@@ -38,10 +49,7 @@ def record_patients(
     timeless = last["prediction_time"].null_count()
     if timeless:
         raise InputError(f"{timeless} subjects have facts without a time only; give a prediction time")
-    matrix = extract(record, last, package.recipe)
-    if package.timelines is None:
-        return matrix
-    return replace(matrix, timelines=extract_timelines(record, matrix.keys, package.timelines))
+    return last
 
 
 def record_predictions(path: Path, predictions: pl.DataFrame, *, horizon_days: float) -> Record:

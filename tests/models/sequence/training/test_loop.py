@@ -79,6 +79,9 @@ def test_a_checkpoint_of_other_settings_or_damaged_is_refused(
         SequenceClassifier(**{**small, "width": 16}, max_epochs=1).fit(
             sequences, label, space=space, checkpoint=checkpoint
         )
+    fewer = sequences.take(np.arange(200))
+    with pytest.raises(InputError, match=r"state\.0 is of training on other rows; remove it"):
+        SequenceClassifier(**small, max_epochs=1).fit(fewer, label[:200], space=space, checkpoint=checkpoint)
     (tmp_path / "state.0").write_bytes(b"no checkpoint")
     with pytest.raises(InputError, match=r"state\.0 is damaged"):
         SequenceClassifier(**small, max_epochs=1).fit(sequences, label, space=space, checkpoint=checkpoint)
@@ -89,6 +92,18 @@ def test_several_devices_need_processes_of_their_own(space: TokenSpace, sequence
 
     with pytest.raises(InputError, match="several devices"):
         make_fabric(LoopSettings(device="cpu", devices=2))
+
+
+def test_without_validation_rows_all_epochs_run(space: TokenSpace, sequences: Sequences) -> None:
+    """Even where the training loss rises: nothing can be learnt from labels at random with so high a rate."""
+    from careloop.models.sequence.estimators import SequenceClassifier
+
+    label = np.random.default_rng(0).integers(0, 2, 300)
+    model = SequenceClassifier(network="gru", width=8, layers=1, heads=1, learning_rate=0.5, max_epochs=8, patience=1)
+    model.fit(sequences, label, space=space)
+    history = model.epochs_[0]
+    assert len(history) == 8
+    assert (np.diff(history) > 0).any()
 
 
 def test_early_stopping_keeps_the_best_epoch(space: TokenSpace, sequences: Sequences) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import time
@@ -76,6 +77,8 @@ class Work(Protocol):
     that training can be taken up anywhere.
     """
 
+    validation: Any  # None where training runs all its epochs
+
     def epoch_batches(self, epoch: int) -> list[np.ndarray]:
         """The rows of each batch, in the order of training."""
 
@@ -145,7 +148,13 @@ class _Run:
     def __init__(self, model: Any, optimizer: Any, work: Work, settings: LoopSettings, fabric: Fabric) -> None:
         self.model, self.optimizer, self.work, self.settings, self.fabric = model, optimizer, work, settings, fabric
         self.epoch, self.done, self.step = 0, 0, 0  # epochs finished, batches of the present one, steps in all
-        self.steps_an_epoch = max(1, math.ceil(len(work.epoch_batches(0)) / fabric.world_size))
+        first = work.epoch_batches(0)
+        if len(first) < fabric.world_size:
+            raise InputError(
+                f"{fabric.world_size} devices need as many batches an epoch, got {len(first)}: lower tokens"
+            )
+        self.steps_an_epoch = len(first) // fabric.world_size
+        self.rows = hashlib.sha256(b"".join(np.asarray(rows, dtype=np.int64).tobytes() for rows in first)).hexdigest()
         self.history: list[float] = []
         self.best: State | None = None
         self.total = [0.0, 0.0]  # loss and divisor of the present epoch
@@ -170,14 +179,16 @@ class _Run:
 
     @property
     def is_stale(self) -> bool:
-        return bool(self.history) and len(self.history) - 1 - int(np.argmin(self.history)) >= self.settings.patience
+        if self.work.validation is None or not self.history:
+            return False
+        return len(self.history) - 1 - int(np.argmin(self.history)) >= self.settings.patience
 
     def epochs(self) -> Iterator[list[np.ndarray]]:
         """The batches of each epoch that is still to be trained, of this process."""
         while self.epoch < self.settings.max_epochs and not self.is_stale:
             batches = self.work.epoch_batches(self.epoch)
             world, rank = self.fabric.world_size, self.fabric.global_rank
-            whole = len(batches) // world * world or len(batches)  # all processes take the same number of steps
+            whole = len(batches) // world * world  # all processes take the same number of steps
             yield batches[rank:whole:world]
 
     def train_epoch(self, batches: list[np.ndarray], checkpoint: Checkpoint | None, listener: Listener | None) -> None:
@@ -248,6 +259,7 @@ class _Run:
     def _state(self) -> State:
         return {
             "settings": asdict(self.settings),
+            "rows": self.rows,
             "weights": self._weights(),
             "optimizer": self.optimizer.state_dict(),
             "best": self.best,
@@ -286,6 +298,8 @@ class _Run:
             raise InputError(f"{where} is damaged ({type(error).__name__}); remove it to train anew") from error
         if state["settings"] != asdict(self.settings):
             raise InputError(f"{where} is of training with other settings; remove it to train anew")
+        if state["rows"] != self.rows:
+            raise InputError(f"{where} is of training on other rows; remove it to train anew")
         try:
             self.model.load_state_dict(state["weights"])
             self.optimizer.load_state_dict(state["optimizer"])
