@@ -18,11 +18,11 @@ import numpy as np
 import polars as pl
 
 from careloop.evaluate import Estimate
-from careloop.plan.choose import cross_fitted_choice, decide, value_gain
+from careloop.plan.policy.choose import cross_fitted_choice, decide, value_gain
 from careloop.plan.effect.doubly_robust import cross_fit_propensity, cross_fit_scores, estimate_effect
 from careloop.plan.effect.goals import MeasureGoalData
 from careloop.plan.effect.nuisance import TREES, fit_design, subject_folds
-from careloop.plan.projection import fit_summaries, prognosis_of
+from careloop.plan.policy.projection import fit_summaries, prognosis_of
 
 OPTIONS = ("zidovudine", "zidovudine+didanosine", "zidovudine+zalcitabine", "didanosine")
 COVARIATES = (

@@ -12,7 +12,6 @@ from pydantic import TypeAdapter
 
 from careloop.evaluate import to_json
 from careloop.features import FeatureMatrix
-from careloop.plan.choose import Policy, decide, improvement, individual_choice
 from careloop.plan.definition import PlanSection
 from careloop.plan.effect.balance import Balance
 from careloop.plan.effect.doubly_robust import GoalEffect, estimate_effect
@@ -29,7 +28,8 @@ from careloop.plan.patients import (
     learning_rows,
     patients_of,
 )
-from careloop.plan.projection import LINKS, Projection, prognosis_of, project
+from careloop.plan.policy.choose import Policy, decide, improvement, individual_choice
+from careloop.plan.policy.projection import LINKS, Projection, prognosis_of, project
 from careloop.plan.words import decision_in_words, plan_in_words
 
 

@@ -16,7 +16,7 @@ from careloop.plan.effect.balance import Balance, check_balance
 from careloop.plan.effect.doubly_robust import Scores, cross_fit_propensity, cross_fit_scores
 from careloop.plan.effect.goals import Array, EventGoalData, GoalData, MeasureGoalData, require_told
 from careloop.plan.effect.nuisance import Design, fit_design, subject_folds
-from careloop.plan.projection import Summaries, fit_summaries, prognosis_of
+from careloop.plan.policy.projection import Summaries, fit_summaries, prognosis_of
 
 LEARNING_SPLITS = ("train", "tuning")
 KEYS = ["subject_id", "prediction_time"]

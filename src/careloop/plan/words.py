@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 from careloop.evaluate import Estimate
-from careloop.plan.choose import Policy
 from careloop.plan.effect.balance import NOTABLE_DIFFERENCE, Balance
 from careloop.plan.effect.doubly_robust import GoalEffect, OptionEffect
+from careloop.plan.policy.choose import Policy
 
 Kind = Literal["event", "measure"]
 

@@ -7,7 +7,7 @@ import pytest
 
 from careloop.evaluate.calibration import expit
 from careloop.plan.effect.doubly_robust import Z_95
-from careloop.plan.projection import project
+from careloop.plan.policy.projection import project
 
 
 def _trial(seed: int, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from careloop.plan.choose import cross_fitted_choice, decide
 from careloop.plan.effect.doubly_robust import Scores, estimate_effect
 from careloop.plan.effect.goals import MeasureGoalData
 from careloop.plan.effect.nuisance import subject_folds
-from careloop.plan.projection import fit_summaries
+from careloop.plan.policy.choose import cross_fitted_choice, decide
+from careloop.plan.policy.projection import fit_summaries
 
 OPTIONS = ("a", "b", "c")
 

@@ -16,7 +16,7 @@ import numpy as np
 from careloop.evaluate import Estimate
 from careloop.plan.effect.doubly_robust import Z_95, GoalEffect, Scores, mean_estimate
 from careloop.plan.effect.goals import Array
-from careloop.plan.projection import LINKS, Projection, project
+from careloop.plan.policy.projection import LINKS, Projection, project
 
 
 @dataclass(frozen=True)
