@@ -90,112 +90,67 @@ def subject_folds(subjects: Array, folds: int, seed: int) -> Array:
     return (np.argsort(order) % folds)[position]
 
 
-@dataclass(frozen=True)
-class OutcomeModel:
-    """Expected value of a goal under each option, and for a measure the probability that it is taken."""
-
-    outcome: tuple[Predictor, ...]
-    observed: tuple[Predictor, ...] = field(default=())
+class OutcomeModel(Protocol):
+    """What a goal comes to under each of K options, learned from other rows than those it is asked about."""
 
     def expected(self, covariates: Array) -> Array:
         """E[goal | covariates, option] (n, K)."""
-        return np.column_stack([predict(covariates) for predict in self.outcome])
 
-    def probability_known(self, covariates: Array) -> Array:
-        """P(measure taken | covariates, option) (n, K)."""
-        return np.column_stack([predict(covariates) for predict in self.observed])
+    def complete(self, covariates: Array, goal: GoalData, arm: Array) -> Array:
+        """The goal's value (n,) under the option given, completed where not seen; NaN for rows in no arm (-1)."""
 
 
-def fit_outcome_model(covariates: Array, arm: Array, goal: GoalData, options: int) -> OutcomeModel:
-    """One regression per option on its rows with a known value, weighted by the inverse probability of being known."""
-    weights = known_weights(goal, arm)
-    outcome, observed = [], []
-    kind: Literal["risk", "mean"] = "risk" if goal.kind == "event" else "mean"
-    for a in range(options):
-        rows = np.flatnonzero((arm == a) & (weights > 0))
-        outcome.append(fit_regression(covariates[rows], goal.value[rows], weights[rows], kind=kind))
-        if goal.kind == "measure":
+@dataclass(frozen=True)
+class MeasureModel:
+    """Regressions of a measure and of whether it is taken (each K of them)."""
+
+    mean: tuple[Predictor, ...]
+    observed: tuple[Predictor, ...]
+
+    def expected(self, covariates: Array) -> Array:
+        """E[measure | covariates, option] (n, K)."""
+        return np.column_stack([predict(covariates) for predict in self.mean])
+
+    def complete(self, covariates: Array, goal: GoalData, arm: Array) -> Array:
+        """The expectation, corrected where the measure was taken by the inverse probability of that, (n,)."""
+        completed = np.full(len(arm), np.nan)
+        for a in np.unique(arm[arm >= 0]):
             rows = np.flatnonzero(arm == a)
-            seen = goal.known[rows].astype(float)
-            observed.append(fit_regression(covariates[rows], seen, np.ones(len(rows)), kind="risk"))
-    return OutcomeModel(tuple(outcome), tuple(observed))
+            own, own_goal = covariates[rows], goal.take(rows)
+            probability = np.maximum(self.observed[a](own), KNOWN_FLOOR)
+            completed[rows] = complete_measure(own_goal, self.mean[a](own), probability)
+        return completed
 
 
-def fit_regression(covariates: Array, target: Array, weight: Array, *, kind: Literal["risk", "mean"]) -> Predictor:
-    """Fit the candidate with the lowest cross-validated loss; a constant where the target does not vary."""
-    if len(target) == 0 or np.ptp(target) == 0.0 or covariates.shape[1] == 0:
-        constant = float(np.average(target, weights=weight)) if len(target) else 0.0
-        return lambda rows: np.full(len(rows), constant)
-    rare = min((target == 0).sum(), (target == 1).sum()) if kind == "risk" else len(target)
-    candidates = _candidates(kind, len(target))
-    if rare < 2 * INNER_FOLDS or len(candidates) == 1:
-        return candidates[0](covariates, target, weight)
-    fold = _inner_folds(target, kind)
-    losses = []
-    for fit in candidates:
-        predicted = np.empty(len(target))
-        for k in range(INNER_FOLDS):
-            train = fold != k
-            predicted[~train] = fit(covariates[train], target[train], weight[train])(covariates[~train])
-        losses.append(np.average(_loss(predicted, target, kind), weights=weight))
-    return candidates[int(np.argmin(losses))](covariates, target, weight)
+def complete_measure(goal: GoalData, expected: Array, probability_known: Array) -> Array:
+    """m + R / r * (Y - m) (n,), R being 1 where Y was measured, which has probability r."""
+    return expected + goal.known / probability_known * (goal.value - expected)
 
 
-def _inner_folds(target: Array, kind: str) -> Array:
-    """Folds of like target: rows in order of target are dealt out, in shuffled groups of one row a fold."""
-    random = np.random.default_rng(0)
-    order = np.lexsort((random.random(len(target)), target))
-    fold = np.empty(len(target), dtype=int)
-    groups = -(-len(target) // INNER_FOLDS)
-    dealt = np.concatenate([random.permutation(INNER_FOLDS) for _ in range(groups)])
-    fold[order] = dealt[: len(target)]
-    return fold
+@dataclass(frozen=True)
+class SurvivalOutcomeModel:
+    """A survival model for each option, asked about `goal`'s risk or days by its horizon."""
 
+    options: tuple[SurvivalModel, ...]
+    goal: SurvivalGoalData
 
-def _loss(predicted: Array, target: Array, kind: str) -> Array:
-    if kind == "mean":
-        return (predicted - target) ** 2
-    safe = np.clip(predicted, 1e-4, 1 - 1e-4)
-    return -(target * np.log(safe) + (1 - target) * np.log(1 - safe))
+    def about(self, goal: SurvivalGoalData) -> SurvivalOutcomeModel:
+        """The same models asked about another goal of the same follow-up, with a horizon no later."""
+        return replace(self, goal=goal)
 
+    def expected(self, covariates: Array) -> Array:
+        """E[goal | covariates, option] (n, K)."""
+        return np.column_stack([model.expected(covariates, self.goal) for model in self.options])
 
-def _candidates(kind: str, rows: int) -> list[Callable[[Array, Array, Array], Predictor]]:
-    """Strongest penalty first; trees last."""
-    if kind == "mean":
-        return [_ridge] + ([_mean_trees] if rows >= FEWEST_FOR_TREES else [])
-    linear = [_logistic(c) for c in PENALTIES]
-    return linear + ([_risk_trees] if rows >= FEWEST_FOR_TREES else [])
-
-
-def _ridge(covariates: Array, target: Array, weight: Array) -> Predictor:
-    from sklearn.linear_model import RidgeCV
-
-    model = RidgeCV(alphas=RIDGE_STRENGTHS).fit(covariates, target, sample_weight=weight)
-    return lambda rows: np.asarray(model.predict(rows), dtype=float)
-
-
-def _logistic(inverse_strength: float) -> Callable[[Array, Array, Array], Predictor]:
-    from sklearn.linear_model import LogisticRegression
-
-    def fit(covariates: Array, target: Array, weight: Array) -> Predictor:
-        model = LogisticRegression(C=inverse_strength, max_iter=500).fit(covariates, target, sample_weight=weight)
-        return lambda rows: np.asarray(model.predict_proba(rows)[:, 1], dtype=float)
-
-    return fit
-
-
-def _risk_trees(covariates: Array, target: Array, weight: Array) -> Predictor:
-    from lightgbm import LGBMClassifier
-
-    model = LGBMClassifier(**TREES).fit(covariates, target, sample_weight=weight)
-    return lambda rows: np.asarray(model.predict_proba(rows), dtype=float)[:, 1]
-
-
-def _mean_trees(covariates: Array, target: Array, weight: Array) -> Predictor:
-    from lightgbm import LGBMRegressor
-
-    model = LGBMRegressor(**TREES).fit(covariates, target, sample_weight=weight)
-    return lambda rows: np.asarray(model.predict(rows), dtype=float)
+    def complete(self, covariates: Array, goal: GoalData, arm: Array) -> Array:
+        """The value as completed by `SurvivalModel.complete`, (n,)."""
+        completed = np.full(len(arm), np.nan)
+        if goal.kind == "measure":
+            return completed
+        for a in np.unique(arm[arm >= 0]):
+            rows = np.flatnonzero(arm == a)
+            completed[rows] = self.options[a].complete(covariates[rows], goal.take(rows))
+        return completed
 
 
 def fit_propensity(

@@ -1,4 +1,4 @@
-"""Whether an option is safe for this patient: rules as data, each with its source, and what is missing to apply them."""
+"""Whether an option is safe for this patient: rules as data, each with its source, and the facts they lack."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Target trials emulated from a record: strategies, clones, weights for artificial censoring, time-varying treatment."""
+"""Target trials emulated from a record, and the effect of treatment that changes over time."""
