@@ -21,7 +21,8 @@ from careloop.evaluate import Estimate
 from careloop.plan.policy.choose import cross_fitted_choice, decide, value_gain
 from careloop.plan.effect.doubly_robust import cross_fit_propensity, cross_fit_scores, estimate_effect
 from careloop.plan.effect.goals import MeasureGoalData
-from careloop.plan.effect.nuisance import TREES, fit_design, subject_folds
+from careloop.plan.effect.learners import TREES
+from careloop.plan.effect.nuisance import fit_design, subject_folds
 from careloop.plan.policy.projection import fit_summaries, prognosis_of
 
 OPTIONS = ("zidovudine", "zidovudine+didanosine", "zidovudine+zalcitabine", "didanosine")

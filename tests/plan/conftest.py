@@ -28,6 +28,7 @@ class Simulated:
     measured: np.ndarray
     true_risk: np.ndarray
     true_mean: np.ndarray
+    true_days: np.ndarray  # mean days free of any event until the horizon
     expected_risk: np.ndarray  # true risk of each patient under each option
 
     @property
@@ -70,6 +71,12 @@ def _risk(x: np.ndarray, interaction: float) -> np.ndarray:
     return outcome / total * (1 - np.exp(-total * HORIZON))
 
 
+def _days(x: np.ndarray, interaction: float) -> np.ndarray:
+    outcome, competing = _rates(x, interaction)
+    total = outcome + competing[:, None]
+    return (1 - np.exp(-total * HORIZON)) / total
+
+
 def _mean(x: np.ndarray, interaction: float) -> np.ndarray:
     base = 10 * x[:, 0] + 5 * x[:, 1]
     return np.column_stack([base, base + 8 - 20 * interaction * x[:, 2]])
@@ -102,6 +109,7 @@ def simulate() -> Callable[..., Simulated]:
             measured=measured,
             true_risk=_risk(population, interaction).mean(axis=0),
             true_mean=_mean(population, interaction).mean(axis=0),
+            true_days=_days(population, interaction).mean(axis=0),
             expected_risk=_risk(x, interaction),
         )
 

@@ -184,7 +184,9 @@ def test_events_say_what_was_planned_and_what_was_done(plan: Plan, actg: tuple[p
     detail = json.loads(first["text_value"])
     assert (detail["rank"], detail["recommended"]) == (1, True)
     decisions = decision_events(actg[0], name="actg175")
-    assert decisions["text_value"].value_counts().sort("text_value")["count"].to_list() == [561, 532, 522, 524]
+    counts = decisions["text_value"].value_counts().sort("text_value")
+    assert counts["count"].to_list() == [561, 532, 522, 524]
+    assert json.loads(counts["text_value"][1]) == {"action": "observed", "chosen": "zidovudine"}
     assert decisions["code"].unique().to_list() == ["CARELOOP//DECISION//actg175"]
 
 

@@ -51,23 +51,37 @@ def judge_predictions(rows: pl.DataFrame, *, horizon_days: float, who: str) -> t
     groups = rows.with_columns(pl.col("model_version").fill_null("")).partition_by(
         "model", "model_version", maintain_order=False, as_dict=True
     )
-    return tuple(
-        _judge(str(model), str(version), groups[model, version], horizon_days, who) for model, version in sorted(groups)
-    )
+    return tuple(judge_group(groups[names], horizon_days=horizon_days, who=who) for names in sorted(groups))
 
 
-def _judge(model: str, version: str, rows: pl.DataFrame, horizon_days: float, who: str) -> PredictionVerdict:
-    kept = rows.filter(~pl.col("abstained").fill_null(False) & pl.col("predicted_boolean_probability").is_not_null())
-    probability = kept["predicted_boolean_probability"].cast(pl.Float64).to_numpy()
+def used_rows(rows: pl.DataFrame) -> pl.DataFrame:
+    """The predictions that were to be used: those with a probability from which the model did not abstain."""
+    return rows.filter(~pl.col("abstained").fill_null(False) & pl.col("predicted_boolean_probability").is_not_null())
+
+
+def risk_of(rows: pl.DataFrame) -> np.ndarray:
+    """Predicted risks (n,) of prediction rows."""
+    return rows["predicted_boolean_probability"].cast(pl.Float64).to_numpy()
+
+
+def outcomes_of(rows: pl.DataFrame, horizon_days: float) -> Outcomes:
+    """What happened to rows (at least one) with subject_id, follow_up_days and event."""
+    subject_id, follow_up_days, event = (rows[name].to_numpy() for name in ("subject_id", "follow_up_days", "event"))
+    return Outcomes(subject_id, follow_up_days, event, horizon_days)
+
+
+def judge_group(rows: pl.DataFrame, *, horizon_days: float, who: str, too_early: str = "") -> PredictionVerdict:
+    """The verdict on rows (at least one) of one model and version; `too_early` may say why there are no figures."""
+    model, version = rows["model"][0], rows["model_version"][0] or ""
+    kept = used_rows(rows)
+    probability = risk_of(kept)
     figures: dict[str, Estimate] = {}
     support = None
     reason = "the model abstained from all of them"
     if kept.height:
-        outcomes = Outcomes(
-            kept["subject_id"].to_numpy(), kept["follow_up_days"].to_numpy(), kept["event"].to_numpy(), horizon_days
-        )
+        outcomes = outcomes_of(kept, horizon_days)
         support = Support.of(outcomes)
-        reason = _too_early(outcomes)
+        reason = too_early or _too_early(outcomes)
         if not reason:
             figures = _figures(probability, outcomes, support)
     missing = Estimate(None, reason=reason or None)

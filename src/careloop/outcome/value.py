@@ -18,7 +18,7 @@ import polars as pl
 from careloop.evaluate import Estimate
 from careloop.features import FeatureMatrix
 from careloop.plan.effect.balance import effective_sample
-from careloop.plan.effect.doubly_robust import PROPENSITY_CLIP, Scores, mean_estimate, score
+from careloop.plan.effect.doubly_robust import PROPENSITY_CLIP, Scores, mean_estimate, score_by
 from careloop.plan.effect.goals import Array, GoalData, shortfall
 from careloop.plan.effect.nuisance import fit_design, fit_outcome_model, fit_propensity
 from careloop.plan.make import Plan
@@ -61,7 +61,7 @@ class PlanVerdict:
     """
 
     goal: str
-    kind: Literal["event", "measure"]
+    kind: Kind
     better: Literal["lower", "higher"]
     patients: int
     rows: int
@@ -106,15 +106,8 @@ def _held_out_scores(
         reasons = tuple(_cannot_tell(judged, own, a) for a in range(options))
         told = [a for a, reason in enumerate(reasons) if reason is None]
         model = fit_outcome_model(covariates, learned.arm, goal, options)
-        known = model.probability_known(held) if goal.kind == "measure" else np.ones(propensity.shape)
-        scores = score(
-            own,
-            np.where(np.isin(judged.arm, told), judged.arm, -1),
-            judged.subjects,
-            expected=model.expected(held),
-            propensity=propensity,
-            probability_known=known,
-        )
+        told_arm = np.where(np.isin(judged.arm, told), judged.arm, -1)
+        scores = score_by(model, held, told_arm, goal=own, subjects=judged.subjects, propensity=propensity)
         yield scores, own, reasons
 
 

@@ -32,13 +32,17 @@ def plan_events(plan: Plan, *, name: str, known_time: datetime | None = None) ->
 
 
 def decision_events(cohort_rows: pl.DataFrame, *, name: str, known_time: datetime | None = None) -> pl.DataFrame:
-    """The option really given, one event per cohort row in an arm: code `CARELOOP//DECISION//NAME`, text the arm."""
+    """The option really given, one event per cohort row in an arm, in the layout of `decisions.decision_frame`.
+
+    Nobody was asked: the action is "observed", and there is neither actor nor reason.
+    """
+    observed = pl.struct(action=pl.lit("observed"), chosen=pl.col("treatment"))
     return _events(
         cohort_rows.filter(pl.col("treatment").is_not_null()),
         code=pl.lit(f"{DECISION}{name}"),
         numeric_value=pl.lit(None, pl.Float32),
-        text_value=pl.col("treatment"),
-        source=f"careloop:decision:{name}",
+        text_value=observed.struct.json_encode(),
+        source=f"careloop:observed:{name}",
         known_time=known_time,
     )
 

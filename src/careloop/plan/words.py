@@ -7,15 +7,16 @@ from typing import Literal
 from careloop.evaluate import Estimate
 from careloop.plan.effect.balance import NOTABLE_DIFFERENCE, Balance
 from careloop.plan.effect.doubly_robust import GoalEffect, OptionEffect
+from careloop.plan.effect.goals import Kind
 from careloop.plan.policy.choose import Policy
-
-Kind = Literal["event", "measure"]
 
 
 def number(value: float | None, kind: Kind) -> str:
-    """A risk in per cent with one decimal, a measure with three significant digits."""
+    """A risk in per cent with one decimal, days with one decimal, a measure with three significant digits."""
     if value is None:
         return "unknown"
+    if kind == "rmst":
+        return f"{value:.1f} days"
     return f"{100 * value:.1f} %" if kind == "event" else f"{value:.3g}"
 
 
@@ -69,6 +70,9 @@ def _effect_in_words(effect: GoalEffect) -> str:
     if effect.kind == "event":
         horizon = f"{effect.horizon_days:g} days"
         return f"Risk of the outcome within {horizon} if everybody were given it (lower is better): {means}."
+    if effect.kind == "rmst":
+        days = f"the first {effect.horizon_days:g} days"
+        return f"Mean time free of any event in {days} if everybody were given it (higher is better): {means}."
     return f"Mean {effect.goal} if everybody were given it ({effect.better} is better): {means}."
 
 

@@ -1,4 +1,4 @@
-"""Covariates, folds and regressions that effects are adjusted by."""
+"""Covariates, folds, outcome models and propensities that effects are adjusted by."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from scipy.sparse import csr_matrix
 
 from careloop import InputError
 from careloop.plan.effect import nuisance
-from careloop.plan.effect.nuisance import fit_design, fit_propensity, fit_regression, subject_folds
+from careloop.plan.effect.goals import MeasureGoalData
+from careloop.plan.effect.nuisance import (
+    MeasureModel,
+    fit_design,
+    fit_outcome_model,
+    fit_propensity,
+    subject_folds,
+)
 
 
 def test_design_fills_standardises_and_flags_missing_values_once_for_each_pattern() -> None:
@@ -45,31 +52,27 @@ def test_folds_keep_subjects_together_and_even(subjects: list[int], folds: int, 
     assert max(sizes) - min(sizes) <= 1
 
 
-def test_trees_are_taken_only_where_they_predict_better() -> None:
+def test_a_measure_is_right_on_average_if_either_its_mean_or_the_chance_of_its_being_taken_is() -> None:
     random = np.random.default_rng(0)
-    x = random.normal(size=(1500, 3))
-    bent = np.where(np.abs(x[:, 0]) > 1, 0.9, 0.1)
-    label = (random.random(1500) < bent).astype(float)
-    predicted = fit_regression(x, label, np.ones(1500), kind="risk")(x)
-    assert np.corrcoef(predicted, bent)[0, 1] > 0.9  # a line cannot: the truth is even in x0
-    straight = 2 * x[:, 0] + random.normal(size=1500)
-    assert np.abs(fit_regression(x, straight, np.ones(1500), kind="mean")(x) - 2 * x[:, 0]).mean() < 0.15
+    n = 200_000
+    x = random.normal(size=(n, 1))
+    probability = 1 / (1 + np.exp(-x[:, 0]))
+    value = 3 + 2 * x[:, 0] + random.normal(size=n)
+    goal = MeasureGoalData("score", np.where(random.random(n) < probability, value, np.nan), "higher")
+    assert np.nanmean(goal.measured) > 3.5  # those measured differ
+    wrong_mean = MeasureModel(lambda rows: np.zeros(len(rows)), lambda rows: 1 / (1 + np.exp(-rows[:, 0])))
+    wrong_chance = MeasureModel(lambda rows: 3 + 2 * rows[:, 0], lambda rows: np.full(len(rows), 0.5))
+    assert wrong_mean.complete(x, goal).mean() == pytest.approx(3, abs=0.1)
+    assert wrong_chance.complete(x, goal).mean() == pytest.approx(3, abs=0.05)
 
 
-@pytest.mark.parametrize("target", [np.zeros(50), np.ones(50)])
-def test_a_target_that_does_not_vary_is_predicted_as_it_is(target: np.ndarray) -> None:
-    x = np.random.default_rng(0).normal(size=(50, 2))
-    np.testing.assert_array_equal(fit_regression(x, target, np.ones(50), kind="risk")(x), target)
-
-
-def test_weights_count_as_copies() -> None:
+def test_a_measure_that_was_always_taken_is_its_own_completed_value() -> None:
     random = np.random.default_rng(0)
-    x, y = random.normal(size=(60, 2)), random.normal(size=60)
-    weight = np.repeat([1.0, 3.0], 30)
-    lines = nuisance._ridge(x, y, weight)(x)
-    copies = np.repeat(np.arange(60), weight.astype(int))
-    again = nuisance._ridge(x[copies], y[copies], np.ones(len(copies)))(x)
-    assert np.corrcoef(lines, again)[0, 1] > 0.999
+    x, arm = random.normal(size=(120, 2)), np.arange(120) % 3 - 1
+    goal = MeasureGoalData("score", random.normal(size=120), "higher")
+    model = fit_outcome_model(x, arm, goal, 2)
+    np.testing.assert_allclose(model.complete(x, arm, goal), np.where(arm < 0, np.nan, goal.measured))
+    assert model.expected(x).shape == (120, 2)
 
 
 def test_propensities_are_shares_when_randomised_and_follow_covariates_when_not() -> None:

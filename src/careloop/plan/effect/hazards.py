@@ -1,9 +1,9 @@
 """Proportional hazards of one kind of leaving (the outcome, a competing event, censoring), given the covariates.
 
 Candidates for the log of the relative hazard: 0 for everybody (the product-limit curve), lines under three ridge
-penalties (partial likelihood with Breslow's ties: Verweij & van Houwelingen 1994, Stat Med 13:2427), and trees (one step
-of the full likelihood: LeBlanc & Crowley 1992, Biometrics 48:411). The one with the highest cross-validated partial
-likelihood is taken, so that where leaving does not depend on the covariates the plain curve stands.
+penalties (Verweij & van Houwelingen 1994, Stat Med 13:2427; ties by Breslow), and trees (one step of the full
+likelihood: LeBlanc & Crowley 1992, Biometrics 48:411). The one with the highest cross-validated partial likelihood is
+taken, so that where leaving does not depend on the covariates the plain curve stands.
 """
 
 from __future__ import annotations
@@ -13,7 +13,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from careloop.plan.effect.regression import FEWEST_FOR_TREES, INNER_FOLDS, PENALTIES, TREES, Array, Predictor, inner_folds
+from careloop.plan.effect.learners import (
+    FEWEST_FOR_TREES,
+    INNER_FOLDS,
+    PENALTIES,
+    TREES,
+    Array,
+    Predictor,
+    inner_folds,
+)
 
 FARTHEST_LOG_HAZARD = 3.0  # from the mean: nobody's hazard is taken as more than 20-fold the typical one
 NEAREST_TO_CERTAIN = 1e-6  # of a jump of the baseline: keeps logarithms finite where the last rows leave together

@@ -1,40 +1,20 @@
-"""The fitted parts that effects are adjusted by: covariates as numbers, regressions per arm, propensities.
-
-Every regression is a penalised linear model or a small LightGBM, whichever has the lower cross-validated loss on the
-rows it is fitted on; with few rows only the linear one stands. None of them needs to be right for the effects to be
-right (see `effect`), only reasonably close.
-"""
+"""The fitted parts that effects are adjusted by: covariates as numbers, outcome models per option, propensities."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from careloop import InputError
-from careloop.plan.effect.goals import Array, GoalData, known_weights
+from careloop.plan.effect.goals import Array, GoalData, MeasureGoalData
+from careloop.plan.effect.learners import Predictor, fit_regression
+from careloop.plan.effect.survival import fit_survival
 
 MOST_CELLS = 200_000_000  # of the dense covariate matrix: 1.6 GB
 FARTHEST = 5.0  # standard deviations to which covariates are pulled in: one wild value must not steer a line
-PENALTIES = (0.01, 0.1, 1.0)  # inverse strengths C of the logistic models tried
-RIDGE_STRENGTHS = (1.0, 10.0, 100.0, 1000.0)
-INNER_FOLDS = 3
-FEWEST_FOR_TREES = 200
-TREES: dict[str, Any] = {
-    "n_estimators": 80,
-    "learning_rate": 0.06,
-    "num_leaves": 7,
-    "min_child_samples": 20,
-    "num_threads": 1,
-    "deterministic": True,
-    "force_row_wise": True,
-    "verbosity": -1,
-    "random_state": 0,
-}
-
-Predictor = Callable[[Array], Array]
+KNOWN_FLOOR = 0.05  # smallest probability of a seen measure that a weight is built on: no row counts more than 20-fold
 
 
 @dataclass(frozen=True)
@@ -90,67 +70,78 @@ def subject_folds(subjects: Array, folds: int, seed: int) -> Array:
     return (np.argsort(order) % folds)[position]
 
 
-class OutcomeModel(Protocol):
-    """What a goal comes to under each of K options, learned from other rows than those it is asked about."""
+class OptionModel(Protocol):
+    """What a goal comes to under one option, learned from other rows than those it is asked about."""
 
-    def expected(self, covariates: Array) -> Array:
-        """E[goal | covariates, option] (n, K)."""
+    def expected(self, covariates: Array, goal: Any) -> Array:
+        """E[goal | covariates] (n,); of the goal, only kind and horizon matter."""
 
-    def complete(self, covariates: Array, goal: GoalData, arm: Array) -> Array:
-        """The goal's value (n,) under the option given, completed where not seen; NaN for rows in no arm (-1)."""
+    def complete(self, covariates: Array, goal: Any) -> Array:
+        """The goal's value (n,) of rows given the option, completed where it was not seen."""
 
 
 @dataclass(frozen=True)
 class MeasureModel:
-    """Regressions of a measure and of whether it is taken (each K of them)."""
+    """Regressions of a measure, and of whether it is taken, under one option."""
 
-    mean: tuple[Predictor, ...]
-    observed: tuple[Predictor, ...]
+    mean: Predictor
+    observed: Predictor
 
-    def expected(self, covariates: Array) -> Array:
-        """E[measure | covariates, option] (n, K)."""
-        return np.column_stack([predict(covariates) for predict in self.mean])
+    def expected(self, covariates: Array, goal: MeasureGoalData) -> Array:
+        """E[measure | covariates] (n,)."""
+        return self.mean(covariates)
 
-    def complete(self, covariates: Array, goal: GoalData, arm: Array) -> Array:
-        """The expectation, corrected where the measure was taken by the inverse probability of that, (n,)."""
-        completed = np.full(len(arm), np.nan)
-        for a in np.unique(arm[arm >= 0]):
-            rows = np.flatnonzero(arm == a)
-            own, own_goal = covariates[rows], goal.take(rows)
-            probability = np.maximum(self.observed[a](own), KNOWN_FLOOR)
-            completed[rows] = complete_measure(own_goal, self.mean[a](own), probability)
-        return completed
-
-
-def complete_measure(goal: GoalData, expected: Array, probability_known: Array) -> Array:
-    """m + R / r * (Y - m) (n,), R being 1 where Y was measured, which has probability r."""
-    return expected + goal.known / probability_known * (goal.value - expected)
+    def complete(self, covariates: Array, goal: MeasureGoalData) -> Array:
+        """The measure as m + R / r * (Y - m) (n,), R being 1 where Y was taken, which has probability r."""
+        expected, probability = self.mean(covariates), np.maximum(self.observed(covariates), KNOWN_FLOOR)
+        return expected + goal.known / probability * (goal.value - expected)
 
 
 @dataclass(frozen=True)
-class SurvivalOutcomeModel:
-    """A survival model for each option, asked about `goal`'s risk or days by its horizon."""
+class OutcomeModel:
+    """A model of the goal under each of K options."""
 
-    options: tuple[SurvivalModel, ...]
-    goal: SurvivalGoalData
+    options: tuple[OptionModel, ...]
+    goal: GoalData
 
-    def about(self, goal: SurvivalGoalData) -> SurvivalOutcomeModel:
-        """The same models asked about another goal of the same follow-up, with a horizon no later."""
+    def about(self, goal: GoalData) -> OutcomeModel:
+        """The same survival models asked about another goal of the same follow-up: days, or an earlier horizon."""
         return replace(self, goal=goal)
 
     def expected(self, covariates: Array) -> Array:
         """E[goal | covariates, option] (n, K)."""
         return np.column_stack([model.expected(covariates, self.goal) for model in self.options])
 
-    def complete(self, covariates: Array, goal: GoalData, arm: Array) -> Array:
-        """The value as completed by `SurvivalModel.complete`, (n,)."""
+    def complete(self, covariates: Array, arm: Array, goal: GoalData) -> Array:
+        """The value (n,) of rows under the option given, completed where not seen; NaN in no arm (-1)."""
         completed = np.full(len(arm), np.nan)
-        if goal.kind == "measure":
-            return completed
         for a in np.unique(arm[arm >= 0]):
             rows = np.flatnonzero(arm == a)
             completed[rows] = self.options[a].complete(covariates[rows], goal.take(rows))
         return completed
+
+
+def fit_outcome_model(covariates: Array, arm: Array, goal: GoalData, options: int) -> OutcomeModel:
+    """One model per option on its rows (n, p)."""
+    fitted = []
+    for a in range(options):
+        rows = np.flatnonzero(arm == a)
+        own = goal.take(rows)
+        fitted.append(
+            _fit_measure(covariates[rows], own)
+            if isinstance(own, MeasureGoalData)
+            else fit_survival(covariates[rows], own)
+        )
+    return OutcomeModel(tuple(fitted), goal)
+
+
+def _fit_measure(covariates: Array, goal: MeasureGoalData) -> MeasureModel:
+    known = goal.known
+    ones = np.ones(len(known))
+    return MeasureModel(
+        mean=fit_regression(covariates[known], goal.value[known], ones[known], kind="mean"),
+        observed=fit_regression(covariates, known.astype(float), ones, kind="risk"),
+    )
 
 
 def fit_propensity(

@@ -1,4 +1,4 @@
-"""Regressions by maximum likelihood, with the influence of each row, so that what is built on them has honest intervals.
+"""Regressions by maximum likelihood with the influence of each row, so that what rests on them has honest intervals.
 
 Coefficients b solve sum of w_i u_i(b) = 0. Their derivative by the weight of row i is A^-1 u_i with A = -sum of w_i
 du_i / db; times the weight it is the row's influence, and the sum of squared influences is the sandwich variance
@@ -18,13 +18,14 @@ from careloop.evaluate import Estimate
 from careloop.evaluate.calibration import expit
 from careloop.evaluate.censoring import CENSORED, COMPETING, OUTCOME
 from careloop.plan.effect.doubly_robust import normal_interval, standard_error
-from careloop.plan.effect.goals import Array
+from careloop.plan.effect.goals import Array, Kind, SurvivalGoalData
 
 STEPS, TOLERANCE, LONGEST_STEP = 60, 1e-8, 4.0
 NO_FINITE_FIT = (
     "a regression without penalty needs terms that do not separate its target, but no finite coefficients fit; drop "
     "some terms"
 )
+PERIODS, DEGREE = 60, 4  # of hazard models: months of five years, and a course of time with up to three turns
 ROUNDING = 1e-9  # of a period: a follow-up that ends at a border belongs to the period before it
 
 
@@ -48,9 +49,9 @@ class OptionMeans:
     influence: Array
     expected: Array | None = None
 
-    def mean(self, a: int, subjects: Array) -> Estimate:
+    def mean(self, a: int, subjects: Array, *, kind: Kind = "measure") -> Estimate:
         """One option's mean with its 95 % interval, subjects being the independent units."""
-        return normal_interval(float(self.value[a]), standard_error(self.influence[:, a], subjects))
+        return normal_interval(float(self.value[a]), standard_error(self.influence[:, a], subjects), kind=kind)
 
     def difference(self, a: int, versus: int, subjects: Array) -> Estimate:
         """Option `a` minus `versus` with its 95 % interval."""
@@ -114,12 +115,6 @@ class Periods:
     exposed: Array
     ended: Array
     event: Array
-    width_days: float
-
-    @property
-    def ends(self) -> Array:
-        """Time at the end of each period, as a share of the horizon, (T,)."""
-        return (np.arange(self.exposed.shape[1]) + 1.0) / self.exposed.shape[1]
 
     def happened(self, code: int) -> Array:
         """Whether the event with this code ended the row in the period, (n, T)."""
@@ -128,12 +123,11 @@ class Periods:
 
 def cut_periods(follow_up_days: Array, event: Array, horizon_days: float, *, count: int) -> Periods:
     """Cut follow-up (n,) into `count` periods; an event at the end of a period belongs to it."""
-    width = horizon_days / count
-    length = follow_up_days / width
+    length = follow_up_days * count / horizon_days
     happened = np.where(follow_up_days <= horizon_days, event, CENSORED)
     ended = np.where(happened != CENSORED, np.maximum(np.ceil(length - ROUNDING) - 1, 0), count).astype(int)
     followed = np.where(happened != CENSORED, ended + 1, length)
-    return Periods(np.clip(followed[:, None] - np.arange(count), 0.0, 1.0), ended, happened, width)
+    return Periods(np.clip(followed[:, None] - np.arange(count), 0.0, 1.0), ended, happened)
 
 
 @dataclass(frozen=True)
@@ -160,8 +154,10 @@ class HazardModel:
 
 
 def time_basis(periods: Periods, degree: int) -> Array:
-    """Powers 0 to `degree` of time (T, degree + 1), time running from near 0 to 1."""
-    return periods.ends[:, None] ** np.arange(degree + 1)
+    """Polynomials of time up to `degree`, orthogonal over the periods, (T, degree + 1)."""
+    count = periods.exposed.shape[1]
+    powers = np.linspace(-1.0, 1.0, count)[:, None] ** np.arange(degree + 1)
+    return np.linalg.qr(powers)[0] * np.sqrt(count)
 
 
 def fit_hazard(
@@ -208,3 +204,26 @@ def _information(terms: Array, given: Array, basis: Array, spread: Array) -> Arr
         blocks[a, :, a, :] = (basis * (given[:, a] @ spread)[:, None]).T @ basis
     size = options * width
     return np.block([[own, mixed], [mixed.T, blocks.reshape(size, size)]]).reshape(q + size, q + size)
+
+
+def expected_under(
+    goal: SurvivalGoalData, terms: Array, a: int, *, outcome: HazardModel, competing: HazardModel | None
+) -> tuple[Array, tuple[Array, ...]]:
+    """Risk or restricted mean time (n,) of rows with these terms under option `a`, and how their sum moves.
+
+    That is its derivative by the coefficients of the outcome's and of the competing events' model. An event falls in
+    the middle of its period, so that the time free of it is the area under straight lines.
+    """
+    hazard = outcome.hazards(terms, a)
+    other = competing.hazards(terms, a) if competing is not None else np.zeros_like(hazard)
+    free_before = np.cumprod(np.column_stack([np.ones(len(terms)), (1 - hazard) * (1 - other)]), axis=1)[:, :-1]
+    count = hazard.shape[1]
+    middle = (np.arange(count) + 0.5) * goal.horizon_days / count
+    lost = (np.ones(count) if goal.kind == "event" else goal.horizon_days - middle) * free_before * hazard
+    later = np.column_stack([lost[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:], np.zeros(len(terms))])
+    sign = 1.0 if goal.kind == "event" else -1.0
+    moments = [outcome.moment(terms, a, sign * (lost * (1 - hazard) - hazard * later))]
+    if competing is not None:
+        moments.append(competing.moment(terms, a, -sign * other * later))
+    expected = lost.sum(axis=1)
+    return (expected if goal.kind == "event" else goal.horizon_days - expected), tuple(moments)

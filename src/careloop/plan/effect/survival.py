@@ -16,7 +16,7 @@ import numpy as np
 
 from careloop.evaluate import aalen_johansen, kaplan_meier
 from careloop.evaluate.censoring import CENSORED, COMPETING, OUTCOME
-from careloop.plan.effect.goals import Array, EventGoalData, RmstGoalData, SurvivalGoalData
+from careloop.plan.effect.goals import Array, EventGoalData, GoalData, MeasureGoalData, RmstGoalData, SurvivalGoalData
 from careloop.plan.effect.hazards import Hazard, fit_hazard
 
 GRID_POINTS = 64  # steps of Q(u): where the censoring model is right, their coarseness costs precision only, never bias
@@ -101,8 +101,7 @@ def _inverse(log_probability: Array) -> Array:
 
 def fit_survival(covariates: Array, goal: SurvivalGoalData) -> SurvivalModel:
     """Fit all three hazards to the rows of one option, (n, p); what comes after the horizon is not looked at."""
-    days = np.minimum(goal.follow_up_days, goal.horizon_days)
-    event = np.where(goal.follow_up_days <= goal.horizon_days, goal.event, CENSORED)
+    days, event = _until_horizon(goal)
     # Events come before censoring at a tie: who had one is not at risk of censoring on that day.
     at_risk_until = np.where(event == CENSORED, days, np.nextafter(days, -np.inf))
     return SurvivalModel(
@@ -112,15 +111,28 @@ def fit_survival(covariates: Array, goal: SurvivalGoalData) -> SurvivalModel:
     )
 
 
-def plain_estimate(goal: SurvivalGoalData) -> tuple[float, Array]:
-    """Unadjusted estimate of the rows given (one arm), and each row's influence on it (n,), whose sum is 0."""
-    nothing = np.empty((len(goal.event), 0))
-    completed = fit_survival(nothing, goal).complete(nothing, goal)
-    cut = np.minimum(goal.follow_up_days, goal.horizon_days)
-    event = np.where(goal.follow_up_days <= goal.horizon_days, goal.event, CENSORED)
+def plain_estimate(goal: GoalData) -> tuple[float, Array]:
+    """Unadjusted estimate of the rows given (one arm), and each row's influence on it (n,), whose sum is 0.
+
+    Aalen-Johansen risk at the horizon (Kaplan-Meier where nothing competes), the area under the Kaplan-Meier curve of
+    any event, or the mean of the measures taken.
+    """
+    if isinstance(goal, MeasureGoalData):
+        mean = float(goal.value[goal.known].mean())
+        return mean, np.where(goal.known, goal.value - mean, 0.0) / goal.known.sum()
+    days, event = _until_horizon(goal)
     if isinstance(goal, RmstGoalData):
-        times, free = kaplan_meier(cut, event)
-        value = float(np.diff(times, prepend=0.0, append=goal.horizon_days) @ np.concatenate([[1.0], free]))
+        times, free = kaplan_meier(days, event)
+        widths = np.diff(times, prepend=0.0, append=goal.horizon_days)
+        value = float(widths @ np.append(1.0, free))
     else:
-        value = float(aalen_johansen(cut, event)[1][-1])
+        value = float(aalen_johansen(days, event)[1][-1])
+    nothing = np.empty((len(days), 0))
+    completed = fit_survival(nothing, goal).complete(nothing, goal)
     return value, (completed - completed.mean()) / len(completed)
+
+
+def _until_horizon(goal: SurvivalGoalData) -> tuple[Array, Array]:
+    """Follow-up cut at the horizon, and what it ended with, censored if by the cut."""
+    event = np.where(goal.follow_up_days <= goal.horizon_days, goal.event, CENSORED)
+    return np.minimum(goal.follow_up_days, goal.horizon_days), event

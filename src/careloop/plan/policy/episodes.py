@@ -9,8 +9,6 @@ import numpy as np
 from careloop import InputError
 from careloop.plan.effect.goals import Array
 
-SMALLEST_PROBABILITY = 1e-6  # of a logged action: one with less was not logged under the probabilities given
-
 
 @dataclass(frozen=True)
 class Episodes:
@@ -97,10 +95,11 @@ def states_of_features(features: Array, *, states: int, seed: int) -> Array:
 
 
 def logged_probabilities(episodes: Episodes) -> Array:
-    """The policy that acted, estimated: share of each action among those logged in a state, (states, actions)."""
-    pairs = episodes.pairs(np.ones(len(episodes.state)))
-    visits = pairs.sum(axis=1, keepdims=True)
-    return np.divide(pairs, visits, out=np.full(pairs.shape, 1 / episodes.actions), where=visits > 0)
+    """The policy that acted, estimated: share of each action among those logged in a state (states, actions).
+
+    All zero in a state that was never logged.
+    """
+    return _shares(episodes.pairs(np.ones(len(episodes.state))))
 
 
 def check_policy(policy: Array, episodes: Episodes, *, what: str) -> None:
@@ -112,11 +111,21 @@ def check_policy(policy: Array, episodes: Episodes, *, what: str) -> None:
         raise InputError(f"{what} must be probabilities that sum to 1 in each state, got others; divide by their sum")
 
 
-def within_seen(target: Array, pairs: Array) -> Array:
-    """The target policy (states, actions) on pairs that were logged only, its shares there scaled up to sum to 1.
+def within(target: Array, acted: Array) -> Array:
+    """The policy nearest to the target policy (states, actions) that takes only actions which `acted` takes.
 
-    All zero in a state where no action of the target was ever logged.
+    Its shares of those are scaled up to sum to 1; where it has none of them, it is `acted`, whose shares need not sum
+    to 1.
     """
-    kept = np.where(pairs > 0, target, 0.0)
-    mass = kept.sum(axis=1, keepdims=True)
-    return np.asarray(np.divide(kept, mass, out=np.zeros(kept.shape), where=mass > 0))
+    kept = np.where(acted > 0, target, 0.0)
+    return _shares(np.where(kept.sum(axis=1, keepdims=True) > 0, kept, acted))
+
+
+def outside(target: Array, acted: Array) -> Array:
+    """Chance (states,) that the target policy takes an action which `acted` never takes in the state."""
+    return np.asarray(np.where(acted > 0, 0.0, target).sum(axis=1))
+
+
+def _shares(amounts: Array) -> Array:
+    total = amounts.sum(axis=1, keepdims=True)
+    return np.asarray(np.divide(amounts, total, out=np.zeros(amounts.shape), where=total > 0))

@@ -18,14 +18,14 @@ import numpy as np
 
 from careloop.evaluate.calibration import expit, logit
 from careloop.plan.effect.doubly_robust import Z_95
-from careloop.plan.effect.goals import Array
+from careloop.plan.effect.goals import Array, Kind
 
 Link = Literal["identity", "logit"]
 # A mean of scores may lie outside of 0 to 1 by chance; its log-odds then start from here.
 NEAREST_TO_CERTAIN = 1e-3
 STEPS, LONGEST_STEP, TOLERANCE = 50, 2.0, 1e-9
 COMPONENTS = 3
-LINKS: dict[str, Link] = {"event": "logit", "measure": "identity"}
+LINKS: dict[str, Link] = {"event": "logit", "rmst": "identity", "measure": "identity"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Summaries:
         return np.column_stack([scaled, (covariates - self.centre) @ self.axes])
 
 
-def prognosis_of(expected: Array, kind: Literal["event", "measure"]) -> Array:
+def prognosis_of(expected: Array, kind: Kind) -> Array:
     """Each row's expected value (n, K) averaged over options, on the scale of its kind's link, (n,)."""
     mean = expected.mean(axis=1)
     return logit(mean) if LINKS[kind] == "logit" else mean
