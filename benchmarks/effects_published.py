@@ -157,8 +157,8 @@ def mortality() -> None:
     row("hazard ratio, IPW", marginal_hazard_ratios(goal, arm, terms, **options)[0].ratio)
     print(
         "The book's interval in 17.4 is that of no quitting minus quitting; turned round it is -3.7 to 4.1. In 17.5"
-        "\nthe difference lacks the sign that its survivals give. *Program 17.4 adjusts for smkintensity82_71, the change in"
-        "\ncigarettes a day, which comes after quitting; the rows below it leave that out."
+        "\nthe difference lacks the sign that its survivals give. *Program 17.4 adjusts for smkintensity82_71, the"
+        "\nchange in cigarettes a day, which comes after quitting; the rows below it leave that out."
     )
 
 

@@ -218,7 +218,7 @@ def _recommendations(tables: Path, elsewhere: set[str]) -> Iterator[Row]:
             "pmid": pmids[drug],
             "year": str(YEARS[pmids[drug]]),
             "source": VERSION,
-            "checked": "CPIC database 1.30.0",
+            "checked": "no" if genes[0] == "IFNL3" else "CPIC database 1.30.0",
         }
 
 
@@ -241,6 +241,8 @@ def _strength(drug: str, results: list[str], recommendation: str) -> str:
     if drug in PPIS:
         firm = re.search(r"Normal|Rapid|^Poor|Likely Poor", results[0]) and not results[0].startswith("Ultra")
         return "Moderate" if firm and drug != "dexlansoprazole" else "Optional"
+    if drug in {"peginterferon alfa-2a", "peginterferon alfa-2b", "ribavirin"}:
+        return "Unclassified"
     special = {
         ("codeine", "Intermediate Metabolizer"): "Moderate",
         ("tramadol", "Intermediate Metabolizer"): "Optional",

@@ -6,6 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
 
+from careloop.cohort.definition import Codes
+from careloop.plan.safety.definition import SafetySection
+
 
 class EventGoal(BaseModel):
     """Fewer outcome events by the study's horizon."""
@@ -25,6 +28,24 @@ class EventGoal(BaseModel):
         return "lower"
 
 
+class RmstGoal(BaseModel):
+    """More days without any event until the study's horizon (restricted mean survival time)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    days_without: Literal["outcome"] = Field(description="days until the horizon free of the outcome; more are better")
+
+    @property
+    def name(self) -> str:
+        """The name under which results are reported."""
+        return f"days without {self.days_without}"
+
+    @property
+    def better(self) -> Literal["lower", "higher"]:
+        """More days are better."""
+        return "higher"
+
+
 class MeasureGoal(BaseModel):
     """A numeric measure of the cohort, such as CD4 after 20 weeks."""
 
@@ -40,12 +61,17 @@ class MeasureGoal(BaseModel):
 
 
 def _goal_kind(value: Any) -> str:
-    """Tell the two kinds of goal apart, so that an error speaks about one of them only."""
-    has_event = "event" in value if isinstance(value, dict) else isinstance(value, EventGoal)
-    return "event" if has_event else "measure"
+    """Tell the kinds of goal apart, so that an error speaks about one of them only."""
+    if isinstance(value, dict):
+        return next((kind for field, kind in GOAL_KINDS.items() if field in value), "measure")
+    return {EventGoal: "event", RmstGoal: "rmst"}.get(type(value), "measure")
 
 
-Goal = Annotated[Annotated[EventGoal, Tag("event")] | Annotated[MeasureGoal, Tag("measure")], Discriminator(_goal_kind)]
+GOAL_KINDS = {"event": "event", "days_without": "rmst"}
+Goal = Annotated[
+    Annotated[EventGoal, Tag("event")] | Annotated[RmstGoal, Tag("rmst")] | Annotated[MeasureGoal, Tag("measure")],
+    Discriminator(_goal_kind),
+]
 
 
 class PlanSection(BaseModel):
@@ -61,13 +87,22 @@ class PlanSection(BaseModel):
     )
     goals: tuple[Goal, ...] = Field(
         (EventGoal(event="outcome"),),
-        description="`{event: outcome}` or `{measure: NAME, better: higher|lower}`; the first decides",
+        description="`{event: outcome}`, `{days_without: outcome}` or `{measure: NAME, better: higher|lower}`; "
+        "the first decides",
     )
     folds: int = Field(5, ge=2, le=20, description="folds of the cross-fitting, by subject")
     seed: int = Field(0, ge=0, description="seed of the folds")
     minimum_per_arm: int = Field(20, ge=10, description="fewest training and tuning patients an arm may have")
     minimum_effective_sample: float = Field(
         50.0, gt=0, description="effective sample size under which an option's effect is not used for plans"
+    )
+    negative_controls: dict[str, Codes] = Field(
+        default_factory=dict,
+        description="outcomes that no option can change but that share the reasons for choosing one, each with its "
+        "codes, such as {injury: ICD10CM//S*}; an effect found on one speaks of confounding that is left",
+    )
+    safety: SafetySection | None = Field(
+        None, description="the options' drugs, for checks of allergies, interactions, organ function, pregnancy, genes"
     )
 
     @field_validator("goals")

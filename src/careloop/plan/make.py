@@ -12,10 +12,11 @@ from pydantic import TypeAdapter
 
 from careloop.evaluate import to_json
 from careloop.features import FeatureMatrix
+from careloop.plan.checks import Checks, check_effects
 from careloop.plan.definition import PlanSection
 from careloop.plan.effect.balance import Balance
 from careloop.plan.effect.doubly_robust import GoalEffect, estimate_effect
-from careloop.plan.effect.goals import Array
+from careloop.plan.effect.goals import Array, EventGoalData
 from careloop.plan.effect.nuisance import fit_outcome_model, fit_propensity
 from careloop.plan.patients import (
     KEYS,
@@ -50,6 +51,7 @@ class Plan:
     patients: int
     goals: tuple[GoalEffect, ...]
     balance: Balance
+    checks: Checks
     policy: Policy
     words: tuple[str, ...]
     table: pl.DataFrame
@@ -66,6 +68,7 @@ class Plan:
         "propensity_low", "propensity_median", "propensity_high", "without_overlap", "effective_sample", "usable",
         "reason"}],
         "notable_before", "notable_after", "overlap_floor", "rule"},
+        "checks": as `Checks`,
         "policy": {"goal", "best", "next", "tied": [name], "worse": [name], "lead": E|null, "gain": E|null, "departing":
         share, "decision": "individual"|"best_single"|"abstain", "reason": sentence}, "words": [sentence]}
         with E = {"value", "low", "high", "reason"}.
@@ -88,6 +91,7 @@ class Plan:
             patients=content["patients"],
             goals=TypeAdapter(tuple[GoalEffect, ...]).validate_python(content["goals"]),
             balance=TypeAdapter(Balance).validate_python(content["balance"]),
+            checks=TypeAdapter(Checks).validate_python(content["checks"]),
             policy=TypeAdapter(Policy).validate_python(content["policy"]),
             words=tuple(content["words"]),
             table=table,
@@ -101,11 +105,13 @@ def make_plan(
     *,
     horizon_days: float,
     options: Sequence[str] | None = None,
+    controls: Mapping[str, pl.DataFrame] | None = None,
 ) -> Plan:
     """Learn effects on training and tuning rows and rank the options for all rows.
 
     `cohort_rows` and `matrix` have the same rows in the same order; `options` are the study's arms in its order
-    (default: those found, sorted). Raises InputError for fewer than two arms, an arm with too few patients, an unknown
+    (default: those found, sorted). `controls` are negative-control outcomes by name: follow_up_days and event of these
+    rows in their order. Raises InputError for fewer than two arms, an arm with too few patients, an unknown
     reference, a measure that the cohort does not have, or an arm in which nobody is followed to the horizon.
     """
     names = arm_names(cohort_rows, options)
@@ -115,6 +121,13 @@ def make_plan(
     effects = tuple(
         estimate_effect(scores, goal, names, reference=reference)
         for scores, goal in zip(learned.scores, learned.patients.goals, strict=True)
+    )
+    checks = check_effects(
+        learned,
+        section,
+        options=names,
+        reference=reference,
+        controls=[_control(name, labels, learned, horizon_days) for name, labels in (controls or {}).items()],
     )
     policy = decide(
         learned.scores[0], learned.summarised, effect=effects[0], allowed=learned.allowed, fold=learned.fold
@@ -128,10 +141,17 @@ def make_plan(
         patients=len(np.unique(learned.patients.subjects)),
         goals=effects,
         balance=learned.balance,
+        checks=checks,
         policy=policy,
         words=plan_in_words(effects, learned.balance, policy, assignment=section.assignment),
         table=_table(cohort_rows, patients, learned, policy=policy, section=section),
     )
+
+
+def _control(name: str, labels: pl.DataFrame, learned: Learned, horizon_days: float) -> EventGoalData:
+    own = labels[learned.rows]
+    follow_up, event = own["follow_up_days"].to_numpy().astype(float), own["event"].to_numpy()
+    return EventGoalData(name, follow_up, event, float(horizon_days))
 
 
 def _table(

@@ -11,10 +11,10 @@ import polars as pl
 
 from careloop import InputError
 from careloop.features import FeatureMatrix
-from careloop.plan.definition import EventGoal, Goal, PlanSection
+from careloop.plan.definition import EventGoal, Goal, MeasureGoal, PlanSection
 from careloop.plan.effect.balance import Balance, check_balance
 from careloop.plan.effect.doubly_robust import Scores, cross_fit_propensity, cross_fit_scores
-from careloop.plan.effect.goals import Array, EventGoalData, GoalData, MeasureGoalData, require_told
+from careloop.plan.effect.goals import Array, EventGoalData, GoalData, MeasureGoalData, RmstGoalData, require_told
 from careloop.plan.effect.nuisance import Design, fit_design, subject_folds
 from careloop.plan.policy.projection import Summaries, fit_summaries, prognosis_of
 
@@ -85,9 +85,10 @@ def patients_of(
 
 
 def _goal_data(cohort_rows: pl.DataFrame, goal: Goal, horizon_days: float) -> GoalData:
-    if isinstance(goal, EventGoal):
-        follow_up = cohort_rows["follow_up_days"].to_numpy().astype(float)
-        return EventGoalData(goal.name, follow_up, cohort_rows["event"].to_numpy(), float(horizon_days))
+    if not isinstance(goal, MeasureGoal):
+        follow_up, event = cohort_rows["follow_up_days"].to_numpy().astype(float), cohort_rows["event"].to_numpy()
+        kind = EventGoalData if isinstance(goal, EventGoal) else RmstGoalData
+        return kind(goal.name, follow_up, event, float(horizon_days))
     column = f"measure_{goal.measure}"
     if column not in cohort_rows.columns:
         measures = [name.removeprefix("measure_") for name in cohort_rows.columns if name.startswith("measure_")]

@@ -155,6 +155,24 @@ def love_plot(differences: Sequence[tuple[str, float, float]], notable: float = 
     return _svg(figure)
 
 
+def overlap(options: Sequence[Json], floor: float) -> str:
+    """Propensity of each option among those given it (up) and the others (down); under `floor` nobody is comparable."""
+    figure, drawn = _figure(7.6, 0.6 + 1.5 * len(options), rows=(1,) * len(options))
+    for axes, option in zip(np.atleast_1d(drawn), options, strict=True):
+        given, others = np.array(option["given"]), np.array(option["others"])
+        edges = np.linspace(0, 1, len(given) + 1)[:-1]
+        axes.bar(edges, given, width=1 / len(given), align="edge", color=COLOURS[0], label="given it")
+        axes.bar(edges, -others, width=1 / len(given), align="edge", color=COLOURS[1], label="given another")
+        axes.axhline(0, color="black", linewidth=0.8)
+        axes.axvline(floor, color=GREY, linewidth=1, linestyle=":")
+        axes.set(xlim=(0, 1), ylabel="patients")
+        axes.set_title(option["option"], loc="left", fontsize=10)
+        axes.yaxis.set_major_formatter(lambda count, _: f"{abs(count):g}")
+    np.atleast_1d(drawn)[0].legend(loc="upper right")
+    np.atleast_1d(drawn)[-1].set_xlabel("propensity: how often patients like this one are given the option")
+    return _svg(figure)
+
+
 def contributions(factors: Sequence[tuple[str, float]], *, unit: str) -> str:
     """What raised (right) and lowered (left) one patient's prediction."""
     figure, axes = _figure(7.6, 0.8 + 0.3 * len(factors))

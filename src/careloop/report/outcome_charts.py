@@ -1,4 +1,4 @@
-"""Charts of predictions against outcomes as they arrive: observed to expected by month, and evidence against the model."""
+"""Charts of predictions and outcomes as these arrive: observed to expected by month, evidence against the model."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def evidence_paths(stream: Json, name: str) -> str:
         height = [max(value - path["line"], LEAST_LOG10 - path["line"]) for value in path["log10"]]
         axes.plot(times, height, color=colour, linewidth=1.3, drawstyle="steps-post", label=_path_name(path))
         if path["alarm"]:
-            alarm = path["alarm_row"] - 1
+            alarm = path["points"].index(path["alarm_row"])
             axes.plot(times[alarm], height[alarm], "o", color=colour, markersize=6)
     axes.axhline(0, color="black", linewidth=1)
     axes.annotate("alarm", (0.995, 0), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=9)

@@ -111,7 +111,9 @@ def test_expectation_moves_with_the_coefficients_as_stated(kind) -> None:
     goal = kind("event", days, event, 100.0)
     periods = cut_periods(days, event, 100.0, count=12)
     basis = time_basis(periods, 2)
-    models = [fit_hazard(periods, x, arm, basis=basis, weight=np.ones(200), code=c) for c in (1, 2) if (event == c).any()]
+    models = [
+        fit_hazard(periods, x, arm, basis=basis, weight=np.ones(200), code=c) for c in (1, 2) if (event == c).any()
+    ]
     outcome, competing = models[0], models[1] if len(models) > 1 else None
     _, moments = expected_under(goal, x, 1, outcome=outcome, competing=competing)
     for which, moment in enumerate(moments):
@@ -120,9 +122,9 @@ def test_expectation_moves_with_the_coefficients_as_stated(kind) -> None:
             for step in (-1e-5, 1e-5):
                 moved = [_moved(model, k, step if i == which else 0.0) for i, model in enumerate(models)]
                 shifted.append(
-                    expected_under(
-                        goal, x, 1, outcome=moved[0], competing=moved[1] if competing is not None else None
-                    )[0].sum()
+                    expected_under(goal, x, 1, outcome=moved[0], competing=moved[1] if competing is not None else None)[
+                        0
+                    ].sum()
                 )
             assert (shifted[1] - shifted[0]) / 2e-5 == pytest.approx(moment[k], rel=1e-4, abs=1e-6)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -75,7 +76,8 @@ def test_weighted_curve_is_that_of_lifelines() -> None:
     days, event = np.ceil(random.exponential(50, 300)), random.integers(0, 2, 300)
     weight = random.random(300) * 3 + 0.1
     risk, _ = weighted_statistic(EventGoalData("e", days, event, 40.0), weight)
-    curve = KaplanMeierFitter().fit(days, event, weights=weight)
+    with warnings.catch_warnings(action="ignore"):  # it says that its own variance is biased
+        curve = KaplanMeierFitter().fit(days, event, weights=weight)
     assert risk == pytest.approx(1 - float(curve.predict(40.0)), abs=1e-9)
 
 
@@ -94,15 +96,16 @@ def test_derivatives_by_weight_are_those_of_the_statistic(kind) -> None:
 
 def test_interval_knows_that_the_weights_are_estimated(simulate: Callable[..., object]) -> None:
     data = simulate(250, 5, confounding=0.8)
+    terms = data.covariates[:, :2]
     for goal in goals_of(data):
 
         def difference(rows: np.ndarray, goal: GoalData = goal) -> float:
-            found = weighted_means(goal.take(rows), data.covariates[rows], data.arm[rows])
+            found = weighted_means(goal.take(rows), terms[rows], data.arm[rows])
             return float(found.value[1] - found.value[0])
 
-        found = weighted_means(goal, data.covariates, data.arm)
+        found = weighted_means(goal, terms, data.arm)
         error = standard_error(found.influence[:, 1] - found.influence[:, 0], data.subjects)
-        assert error == pytest.approx(jackknife_error(difference, 250), rel=0.12)
+        assert error == pytest.approx(jackknife_error(difference, 250), rel=0.1)
 
 
 def test_estimated_weights_make_a_trial_more_precise(simulate: Callable[..., object]) -> None:
@@ -114,14 +117,14 @@ def test_estimated_weights_make_a_trial_more_precise(simulate: Callable[..., obj
 
 
 def test_intervals_cover_the_truth_about_95_times_in_100(simulate: Callable[..., object]) -> None:
-    """60 studies, three goals: of 180 intervals 171 should hold the truth (SD 2.9)."""
+    """25 studies, three goals: of 75 intervals 71 should hold the truth (SD 1.9)."""
     covered = 0
-    for seed in range(60):
+    for seed in range(25):
         data = simulate(500, 200 + seed, confounding=0.5)
         for goal, truth in zip(goals_of(data), true_differences(data), strict=True):
             found = weighted_means(goal, data.covariates, data.arm).difference(1, 0, data.subjects)
             covered += found.low <= truth <= found.high
-    assert 162 <= covered < 180
+    assert 66 <= covered <= 75
 
 
 def test_confounding_is_removed_and_the_plain_difference_keeps_it(simulate: Callable[..., object]) -> None:

@@ -30,17 +30,24 @@ class Simulated:
 
     def episodes(self, count: int, seed: int) -> Episodes:
         random = np.random.default_rng(seed)
+        number, state = np.arange(count), random.integers(STATES, size=count)
         rows = []
-        for number in range(count):
-            state = random.integers(STATES)
-            while True:
-                action = random.choice(ACTIONS, p=self.behaviour[state])
-                rows.append((number, state, action, float(random.random() < self.reward[state, action])))
-                if random.random() < 0.25:
-                    break
-                state = random.choice(STATES, p=self.transitions[state, action])
-        columns = [np.array(column) for column in zip(*rows, strict=True)]
-        return episodes_of(*columns, states=STATES, actions=ACTIONS)
+        while len(number):
+            action = _drawn(self.behaviour[state], random)
+            reward = random.random(len(number)) < self.reward[state, action]
+            rows.append((number, state, action, reward.astype(float)))
+            goes_on = random.random(len(number)) >= 0.25
+            after = _drawn(self.transitions[state, action], random)
+            number, state = number[goes_on], after[goes_on]
+        columns = [np.concatenate(column) for column in zip(*rows, strict=True)]
+        order = np.argsort(columns[0], kind="stable")
+        return episodes_of(*(column[order] for column in columns), states=STATES, actions=ACTIONS)
+
+
+def _drawn(chances: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """One of the columns for each row of chances (n, c)."""
+    drawn = (random.random((len(chances), 1)) > chances.cumsum(axis=1)).sum(axis=1)
+    return np.minimum(drawn, chances.shape[1] - 1)
 
 
 @pytest.fixture(scope="module")
@@ -228,8 +235,8 @@ def test_a_policy_that_few_episodes_followed_is_refused(mdp: Simulated) -> None:
 def test_intervals_hold_the_exact_value_about_95_times_in_100(mdp: Simulated, target: np.ndarray) -> None:
     target = (target + mdp.behaviour) / 2
     truth, inside = mdp.exact(target), []
-    for seed in range(40):
-        found = value_of_repeated(mdp.episodes(400, 100 + seed), target, behaviour=mdp.behaviour, resamples=60)
+    for seed in range(60):
+        found = value_of_repeated(mdp.episodes(400, 100 + seed), target, behaviour=mdp.behaviour, resamples=200)
         assert found.reason is None
         inside.append(found.value.low <= truth <= found.value.high)
     assert np.mean(inside) >= 0.85

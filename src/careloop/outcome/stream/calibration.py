@@ -48,7 +48,8 @@ def watch_spread(entered: Arrivals, *, alpha: float) -> Evidence:
 
 def _weighed(entered: Arrivals, bets: np.ndarray, directions: tuple[str, ...], *, kind: Kind, alpha: float) -> Evidence:
     factors = log_factors(entered.probability, bets, label=entered.label, weight=entered.weight)
-    return weigh(factors, directions, kind=kind, feature=None, alpha=alpha, times=entered.known_time)
+    times, made = entered.known_time, entered.prediction_time
+    return weigh(factors, directions, kind=kind, alpha=alpha, times=times, made=made)
 
 
 def log_factors(probability: np.ndarray, bets: np.ndarray, *, label: np.ndarray, weight: np.ndarray) -> np.ndarray:

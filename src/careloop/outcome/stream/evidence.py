@@ -30,7 +30,8 @@ class Evidence:
     `kind`: `level` outcomes more or less frequent than predicted, `spread` risks of low- and high-risk patients closer
     together or further apart than predicted, `input` values of `feature` unlike before. `times` ISO dates at which
     rows entered and `log10` the evidence after each (equally long); an alarm is evidence at or above `line` = log10(1 /
-    `alpha`). `alarm_row` counts rows from 1; `since` is when the change probably began, `direction` what it was like.
+    `alpha`). `alarm_row` counts rows from 1; `since` is when the first prediction that shows the change was made, by
+    maximum likelihood, and `direction` what the change is like.
     """
 
     kind: Kind
@@ -71,17 +72,21 @@ def weigh(
     directions: tuple[str, ...],
     *,
     kind: Kind,
-    feature: str | None,
+    feature: str | None = None,
     alpha: float,
     times: np.ndarray,
+    made: np.ndarray,
 ) -> Evidence:
-    """The e-process of bets `log_factors` (n, k) with names `directions` (k) over rows that entered at `times` (n,)."""
+    """The e-process of bets `log_factors` (n, k), called `directions` (k), over rows that entered at `times` (n,).
+
+    `made` (n,) is when their predictions were made.
+    """
     log10 = log_evidence(log_factors) / np.log(10) if len(log_factors) else np.zeros(0)
     line = float(-np.log10(alpha))
     over = np.flatnonzero(log10 >= line)
     alarm = int(over[0]) if len(over) else None
     began, bet = _best_bet(log_factors[: alarm + 1]) if alarm is not None else (None, None)
-    stamps = np.datetime_as_string(times, unit="s")
+    stamps, since = (np.datetime_as_string(moments, unit="s") for moments in (times, made))
     return Evidence(
         kind=kind,
         feature=feature,
@@ -94,7 +99,7 @@ def weigh(
         alarm=alarm is not None,
         alarm_row=None if alarm is None else alarm + 1,
         alarm_time=None if alarm is None else str(stamps[alarm]),
-        since=None if began is None else str(stamps[began]),
+        since=None if began is None else str(since[began]),
         direction=None if bet is None else directions[bet],
     )
 

@@ -58,7 +58,9 @@ def watch_inputs(
         rank = sequential_ranks(reference[:, feature], stream[:, feature], random)
         directions = tuple(f"{name}: values {word} than before" for word in DIRECTIONS)
         share = alpha / len(names)
-        found.append(weigh(_log_factors(rank), directions, kind="input", feature=str(name), alpha=share, times=times))
+        found.append(
+            weigh(_log_factors(rank), directions, kind="input", feature=str(name), alpha=share, times=times, made=times)
+        )
     return tuple(found)
 
 

@@ -28,6 +28,8 @@ ALPHA = 0.05
 SHARE_OF_INPUTS = 0.5
 # Paths kept of inputs without alarm: those with most evidence.
 MOST_QUIET_INPUTS = 5
+# Of a path in JSON: enough for a page-wide chart.
+MOST_POINTS = 500
 
 
 @dataclass(frozen=True)
@@ -72,14 +74,26 @@ class StreamVerdict:
         {"model", "model_version", "alpha", "as_of", "entered", "lost", "waiting", "overlapping", "abstained",
         "alarm": kind of the first alarm | null, "alarm_time": ISO | null,
         "evidence": [{"kind": "level"|"spread"|"input", "feature": name|null, "alpha", "line": log10 of the alarm line,
-        "rows", "times": [ISO], "log10": [evidence after each row], "highest", "alarm": bool, "alarm_row": from 1|null,
-        "alarm_time", "since": ISO|null, "direction": words|null}],
-        "cusum": {"odds_ratio", "alpha", "limit", "more": [], "fewer": [], "alarm_row"}|null, "words"}
+        "rows", "points": [rows shown, from 1], "times": [ISO of each point], "log10": [evidence at each point],
+        "highest", "alarm": bool, "alarm_row": from 1|null, "alarm_time", "since": ISO|null, "direction": words|null}],
+        "cusum": {"odds_ratio", "alpha", "limit", "points", "more": [], "fewer": [], "alarm_row"}|null, "words"}
+        Paths have at most 500 points and the alarm's.
         """
         first = self.first_alarm
         content: dict[str, Any] = to_json(self)
-        alarm = {"alarm": first.kind if first else None, "alarm_time": first.alarm_time if first else None}
-        return content | alarm
+        content |= {"alarm": first.kind if first else None, "alarm_time": first.alarm_time if first else None}
+        content["evidence"] = [_thinned(each, ("times", "log10")) for each in content["evidence"]]
+        if self.cusum is not None:
+            content["cusum"] = _thinned(content["cusum"], ("more", "fewer"))
+        return content
+
+
+def _thinned(path: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """The path with at most `MOST_POINTS` points and the alarm's; `points` are their rows, from 1."""
+    rows = len(path[names[0]])
+    kept = set(np.linspace(0, rows - 1, min(rows, MOST_POINTS)).round().astype(int).tolist())
+    points = sorted(kept | ({path["alarm_row"] - 1} if path["alarm_row"] else set()))
+    return {**path, **{name: [path[name][row] for row in points] for name in names}, "points": [r + 1 for r in points]}
 
 
 def watch_models(

@@ -17,6 +17,7 @@ from careloop.plan.effect.goals import Array
 NOTABLE_DIFFERENCE = 0.1
 # Crump's 0.1 for two options is a fifth of the even share 1 / 2; the same fifth is taken of 1 / K.
 OVERLAP_SHARE = 0.2
+OVERLAP_BINS = 20  # of equal width, of the propensity from 0 to 1
 MOST_WITHOUT_OVERLAP = 0.1  # share of patients without comparable treated ones that an option may have
 
 
@@ -31,7 +32,10 @@ class CovariateBalance:
 
 @dataclass(frozen=True)
 class OptionOverlap:
-    """How well one option's patients stand for everybody; `usable` is False, with the reason, where they do not."""
+    """How well one option's patients stand for everybody; `usable` is False, with the reason, where they do not.
+
+    `given` and `others` count those who were and were not given the option in 20 equal bins of its propensity.
+    """
 
     option: str
     patients: int
@@ -42,6 +46,8 @@ class OptionOverlap:
     effective_sample: float
     usable: bool
     reason: str
+    given: tuple[int, ...]
+    others: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ def check_balance(
     after = _differences(covariates, weight, given)
     floor = overlap_floor(len(options))
     overlaps = tuple(
-        _overlap(option, propensity[:, a], weight[given[:, a], a], floor, minimum_effective_sample)
+        _overlap(option, propensity[:, a], weight[:, a], floor, minimum_effective_sample)
         for a, option in enumerate(options)
     )
     rule = (
@@ -122,6 +128,7 @@ def effective_sample(weight: Array) -> float:
 
 
 def _overlap(option: str, propensity: Array, weight: Array, floor: float, minimum: float) -> OptionOverlap:
+    given = weight > 0
     without, sample = float((propensity < floor).mean()), effective_sample(weight)
     reasons = []
     if without > MOST_WITHOUT_OVERLAP:
@@ -129,7 +136,23 @@ def _overlap(option: str, propensity: Array, weight: Array, floor: float, minimu
     if sample < minimum:
         reasons.append(f"the patients given {option} count as only {sample:.0f} after weighting (floor {minimum:g})")
     low, median, high = (float(q) for q in np.quantile(propensity, (0.0, 0.5, 1.0)))
-    return OptionOverlap(option, len(weight), low, median, high, without, sample, not reasons, "; ".join(reasons))
+    return OptionOverlap(
+        option=option,
+        patients=int(given.sum()),
+        propensity_low=low,
+        propensity_median=median,
+        propensity_high=high,
+        without_overlap=without,
+        effective_sample=sample,
+        usable=not reasons,
+        reason="; ".join(reasons),
+        given=_counts(propensity[given]),
+        others=_counts(propensity[~given]),
+    )
+
+
+def _counts(propensity: Array) -> tuple[int, ...]:
+    return tuple(int(count) for count in np.histogram(propensity, bins=OVERLAP_BINS, range=(0.0, 1.0))[0])
 
 
 def e_value_of_ratio(ratio: float, log_error: float) -> tuple[float, float]:

@@ -21,6 +21,7 @@ from careloop.plan.effect.doubly_robust import normal_interval, standard_error
 from careloop.plan.effect.goals import Array, Kind, SurvivalGoalData
 
 STEPS, TOLERANCE, LONGEST_STEP = 60, 1e-8, 4.0
+RUNAWAY = 30.0  # log odds of a row, or log hazard ratio from the mean, that only separation leads to
 NO_FINITE_FIT = (
     "a regression without penalty needs terms that do not separate its target, but no finite coefficients fit; drop "
     "some terms"
@@ -82,9 +83,9 @@ def fit_logistic(design: Array, target: Array, weight: Array) -> Regression:
         fitted = expit(design @ coefficients)
         information = (design * (weight * fitted * (1 - fitted))[:, None]).T @ design
         step = solve(information, design.T @ (weight * (target - fitted)))
-        if _settled(step, coefficients):
+        if settled(step, coefficients, design @ coefficients):
             return Regression(coefficients, fitted, solve(information, (design * (target - fitted)[:, None]).T).T)
-        coefficients = coefficients + _shortened(step, design @ step)
+        coefficients = coefficients + shortened(step, design @ step)
     raise InputError(NO_FINITE_FIT)
 
 
@@ -95,12 +96,15 @@ def solve(information: Array, right: Array) -> Array:
     return ((scaled @ (right.T / scale).T).T / scale).T
 
 
-def _settled(step: Array, coefficients: Array) -> bool:
+def settled(step: Array, coefficients: Array, line: Array) -> bool:
+    """Whether Newton's method has arrived at a finite maximum; raises InputError where it runs away."""
+    if np.abs(line).max(initial=0.0) > RUNAWAY:
+        raise InputError(NO_FINITE_FIT)
     return bool(np.abs(step).max(initial=0.0) <= TOLERANCE * (1 + np.abs(coefficients).max(initial=0.0)))
 
 
-def _shortened(step: Array, moved: Array) -> Array:
-    """A Newton step that moves no row's log odds by more than `LONGEST_STEP`."""
+def shortened(step: Array, moved: Array) -> Array:
+    """A Newton step that moves no line by more than `LONGEST_STEP`, `moved` being how far it moves them."""
     return step * min(1.0, LONGEST_STEP / max(float(np.abs(moved).max(initial=0.0)), LONGEST_STEP))
 
 
@@ -177,13 +181,14 @@ def fit_hazard(
     for _ in range(STEPS):
         slopes, courses = np.split(coefficients, [terms.shape[1]])
         courses = courses.reshape(options, width)
-        hazard = expit((terms @ slopes)[:, None] + (given @ courses) @ basis.T)
+        line = (terms @ slopes)[:, None] + (given @ courses) @ basis.T
+        hazard = expit(line)
         scores = _scores(terms, given, basis, exposed * (periods.happened(code) - hazard))
         information = _information(terms, given, basis, weight[:, None] * exposed * hazard * (1 - hazard))
         step = solve(information, weight @ scores)
-        if _settled(step, coefficients):
+        if settled(step, coefficients, line * (exposed > 0)):
             return HazardModel(slopes, courses, basis, solve(information, scores.T).T)
-        coefficients = coefficients + _shortened(step, step)
+        coefficients = coefficients + shortened(step, step)
     raise InputError(NO_FINITE_FIT)
 
 

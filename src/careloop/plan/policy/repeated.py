@@ -44,6 +44,7 @@ SMALLEST_EFFECTIVE_SAMPLE = 50.0
 MOST_UNSEEN_EPISODES = 0.1  # as MOST_WITHOUT_OVERLAP, for episodes
 DECIDES, FITTED_Q = "doubly robust by visits", "fitted Q evaluation"
 FOLDS = 5
+MODEL_RESAMPLES = 100  # for fitted Q evaluation and bounds, which are solved anew in each
 NEGLIGIBLE = 1e-6  # of a share found by steps that end with a tolerance
 
 
@@ -98,7 +99,7 @@ def value_of_repeated(
     behaviour: Array | None = None,
     discount: float = 1.0,
     return_range: tuple[float, float] | None = None,
-    resamples: int = 200,
+    resamples: int = 500,
 ) -> RepeatedValue:
     """Value of the target policy (states, actions) from logged episodes, or the reason why none is given.
 
@@ -112,7 +113,7 @@ def value_of_repeated(
     tables = _tables(asked)
     draws = np.concatenate(list(draw_counts(np.arange(episodes.count), resamples=resamples, seed=0)))
     replicates = {name: estimator(tables, draws) for name, estimator in ESTIMATORS.items()}
-    model = _model_values(asked, draws)
+    model = _model_values(asked, draws[: MODEL_RESAMPLES + 1])
     replicates[FITTED_Q] = model.held
     logged = draws @ (tables.reward @ tables.discount) / episodes.count
     unseen, effective = unseen_share(episodes, target, asked.unknown), asked.followed

@@ -94,21 +94,19 @@ class Guidelines:
         found = (match.lower() for match in self._names.findall(ingredient))
         return tuple(dict.fromkeys(_SYNONYMS.get(name, name) for name in found))
 
-    def rules_of(self, drug: str) -> Mapping[tuple[str, ...], Mapping[tuple[str, ...], Recommendation]]:
-        """The drug's recommendations by the genes that they join, and by the results of these."""
-        return self._by_drug.get(drug, {})
-
     @cached_property
-    def _names(self) -> re.Pattern[str]:
-        names = sorted({pair.drug for pair in self.pairs} | set(_SYNONYMS), key=len, reverse=True)
-        return re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, names))})(?![\w-])", re.IGNORECASE)
-
-    @cached_property
-    def _by_drug(self) -> dict[str, dict[tuple[str, ...], dict[tuple[str, ...], Recommendation]]]:
+    def rules_by_drug(self) -> Mapping[str, Mapping[tuple[str, ...], Mapping[tuple[str, ...], Recommendation]]]:
+        """Each drug's recommendations by the genes that they join, and by the results of these."""
         found: dict[str, dict[tuple[str, ...], dict[tuple[str, ...], Recommendation]]] = {}
         for rule in self.recommendations:
             found.setdefault(rule.drug, {}).setdefault(rule.genes, {})[rule.results] = rule
         return found
+
+    @cached_property
+    def _names(self) -> re.Pattern[str]:
+        drugs = {each.drug for each in (*self.pairs, *self.recommendations)}
+        names = sorted(drugs | set(_SYNONYMS), key=len, reverse=True)
+        return re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, names))})(?![\w-])", re.IGNORECASE)
 
 
 def pharmacogenomic_findings(
@@ -147,7 +145,7 @@ def read_guidelines(folders: tuple[Path | None, ...] = (None,)) -> Guidelines:
 
 def _of_drug(option: str, drug: str, genotypes: Mapping[str, Genotype], guidelines: Guidelines) -> Iterator[Finding]:
     settled: set[str] = set()
-    for genes, rules in guidelines.rules_of(drug).items():
+    for genes, rules in guidelines.rules_by_drug.get(drug, {}).items():
         known = [_known(gene, genotypes) for gene in genes]
         choices = product(*(_names_of(result) for result in known))
         rule = next((rules[names] for names in choices if names in rules), None)

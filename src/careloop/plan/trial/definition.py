@@ -99,7 +99,10 @@ class TrialSection(BaseModel):
         "(new users), or `keep`.",
     )
     weight_quantile: float = Field(
-        default=0.999, gt=0.5, le=1, description="Weights above this quantile of a strategy's weights are set to it."
+        default=1,
+        gt=0.5,
+        le=1,
+        description="Weights above this quantile of a strategy's weights are set to it (1: none).",
     )
     minimum_effective_sample: float = Field(
         default=50, gt=0, description="Effective sample size under which a strategy has no estimate."

@@ -14,90 +14,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Literal
 
 import numpy as np
 
-from careloop import InputError
 from careloop.evaluate import Estimate
 from careloop.evaluate.calibration import expit
 from careloop.evaluate.estimate import PERCENTILES, draw_counts
 from careloop.plan.effect.balance import effective_sample
 from careloop.plan.effect.doubly_robust import mean_estimate
 from careloop.plan.effect.goals import Array
+from careloop.plan.trial.courses import (
+    PENALTY,
+    Courses,
+    Kind,
+    Regime,
+    fit_chances,
+    prescribed,
+    regime_weights,
+    stabilised_weights,
+    with_treatment,
+)
 from careloop.plan.trial.pooled import maximise
 
 Method = Literal["g_computation", "weighting", "doubly_robust"]
-Kind = Literal["continuous", "binary", "survival"]
-# A regime: what to give at each time, or a rule (time, covariates (n, p) then, treatment so far (n, t)) -> (n,) 0/1.
-Regime = Sequence[int] | Callable[[int, Array, Array], Array]
-
-PENALTY = 1e-3  # of standardised columns, so that columns that repeat each other have one solution
-SMALLEST_CHANCE = 0.01  # of what was done: no row counts more than 100-fold at one time
-
-
-@dataclass(frozen=True, eq=False)
-class Courses:
-    """What was known and given to n patients at T times, and what came of it.
-
-    `covariates` (n, T, p), known before the treatment of each time, NaN once no longer followed; `treatment` (n, T) 0/1.
-    `outcome`: for `continuous` and `binary` (n,) the value after the last time, NaN if not known; for `survival` (n, T)
-    whether the event came after the treatment of each time and before the next: 0, 1, and NaN where follow-up was lost
-    in between and for all later times. `subjects` (n,), by default each row its own.
-    """
-
-    covariates: Array
-    treatment: Array
-    outcome: Array
-    kind: Kind
-    subjects: Array | None = None
-
-    def __post_init__(self) -> None:
-        n, times = self.treatment.shape
-        wanted = (n, times) if self.kind == "survival" else (n,)
-        if self.covariates.shape[:2] != (n, times) or self.covariates.ndim != 3 or self.outcome.shape != wanted:
-            raise InputError(
-                f"courses: covariates must be (n, T, p), treatment (n, T) and outcome {wanted}; got "
-                f"{self.covariates.shape}, {self.treatment.shape} and {self.outcome.shape}"
-            )
-        if not self.present[:, 0].all():
-            raise InputError(
-                "courses: covariates of the first time must be known for every row; fill or drop the others"
-            )
-        seen = self.treatment[self.present]
-        if not np.isin(seen, (0, 1)).all():
-            raise InputError("courses: treatment must be 0 or 1 wherever the covariates of the time are known")
-
-    def __len__(self) -> int:
-        return len(self.treatment)
-
-    @cached_property
-    def present(self) -> Array:
-        """(n, T) bool: followed and event-free at the treatment of each time."""
-        known = np.isfinite(self.covariates).all(axis=2)
-        if self.kind == "survival":
-            free = np.hstack([np.ones((len(known), 1), dtype=bool), self.outcome[:, :-1] == 0])
-            known = known & np.logical_and.accumulate(free, axis=1)
-        return np.logical_and.accumulate(known, axis=1)
-
-    @cached_property
-    def stays(self) -> Array:
-        """(n, T) bool: what follows the treatment of each time is known (the next time, or the outcome)."""
-        if self.kind == "survival":
-            return self.present & np.isfinite(self.outcome)
-        following = np.hstack([self.present[:, 1:], np.isfinite(self.outcome)[:, None]])
-        return self.present & following
-
-    @cached_property
-    def past(self) -> list[Array]:
-        """Columns of what came before the treatment of each time, (n, .) each."""
-        return [_past(self, t) for t in range(self.treatment.shape[1])]
-
-    @cached_property
-    def units(self) -> Array:
-        """(n,) the independent unit of each row."""
-        return np.arange(len(self.treatment)) if self.subjects is None else self.subjects
 
 
 @dataclass(frozen=True)
@@ -128,6 +69,19 @@ class RegimeEffects:
     contrasts: tuple[RegimeContrast, ...]
 
 
+@dataclass(frozen=True)
+class MarginalModel:
+    """Marginal structural model: change for each more time treated, with the weights it rests on.
+
+    `per_treated_time` is a difference in means for `continuous`, in log odds for `binary`, in log odds of the event at
+    each time for `survival`.
+    """
+
+    per_treated_time: Estimate
+    effective_sample: float
+    largest_weight: float
+
+
 def regime_effects(
     courses: Courses,
     regimes: Mapping[str, Regime],
@@ -149,7 +103,7 @@ def regime_effects(
     sizes = [effective_sample(each[:, -1]) for each in weights]
     if method == "doubly_robust":
         values = [doubly_robust(courses, *pair) for pair in zip(given, weights, strict=True)]
-        tell = partial(mean_estimate, subjects=courses.units)
+        tell: Callable[[Array], Estimate] = partial(mean_estimate, subjects=courses.units)
     else:
         values = list(_replicates(courses, given, method, resamples=resamples, seed=seed))
         tell = _percentiles
@@ -191,83 +145,6 @@ def _percentiles(replicates: Array) -> Estimate:
     return Estimate(float(replicates[0]), float(low), float(high))
 
 
-def prescribed(courses: Courses, regime: Regime) -> Array:
-    """What the regime gives (n, T), its rule applied to the covariates and treatments that were observed."""
-    n, times = courses.treatment.shape
-    if not callable(regime):
-        if len(regime) != times or not np.isin(regime, (0, 1)).all():
-            raise InputError(
-                f"regimes: a fixed regime has one 0 or 1 for each of the {times} times, got {list(regime)}"
-            )
-        return np.tile(np.asarray(regime, dtype=float), (n, 1))
-    return np.column_stack(
-        [regime(t, courses.covariates[:, t], courses.treatment[:, :t]) for t in range(times)]
-    ).astype(float)
-
-
-def _past(courses: Courses, t: int) -> Array:
-    """Columns (n, .) of what came before the treatment of time t, standardised over those present; 0 for others."""
-    known, given = courses.covariates, courses.treatment
-    columns = [known[:, t]]
-    if t > 0:
-        columns += [known[:, 0], given[:, [t - 1]]]
-    if t > 1:
-        columns += [known[:, t - 1], given[:, :t].sum(axis=1, keepdims=True)]
-    values = np.where(courses.present[:, [t]], np.hstack(columns), 0.0)
-    present = values[courses.present[:, t]]
-    spread = present.std(axis=0)
-    scaled = (values - present.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-    return np.hstack([np.ones((len(scaled), 1)), scaled])
-
-
-def _with_treatment(past: Array, given: Array, covariates: int) -> Array:
-    """Columns for an outcome: the past, the treatment, and the treatment by each covariate of the time."""
-    return np.hstack([past, given[:, None], given[:, None] * past[:, 1 : 1 + covariates]])
-
-
-@dataclass(frozen=True, eq=False)
-class Chances:
-    """`treated` (n, T): P(treatment = 1 | past); `stays` (n, T): P(followed on | past, treatment given)."""
-
-    treated: Array
-    stays: Array
-
-
-def fit_chances(courses: Courses, counts: Array) -> Chances:
-    """Logistic models of each time, on rows counted `counts` (n,) times; 1 where nobody is lost."""
-    treated, stays = np.ones(courses.treatment.shape), np.ones(courses.treatment.shape)
-    for t in range(treated.shape[1]):
-        rows, past = courses.present[:, t], courses.past[t]
-        given = np.where(rows, courses.treatment[:, t], 0.0)
-        treated[:, t] = _logistic(past, given, counts * rows)
-        if (courses.stays[:, t] != rows).any():
-            design = _with_treatment(past, given, courses.covariates.shape[2])
-            stays[:, t] = _logistic(design, courses.stays[:, t].astype(float), counts * rows)
-    return Chances(treated, stays)
-
-
-def _logistic(design: Array, label: Array, weight: Array) -> Array:
-    """Fitted probabilities (n,) of rows with and without weight."""
-    used = weight > 0
-    penalty = np.full(design.shape[1], PENALTY)
-    coefficients, _ = maximise(design[used], label[used], weight[used], penalty=penalty)
-    return expit(design @ coefficients)
-
-
-def regime_weights(courses: Courses, given: Array, chances: Chances) -> Array:
-    """Weights (n, T) of having followed `given` (n, T) and been followed up through each time; 0 for others.
-
-    After the event (`survival`) a row keeps the weight it had then.
-    """
-    done = np.where(courses.treatment == 1, chances.treated, 1.0 - chances.treated)
-    factor = 1.0 / (np.maximum(done, SMALLEST_CHANCE) * np.maximum(chances.stays, SMALLEST_CHANCE))
-    factor = np.where((courses.treatment == given) & courses.stays, factor, 0.0)
-    if courses.kind == "survival":
-        over = np.hstack([np.zeros((len(factor), 1), dtype=bool), courses.outcome[:, :-1] == 1])
-        factor = np.where(np.logical_or.accumulate(over, axis=1), 1.0, factor)
-    return np.cumprod(factor, axis=1)
-
-
 def weighted_mean(courses: Courses, weights: Array, counts: Array) -> float:
     """Weighted mean of the end outcome, or risk from weighted hazards of each time; NaN where nobody has a weight."""
     weight = counts[:, None] * weights * courses.stays
@@ -283,7 +160,7 @@ def iterated(courses: Courses, given: Array, counts: Array) -> list[Array]:
 
     Each is a regression of the next on past and treatment among those followed on, read at the regime's treatment.
     """
-    times = courses.treatment.shape[1]
+    times = courses.times
     ahead = courses.outcome[:, -1] if courses.kind == "survival" else courses.outcome
     values = [ahead]
     for t in reversed(range(times)):
@@ -292,9 +169,9 @@ def iterated(courses: Courses, given: Array, counts: Array) -> list[Array]:
         rows = counts * courses.stays[:, t]
         width = courses.covariates.shape[2]
         used = rows > 0
-        design = _with_treatment(courses.past[t], np.nan_to_num(courses.treatment[:, t]), width)
+        design = with_treatment(courses.past[t], np.nan_to_num(courses.treatment[:, t]), width)
         coefficients = _regress(design[used], ahead[used], rows[used], kind=courses.kind)
-        expected = _with_treatment(courses.past[t], given[:, t], width) @ coefficients
+        expected = with_treatment(courses.past[t], given[:, t], width) @ coefficients
         ahead = np.where(courses.present[:, t], expected if courses.kind == "continuous" else expit(expected), np.nan)
         values.insert(0, ahead)
     return values
@@ -312,10 +189,38 @@ def doubly_robust(courses: Courses, given: Array, weights: Array) -> Array:
     """Values (n,) whose mean is that of the outcome under the regime, and whose spread gives its standard error."""
     values = iterated(courses, given, np.ones(len(courses)))
     total = values[0].copy()
-    for t in range(courses.treatment.shape[1]):
+    for t in range(courses.times):
         ahead = values[t + 1]
         if courses.kind == "survival":
             ahead = np.where(courses.outcome[:, t] == 1, 1.0, ahead)
         rows = courses.stays[:, t] & (weights[:, t] > 0)
         total[rows] += weights[rows, t] * (ahead[rows] - values[t][rows])
     return total
+
+
+def marginal_structural_model(courses: Courses, *, resamples: int = 200, seed: int = 0) -> MarginalModel:
+    """Outcome as a line in the number of times treated, by stabilised weights (Robins, Hernan & Brumback 2000).
+
+    For `survival` the line is in the times treated so far, beside one level for each time.
+    """
+    slopes = []
+    for block in draw_counts(courses.units, resamples=resamples, seed=seed):
+        for counts in block:
+            slopes.append(_slope(courses, stabilised_weights(courses, counts), counts))
+    weight = stabilised_weights(courses, np.ones(len(courses)))[courses.stays]
+    return MarginalModel(_percentiles(np.array(slopes)), effective_sample(weight), float(weight.max()))
+
+
+def _slope(courses: Courses, weights: Array, counts: Array) -> float:
+    """Coefficient of the number of times treated."""
+    treated = np.cumsum(np.nan_to_num(courses.treatment), axis=1)
+    times = range(courses.times) if courses.kind == "survival" else [courses.times - 1]
+    designs, targets, weight = [], [], []
+    for t in times:
+        rows = np.flatnonzero(courses.stays[:, t] & (counts > 0))
+        level = np.tile(np.eye(len(times))[t - times[0]], (len(rows), 1))
+        designs.append(np.hstack([level, treated[rows, t][:, None]]))
+        targets.append(courses.outcome[rows, t] if courses.kind == "survival" else courses.outcome[rows])
+        weight.append(counts[rows] * weights[rows, t])
+    arrays = np.vstack(designs), np.concatenate(targets), np.concatenate(weight)
+    return float(_regress(*arrays, kind=courses.kind)[-1])

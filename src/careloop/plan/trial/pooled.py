@@ -49,8 +49,8 @@ def maximise(
 ) -> tuple[Array, Array]:
     """Maximise sum of weight x log likelihood - penalty / 2 x coefficient ** 2 by Newton's method.
 
-    `design` (m, p); `label` (m,) between 0 and 1; `weight` (m,); `penalty` (p,), more than 0 where columns depend on each
-    other; `start` (p,). Returns coefficients (p,) and curvature (p, p).
+    `design` (m, p); `label` (m,) between 0 and 1; `weight` (m,); `penalty` (p,), above 0 where columns depend on
+    each other; `start` (p,). Returns coefficients (p,) and curvature (p, p).
     """
     coefficients = np.zeros(design.shape[1]) if start is None else start
     for _ in range(STEPS):

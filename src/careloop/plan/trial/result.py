@@ -122,8 +122,8 @@ def trial_in_words(result: TrialResult) -> tuple[str, ...]:
     sentences += [_naive_in_words(analysis) for analysis in result.naive if analysis.analysis == AS_TREATED]
     sentences.append(
         "These hold only if the confounders hold all reasons that bear on the outcome and for which patients start, "
-        "stop or leave follow-up, if every patient could have followed every strategy, and if the models of departure are "
-        f"right. Weights are {_cut_in_words(result.section.weight_quantile)}."
+        "stop or leave follow-up, if every patient could have followed every strategy, and if the models of departure "
+        f"are right. Weights are {_cut_in_words(result.section.weight_quantile)}."
     )
     return tuple(sentences)
 

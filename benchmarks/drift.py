@@ -1,0 +1,282 @@
+"""Simulated streams: how often a right model raises a false alarm, and how soon drift is noticed, beside river.
+
+    python benchmarks/drift.py                                 # 500 undrifted and 200 drifted streams of each kind
+    python benchmarks/drift.py --runs 40 --drifted 20          # a quick try
+    python benchmarks/drift.py --river VENV/bin/python         # and river's ADWIN and Page-Hinkley on the same streams
+
+river is installed in an environment of its own (`pip install river==0.26.1`). All data are simulated: 20 predictions a
+day over 200 days, outcome within 30 days, 10 % of the patients lost before that; drift begins on day 100 and a stream
+ends when the last horizon has passed. A model's risks are those of a logistic regression on four inputs.
+
+Streams: `undrifted` with the true risks as predictions, so that every alarm is false; `undrifted, fitted` with a
+logistic regression fitted to 3,000 earlier patients, whose small error is real; `prevalence` (log-odds of all outcomes
+higher by 0.6); `effect` (the strongest input no longer matters); `unit` (one laboratory reports in another unit: values
+times 88.4, as creatinine in umol/L for mg/dL, from a third of the patients); `assay` (one laboratory's values higher by
+half a standard deviation in everybody).
+
+Share and delay are over streams without an alarm before the drift. Delay counts from the first changed prediction: days
+until the alarm, and predictions made until then; outcomes that tell of it are known 30 days later at the earliest. All
+methods get the same false-alarm budget of 5 % a stream: careloop by theory, the others by limits tuned on undrifted
+streams of the same length (`--tuning` of them, other seeds): Steiner's chart by quantile, river's detectors by the
+tightest of a grid of settings under which at most 5 % of the streams alarm. careloop's budget holds for ever and covers
+level, spread and four inputs; Steiner's chart and river's detectors on residuals watch the level alone for these 200
+days, river's on inputs one detector an input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+
+ALPHA, A_DAY, DAYS, DRIFT_DAY, HORIZON = 0.05, 20, 200, 100, 30
+N, CHANGE = A_DAY * DAYS, A_DAY * DRIFT_DAY
+INTERCEPT, EFFECTS = -1.8, np.array([1.0, 0.6, 0.4, 0.2])
+REFERENCE = 1000
+KINDS = ("undrifted", "undrifted, fitted", "prevalence", "effect", "unit", "assay")
+START = datetime(2024, 1, 1, tzinfo=UTC)
+# river's settings from loose to tight.
+GRIDS = {
+    "ADWIN": [0.2, 0.1, 0.05, 0.02, 0.01, 5e-3, 2e-3, 1e-3, 5e-4, 2e-4, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8],
+    "PageHinkley": [5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 60, 70, 80, 100, 125, 150, 200, 300],
+}
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Inputs of reference and stream, predicted risk, outcome day (infinity without), loss day, in order of prediction."""
+
+    reference: np.ndarray
+    inputs: np.ndarray
+    risk: np.ndarray
+    outcome_day: np.ndarray
+    lost_day: np.ndarray
+
+
+def expit(x: np.ndarray) -> np.ndarray:
+    """Probability of log-odds."""
+    return 1 / (1 + np.exp(-x))
+
+
+def simulate(kind: str, seed: int) -> Stream:
+    """One stream; inputs 0 and 1 are laboratory values with mean 3 and standard deviation 1."""
+    random = np.random.default_rng([KINDS.index(kind), seed])
+    changed = np.arange(N) >= CHANGE
+    x = random.normal(size=(N, 4))
+    log_odds = INTERCEPT + x @ EFFECTS
+    if kind == "prevalence":
+        log_odds = log_odds + 0.6 * changed
+    if kind == "effect":
+        log_odds = log_odds - EFFECTS[0] * x[:, 0] * changed
+    happened = random.random(N) < expit(log_odds)
+    seen = x + 3.0
+    if kind == "unit":
+        elsewhere = changed & (random.random(N) < 1 / 3)
+        seen[:, 1] = np.where(elsewhere, 88.4 * seen[:, 1], seen[:, 1])
+    if kind == "assay":
+        seen[:, 1] += 0.5 * changed
+    risk = expit(INTERCEPT + (seen - 3.0) @ EFFECTS)
+    if kind == "undrifted, fitted":
+        risk = fitted(x, random)
+    outcome_day = np.where(happened, random.uniform(0, HORIZON, N), np.inf)
+    lost_day = np.where(random.random(N) < 0.1, random.uniform(0, HORIZON, N), np.inf)
+    return Stream(random.normal(size=(REFERENCE, 4)) + 3.0, seen, risk, outcome_day, lost_day)
+
+
+def fitted(x: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Risks by a logistic regression that learned from 3,000 other patients."""
+    from sklearn.linear_model import LogisticRegression
+
+    earlier = random.normal(size=(3000, 4))
+    label = random.random(3000) < expit(INTERCEPT + earlier @ EFFECTS)
+    return LogisticRegression(C=np.inf).fit(earlier, label).predict_proba(x)[:, 1]
+
+
+def careloop_alarms(stream: Stream) -> dict[str, tuple[float, str]]:
+    """Row of prediction at which careloop, and at which its inputs' part, first raises an alarm; with the kind."""
+    import polars as pl
+
+    from careloop.features import FeatureMatrix
+    from careloop.outcome.stream.watch import Inputs, watch_models
+
+    made = [START + timedelta(days=row / A_DAY) for row in range(N)]
+    end = np.minimum(stream.outcome_day, stream.lost_day)
+    rows = pl.DataFrame(
+        {
+            "subject_id": np.arange(N),
+            "prediction_time": pl.Series(made, dtype=pl.Datetime("us", "UTC")),
+            "model": "model",
+            "model_version": "1",
+            "predicted_boolean_probability": stream.risk,
+            "abstained": False,
+            "follow_up_days": np.where(np.isfinite(end), end, HORIZON + 1.0),
+            "event": (stream.outcome_day < stream.lost_day).astype(np.int8),
+        }
+    )
+    names = ("lab_0", "lab_1", "input_2", "input_3")
+    before = pl.DataFrame({"subject_id": np.arange(REFERENCE), "prediction_time": rows["prediction_time"][0]})
+    inputs = Inputs(
+        FeatureMatrix(before, names, stream.reference.astype(np.float32)),
+        FeatureMatrix(rows.select("subject_id", "prediction_time"), names, stream.inputs.astype(np.float32)),
+    )
+    as_of = made[-1] + timedelta(days=HORIZON)
+    (verdict,) = watch_models(rows, horizon_days=HORIZON, as_of=as_of, alpha=ALPHA, inputs=inputs)
+    first = verdict.first_alarm
+    if first is None or first.alarm_time is None:
+        return {"careloop": (np.inf, "")}
+    days = (datetime.fromisoformat(first.alarm_time).replace(tzinfo=UTC) - START) / timedelta(days=1)
+    return {"careloop": (days, first.kind)}
+
+
+def known_rows(stream: Stream) -> np.ndarray:
+    """Rows whose outcome becomes known, when their horizon has passed."""
+    return np.flatnonzero(np.minimum(stream.outcome_day, HORIZON) <= stream.lost_day)
+
+
+def steiner_peaks(stream: Stream) -> np.ndarray:
+    """Steiner's chart (odds ratio 2 and 1 / 2, the larger) after each known row."""
+    from careloop.outcome.stream.cusum import cusum_charts
+
+    rows = known_rows(stream)
+    label = stream.outcome_day[rows] < np.inf
+    more, fewer = cusum_charts(stream.risk[rows], label[None], odds_ratio=2.0)
+    return np.maximum(more[0], fewer[0])
+
+
+def steiner_alarm(stream: Stream, limit: float) -> float:
+    """Day of the alarm: when the horizon of the row that crossed the limit passed."""
+    over = np.flatnonzero(steiner_peaks(stream) >= limit)
+    return float(known_rows(stream)[over[0]] / A_DAY + HORIZON) if len(over) else np.inf
+
+
+RIVER = """
+import json, sys
+import numpy as np
+from river import drift
+path = sys.argv[1]
+data = np.load(path)
+make = {"ADWIN": lambda s: drift.ADWIN(delta=s), "PageHinkley": lambda s: drift.PageHinkley(threshold=s)}
+def first(values, detector):
+    for place, value in enumerate(values):
+        detector.update(float(value))
+        if detector.drift_detected:
+            return place
+    return -1
+jobs = json.loads(sys.argv[2])
+print(json.dumps([[[first(column, make[job["detector"]](s)) for column in data[job["name"]].T] for s in job["settings"]]
+                  for job in jobs]))
+"""
+
+
+def river_firsts(python: str, streams: dict[str, np.ndarray], jobs: list[dict[str, object]]) -> list[list[list[int]]]:
+    """For each job and setting, where the detector first sees drift in each column of the named arrays; -1 nowhere."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "streams.npz"
+        np.savez(path, **streams)
+        done = subprocess.run(
+            [python, "-c", RIVER, str(path), json.dumps(jobs)], check=True, capture_output=True, text=True
+        )
+    found: list[list[list[int]]] = json.loads(done.stdout)
+    return found
+
+
+def river_alarms(python: str, detector: str, settings: list[float], stream: Stream) -> np.ndarray:
+    """Day of the first alarm under each setting (s, 2): on residuals (outcome - risk), and on the standardised inputs."""
+    rows = known_rows(stream)
+    residual = (stream.outcome_day[rows] < np.inf) - stream.risk[rows]
+    mean, spread = stream.reference.mean(axis=0), stream.reference.std(axis=0)
+    arrays = {"residual": residual[:, None], "inputs": (stream.inputs - mean) / spread}
+    jobs: list[dict[str, object]] = [
+        {"name": name, "detector": detector, "settings": settings} for name in ("residual", "inputs")
+    ]
+    on_residual, on_inputs = river_firsts(python, arrays, jobs)
+    days = np.full((len(settings), 2), np.inf)
+    for place in range(len(settings)):
+        if on_residual[place][0] >= 0:
+            days[place, 0] = rows[on_residual[place][0]] / A_DAY + HORIZON
+        noticed = [first for first in on_inputs[place] if first >= 0]
+        if noticed:
+            days[place, 1] = min(noticed) / A_DAY
+    return days
+
+
+def tuned_setting(python: str, detector: str, runs: int) -> tuple[list[float], list[float]]:
+    """Loosest settings, on residuals and on inputs, under which at most 5 % of undrifted streams alarm; and the shares."""
+    grid = GRIDS[detector]
+    alarmed = np.array(
+        [np.isfinite(river_alarms(python, detector, grid, simulate("undrifted", 10_000 + r))) for r in range(runs)]
+    ).mean(axis=0)
+    places = [int(np.flatnonzero(alarmed[:, side] <= ALPHA)[0]) for side in (0, 1)]
+    return [grid[place] for place in places], [float(alarmed[place, side]) for side, place in enumerate(places)]
+
+
+def summary(days: np.ndarray) -> str:
+    """Share of streams with an alarm before the drift; of the others, share that noticed it, and the median delay."""
+    early = days <= DRIFT_DAY
+    delay = np.sort(days[~early] - DRIFT_DAY)
+    noticed = float(np.isfinite(delay).mean()) if len(delay) else 0.0
+    middle = float(np.median(delay)) if len(delay) else np.inf
+    told = f"{middle:5.0f} days, {middle * A_DAY:5.0f} made" if np.isfinite(middle) else "not in half of them  "
+    return f"{early.mean():7.1%} {noticed:8.1%}   {told}"
+
+
+def methods(wanted: argparse.Namespace) -> Iterator[tuple[str, Callable[[Stream], float]]]:
+    """Named peers, tuned, each with the day of its first alarm."""
+    peaks = [steiner_peaks(simulate("undrifted", 10_000 + r)).max() for r in range(wanted.tuning)]
+    limit = float(np.quantile(peaks, 1 - ALPHA, method="higher"))
+    yield f"Steiner's CUSUM (limit {limit:.2f})", lambda stream: steiner_alarm(stream, limit)
+    if wanted.river:
+        for detector in GRIDS:
+            settings, shares = tuned_setting(wanted.river, detector, min(wanted.tuning, 100))
+            for side, what in enumerate(("outcomes", "inputs")):
+                print(f"# river {detector} on {what}: setting {settings[side]:g}, {shares[side]:.0%} false in tuning")
+                yield (
+                    f"river {detector}, {what}",
+                    lambda stream, d=detector, s=settings[side], c=side: river_alarms(wanted.river, d, [s], stream)[
+                        0, c
+                    ],
+                )
+
+
+def main() -> None:
+    """Print false alarms, then share and delay of each kind of drift."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=500, help="undrifted streams")
+    parser.add_argument("--drifted", type=int, default=200, help="streams of each kind of drift")
+    parser.add_argument("--tuning", type=int, default=500, help="undrifted streams that limits of peers are tuned on")
+    parser.add_argument("--river", help="python of an environment with river")
+    wanted = parser.parse_args()
+    peers = list(methods(wanted))
+    for kind in KINDS:
+        runs = wanted.runs if kind.startswith("undrifted") else wanted.drifted
+        streams = [simulate(kind, seed) for seed in range(runs)]
+        alarms = [careloop_alarms(stream)["careloop"] for stream in streams]
+        days = {"careloop": np.array([day for day, _ in alarms])}
+        river_runs = min(runs, 100) if kind.startswith("undrifted") else runs
+        for name, alarm in peers:
+            counted = streams[: river_runs if name.startswith("river") else runs]
+            days[name] = np.array([alarm(stream) for stream in counted])
+        if kind.startswith("undrifted"):
+            print(f"\n{kind}: streams with a (false) alarm, 4,000 predictions each")
+            for name, each in days.items():
+                print(f"  {name:34s} {int(np.isfinite(each).sum()):4d} of {len(each)} = {np.isfinite(each).mean():.1%}")
+            continue
+        kinds = [k for day, k in alarms if DRIFT_DAY < day < np.inf]
+        shares = ", ".join(f"{k} {kinds.count(k) / len(kinds):.0%}" for k in sorted(set(kinds)))
+        print(f"\n{kind} ({runs} streams; careloop's first alarm: {shares})")
+        print(f"  {'':34s}   early  noticed   median delay")
+        for name, each in days.items():
+            print(f"  {name:34s} {summary(each)}")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
