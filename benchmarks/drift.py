@@ -18,9 +18,9 @@ Share and delay are over streams without an alarm before the drift. Delay counts
 until the alarm, and predictions made until then; outcomes that tell of it are known 30 days later at the earliest. All
 methods get the same false-alarm budget of 5 % a stream: careloop by theory, the others by limits tuned on undrifted
 streams of the same length (`--tuning` of them, other seeds): Steiner's chart by quantile, river's detectors by the
-tightest of a grid of settings under which at most 5 % of the streams alarm. careloop's budget holds for ever and covers
-level, spread and four inputs; Steiner's chart and river's detectors on residuals watch the level alone for these 200
-days, river's on inputs one detector an input.
+loosest of a grid of settings under which at most 5 % of 100 streams alarm. careloop's budget holds for ever and covers
+level, spread and four inputs; Steiner's chart and river's detectors on outcomes watch the level alone for these 200
+days, river's on inputs are one detector an input.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -41,6 +40,7 @@ ALPHA, A_DAY, DAYS, DRIFT_DAY, HORIZON = 0.05, 20, 200, 100, 30
 N, CHANGE = A_DAY * DAYS, A_DAY * DRIFT_DAY
 INTERCEPT, EFFECTS = -1.8, np.array([1.0, 0.6, 0.4, 0.2])
 REFERENCE = 1000
+RIVER_TUNING = 100  # streams that river's settings are tuned on, since each setting is run on each
 KINDS = ("undrifted", "undrifted, fitted", "prevalence", "effect", "unit", "assay")
 START = datetime(2024, 1, 1, tzinfo=UTC)
 # river's settings from loose to tight.
@@ -52,13 +52,18 @@ GRIDS = {
 
 @dataclass(frozen=True)
 class Stream:
-    """Inputs of reference and stream, predicted risk, outcome day (infinity without), loss day, in order of prediction."""
+    """Inputs of reference and stream, predicted risk, day of outcome and of loss (infinity without), rows in order."""
 
     reference: np.ndarray
     inputs: np.ndarray
     risk: np.ndarray
     outcome_day: np.ndarray
     lost_day: np.ndarray
+
+
+# Day of an alarm, and day on which the prediction that raised it was made; infinity without.
+Alarm = tuple[float, float]
+NEVER: Alarm = (np.inf, np.inf)
 
 
 def expit(x: np.ndarray) -> np.ndarray:
@@ -100,8 +105,8 @@ def fitted(x: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return LogisticRegression(C=np.inf).fit(earlier, label).predict_proba(x)[:, 1]
 
 
-def careloop_alarms(stream: Stream) -> dict[str, tuple[float, str]]:
-    """Row of prediction at which careloop, and at which its inputs' part, first raises an alarm; with the kind."""
+def careloop_alarm(stream: Stream) -> tuple[Alarm, str]:
+    """Careloop's first alarm, and of which kind it is."""
     import polars as pl
 
     from careloop.features import FeatureMatrix
@@ -131,9 +136,10 @@ def careloop_alarms(stream: Stream) -> dict[str, tuple[float, str]]:
     (verdict,) = watch_models(rows, horizon_days=HORIZON, as_of=as_of, alpha=ALPHA, inputs=inputs)
     first = verdict.first_alarm
     if first is None or first.alarm_time is None:
-        return {"careloop": (np.inf, "")}
+        return NEVER, ""
     days = (datetime.fromisoformat(first.alarm_time).replace(tzinfo=UTC) - START) / timedelta(days=1)
-    return {"careloop": (days, first.kind)}
+    waited = 0 if first.kind == "input" else HORIZON
+    return (days, days - waited), first.kind
 
 
 def known_rows(stream: Stream) -> np.ndarray:
@@ -151,131 +157,123 @@ def steiner_peaks(stream: Stream) -> np.ndarray:
     return np.maximum(more[0], fewer[0])
 
 
-def steiner_alarm(stream: Stream, limit: float) -> float:
-    """Day of the alarm: when the horizon of the row that crossed the limit passed."""
+def steiner_alarm(stream: Stream, limit: float) -> Alarm:
+    """The alarm comes when the horizon of the row that crosses the limit has passed."""
     over = np.flatnonzero(steiner_peaks(stream) >= limit)
-    return float(known_rows(stream)[over[0]] / A_DAY + HORIZON) if len(over) else np.inf
+    return after_horizon(known_rows(stream)[over[0]]) if len(over) else NEVER
+
+
+def after_horizon(row: int) -> Alarm:
+    """The alarm that the outcome of this row raises."""
+    return row / A_DAY + HORIZON, row / A_DAY
 
 
 RIVER = """
 import json, sys
 import numpy as np
 from river import drift
-path = sys.argv[1]
-data = np.load(path)
-make = {"ADWIN": lambda s: drift.ADWIN(delta=s), "PageHinkley": lambda s: drift.PageHinkley(threshold=s)}
-def first(values, detector):
+data = np.load(sys.argv[1])
+detector, settings = sys.argv[2], json.loads(sys.argv[3])
+make = {"ADWIN": lambda s: drift.ADWIN(delta=s), "PageHinkley": lambda s: drift.PageHinkley(threshold=s)}[detector]
+def first(values, found):
     for place, value in enumerate(values):
-        detector.update(float(value))
-        if detector.drift_detected:
+        found.update(value)
+        if found.drift_detected:
             return place
     return -1
-jobs = json.loads(sys.argv[2])
-print(json.dumps([[[first(column, make[job["detector"]](s)) for column in data[job["name"]].T] for s in job["settings"]]
-                  for job in jobs]))
+print(json.dumps({name: [[first(column, make(s)) for column in data[name].T.tolist()] for s in settings]
+                  for name in data.files}))
 """
 
 
-def river_firsts(python: str, streams: dict[str, np.ndarray], jobs: list[dict[str, object]]) -> list[list[list[int]]]:
-    """For each job and setting, where the detector first sees drift in each column of the named arrays; -1 nowhere."""
+def river_alarms(python: str, detector: str, settings: list[float], streams: list[Stream]) -> np.ndarray:
+    """Alarms (settings, streams, 2, 2): on residuals (outcome - risk), then on the standardised inputs, any of them."""
+    arrays = {}
+    for place, stream in enumerate(streams):
+        rows = known_rows(stream)
+        mean, spread = stream.reference.mean(axis=0), stream.reference.std(axis=0)
+        arrays[f"residual {place}"] = ((stream.outcome_day[rows] < np.inf) - stream.risk[rows])[:, None]
+        arrays[f"inputs {place}"] = (stream.inputs - mean) / spread
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "streams.npz"
-        np.savez(path, **streams)
-        done = subprocess.run(
-            [python, "-c", RIVER, str(path), json.dumps(jobs)], check=True, capture_output=True, text=True
-        )
-    found: list[list[list[int]]] = json.loads(done.stdout)
-    return found
+        np.savez(path, **arrays)
+        command = [python, "-c", RIVER, str(path), detector, json.dumps(settings)]
+        found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    alarms = np.full((len(settings), len(streams), 2, 2), np.inf)
+    for place, stream in enumerate(streams):
+        rows = known_rows(stream)
+        for at in range(len(settings)):
+            (on_residual,) = found[f"residual {place}"][at]
+            on_inputs = [row for row in found[f"inputs {place}"][at] if row >= 0]
+            if on_residual >= 0:
+                alarms[at, place, 0] = after_horizon(rows[on_residual])
+            if on_inputs:
+                alarms[at, place, 1] = min(on_inputs) / A_DAY
+    return alarms
 
 
-def river_alarms(python: str, detector: str, settings: list[float], stream: Stream) -> np.ndarray:
-    """Day of the first alarm under each setting (s, 2): on residuals (outcome - risk), and on the standardised inputs."""
-    rows = known_rows(stream)
-    residual = (stream.outcome_day[rows] < np.inf) - stream.risk[rows]
-    mean, spread = stream.reference.mean(axis=0), stream.reference.std(axis=0)
-    arrays = {"residual": residual[:, None], "inputs": (stream.inputs - mean) / spread}
-    jobs: list[dict[str, object]] = [
-        {"name": name, "detector": detector, "settings": settings} for name in ("residual", "inputs")
-    ]
-    on_residual, on_inputs = river_firsts(python, arrays, jobs)
-    days = np.full((len(settings), 2), np.inf)
-    for place in range(len(settings)):
-        if on_residual[place][0] >= 0:
-            days[place, 0] = rows[on_residual[place][0]] / A_DAY + HORIZON
-        noticed = [first for first in on_inputs[place] if first >= 0]
-        if noticed:
-            days[place, 1] = min(noticed) / A_DAY
-    return days
+Peer = Callable[[list[Stream]], np.ndarray]
 
 
-def tuned_setting(python: str, detector: str, runs: int) -> tuple[list[float], list[float]]:
-    """Loosest settings, on residuals and on inputs, under which at most 5 % of undrifted streams alarm; and the shares."""
-    grid = GRIDS[detector]
-    alarmed = np.array(
-        [np.isfinite(river_alarms(python, detector, grid, simulate("undrifted", 10_000 + r))) for r in range(runs)]
-    ).mean(axis=0)
-    places = [int(np.flatnonzero(alarmed[:, side] <= ALPHA)[0]) for side in (0, 1)]
-    return [grid[place] for place in places], [float(alarmed[place, side]) for side, place in enumerate(places)]
+def peers(wanted: argparse.Namespace) -> Iterator[tuple[str, Peer]]:
+    """Named peers, tuned, each with the alarms (n, 2) of streams."""
+    tuning = [simulate("undrifted", 10_000 + run) for run in range(wanted.tuning)]
+    limit = float(np.quantile([steiner_peaks(stream).max() for stream in tuning], 1 - ALPHA, method="higher"))
+    yield f"Steiner's CUSUM, limit {limit:.2f}", lambda streams: np.array([steiner_alarm(s, limit) for s in streams])
+    if not wanted.river:
+        return
+    for detector, grid in GRIDS.items():
+        shares = np.isfinite(river_alarms(wanted.river, detector, grid, tuning[:RIVER_TUNING])[..., 0]).mean(axis=1)
+        for side, what in enumerate(("outcomes", "inputs")):
+            # The loosest setting under which few enough streams alarm.
+            setting = grid[int(np.flatnonzero(shares[:, side] <= ALPHA)[0])]
+            yield f"river {detector}, {what}, {setting:g}", _river(wanted.river, detector, setting, side)
 
 
-def summary(days: np.ndarray) -> str:
-    """Share of streams with an alarm before the drift; of the others, share that noticed it, and the median delay."""
-    early = days <= DRIFT_DAY
-    delay = np.sort(days[~early] - DRIFT_DAY)
+def _river(python: str, detector: str, setting: float, side: int) -> Peer:
+    return lambda streams: river_alarms(python, detector, [setting], streams)[0, :, side]
+
+
+def summary(alarms: np.ndarray) -> str:
+    """Share of streams that rows before the drift alarmed; of the others, share that noticed it, and median delay."""
+    day, made = alarms.T
+    early = made < DRIFT_DAY
+    delay = day[~early] - DRIFT_DAY
     noticed = float(np.isfinite(delay).mean()) if len(delay) else 0.0
-    middle = float(np.median(delay)) if len(delay) else np.inf
-    told = f"{middle:5.0f} days, {middle * A_DAY:5.0f} made" if np.isfinite(middle) else "not in half of them  "
+    middle = float(np.quantile(delay, 0.5, method="higher")) if len(delay) else np.inf
+    told = f"{middle:6.1f} days, {middle * A_DAY:5.0f} made" if np.isfinite(middle) else "not in half of them"
     return f"{early.mean():7.1%} {noticed:8.1%}   {told}"
-
-
-def methods(wanted: argparse.Namespace) -> Iterator[tuple[str, Callable[[Stream], float]]]:
-    """Named peers, tuned, each with the day of its first alarm."""
-    peaks = [steiner_peaks(simulate("undrifted", 10_000 + r)).max() for r in range(wanted.tuning)]
-    limit = float(np.quantile(peaks, 1 - ALPHA, method="higher"))
-    yield f"Steiner's CUSUM (limit {limit:.2f})", lambda stream: steiner_alarm(stream, limit)
-    if wanted.river:
-        for detector in GRIDS:
-            settings, shares = tuned_setting(wanted.river, detector, min(wanted.tuning, 100))
-            for side, what in enumerate(("outcomes", "inputs")):
-                print(f"# river {detector} on {what}: setting {settings[side]:g}, {shares[side]:.0%} false in tuning")
-                yield (
-                    f"river {detector}, {what}",
-                    lambda stream, d=detector, s=settings[side], c=side: river_alarms(wanted.river, d, [s], stream)[
-                        0, c
-                    ],
-                )
 
 
 def main() -> None:
     """Print false alarms, then share and delay of each kind of drift."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=500, help="undrifted streams")
+    parser.add_argument("--runs", type=int, default=500, help="undrifted streams of each kind")
     parser.add_argument("--drifted", type=int, default=200, help="streams of each kind of drift")
-    parser.add_argument("--tuning", type=int, default=500, help="undrifted streams that limits of peers are tuned on")
+    parser.add_argument(
+        "--tuning", type=int, default=500, help="undrifted streams that the limits of peers are tuned on"
+    )
     parser.add_argument("--river", help="python of an environment with river")
     wanted = parser.parse_args()
-    peers = list(methods(wanted))
+    tuned = list(peers(wanted))
     for kind in KINDS:
-        runs = wanted.runs if kind.startswith("undrifted") else wanted.drifted
-        streams = [simulate(kind, seed) for seed in range(runs)]
-        alarms = [careloop_alarms(stream)["careloop"] for stream in streams]
-        days = {"careloop": np.array([day for day, _ in alarms])}
-        river_runs = min(runs, 100) if kind.startswith("undrifted") else runs
-        for name, alarm in peers:
-            counted = streams[: river_runs if name.startswith("river") else runs]
-            days[name] = np.array([alarm(stream) for stream in counted])
-        if kind.startswith("undrifted"):
-            print(f"\n{kind}: streams with a (false) alarm, 4,000 predictions each")
-            for name, each in days.items():
-                print(f"  {name:34s} {int(np.isfinite(each).sum()):4d} of {len(each)} = {np.isfinite(each).mean():.1%}")
+        drifted = not kind.startswith("undrifted")
+        streams = [simulate(kind, seed) for seed in range(wanted.drifted if drifted else wanted.runs)]
+        own = [careloop_alarm(stream) for stream in streams]
+        alarms = {"careloop": np.array([alarm for alarm, _ in own])}
+        alarms |= {name: alarm(streams) for name, alarm in tuned}
+        if drifted:
+            kinds = [k for (_, made), k in own if DRIFT_DAY <= made < np.inf]
+            shares = ", ".join(f"{k} {kinds.count(k) / len(kinds):.0%}" for k in sorted(set(kinds)))
+            print(f"\n{kind} ({len(streams)} streams; careloop's first alarm: {shares})")
+            print(f"  {'':34s}   early  noticed   median delay")
+            for name, each in alarms.items():
+                print(f"  {name:34s} {summary(each)}", flush=True)
             continue
-        kinds = [k for day, k in alarms if DRIFT_DAY < day < np.inf]
-        shares = ", ".join(f"{k} {kinds.count(k) / len(kinds):.0%}" for k in sorted(set(kinds)))
-        print(f"\n{kind} ({runs} streams; careloop's first alarm: {shares})")
-        print(f"  {'':34s}   early  noticed   median delay")
-        for name, each in days.items():
-            print(f"  {name:34s} {summary(each)}")
-        sys.stdout.flush()
+        print(f"\n{kind}: streams with a (false) alarm, {N:,} predictions each")
+        for name, each in alarms.items():
+            raised = np.isfinite(each[:, 0])
+            print(f"  {name:34s} {int(raised.sum()):4d} of {len(each)} = {raised.mean():.1%}", flush=True)
 
 
 if __name__ == "__main__":

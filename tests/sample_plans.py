@@ -107,7 +107,13 @@ def usual() -> PatientPlan:
             option("zidovudine+zalcitabine", "offered", 3, 0.168, Reason("tied", (best,)), effect=-0.081),
             option("zidovudine", "offered", 4, 0.241, Reason("worse", (best,))),
             option(
-                "didanosine", "demoted", 2, 0.16, Reason("caution", ("didanosine",)), Reason("tied", (best,)), effect=-0.08
+                "didanosine",
+                "demoted",
+                2,
+                0.16,
+                Reason("caution", ("didanosine",)),
+                Reason("tied", (best,)),
+                effect=-0.08,
             ),
         ),
         findings=(finding(), finding("info", best, 2, facts=())),
@@ -135,7 +141,9 @@ def abstaining() -> PatientPlan:
         remedy="Measure creatinine.",
         facts=(),
     )
-    blocked = finding("block", best, 1, kind="allergy", text="The patient is allergic to didanosine.", remedy="Do not give it.")
+    blocked = finding(
+        "block", best, 1, kind="allergy", text="The patient is allergic to didanosine.", remedy="Do not give it."
+    )
     reason = "CD4 cell count, last value is 4 /uL; training patients had 23 to 1,119"
     return replace(
         plan,
@@ -154,7 +162,9 @@ def abstaining() -> PatientPlan:
 def crowded() -> PatientPlan:
     """Six options and ten findings: more than a page."""
     plan = usual()
-    extra = tuple(option(f"option {letter}", "offered", 5, 0.2, Reason("lower_ranked"), effect=-0.02) for letter in "EF")
+    extra = tuple(
+        option(f"option {letter}", "offered", 5, 0.2, Reason("lower_ranked"), effect=-0.02) for letter in "EF"
+    )
     severities = ("block", "ask", "ask", "caution", "caution", "caution", "caution", "info", "info", "info")
     found = tuple(finding(severity, "didanosine", number) for number, severity in enumerate(severities))
     return replace(plan, options=(*plan.options, *extra), findings=found)

@@ -6,8 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from careloop.outcome.value import GIVEN, PLAN, judge_plan
+from careloop.outcome.value import PLAN, judge_plan
 from careloop.plan import make_plan
+from careloop.plan.policy.off_policy import CARE_AS_GIVEN
 
 
 def _held(rows: pl.DataFrame) -> np.ndarray:
@@ -40,7 +41,7 @@ def test_values_of_plan_options_and_care_given_are_the_true_ones(good_drug) -> N
 def test_a_clear_gain_is_called_better_and_the_same_choice_is_not_compared(good_drug) -> None:
     rows, _, risk, _, verdict = good_drug
     held = _held(rows)
-    assert [comparison.against for comparison in verdict.comparisons] == [GIVEN, "control"]
+    assert [comparison.against for comparison in verdict.comparisons] == [CARE_AS_GIVEN, "control"]
     against_control = verdict.comparisons[1]
     assert _covers(against_control.difference, (risk[held, 1] - risk[held, 0]).mean())
     assert against_control.distinguishable

@@ -40,8 +40,10 @@ every_plan = pytest.mark.parametrize("make", CASES.values(), ids=CASES)
 def r4_schema() -> Any:
     packed = Path(__file__).with_name("fhir_r4_schema.json.xz").read_bytes()
     schema = json.loads(lzma.decompress(packed))
-    # References are resolved for every resource; one is checked by its own definition, so that errors say what is wrong.
-    return {kind: jsonschema.Draft7Validator(schema | {"$ref": f"#/definitions/{kind}"}) for kind in schema["definitions"]}
+    # Each kind is checked by its own definition, so that errors say what is wrong.
+    return {
+        kind: jsonschema.Draft7Validator(schema | {"$ref": f"#/definitions/{kind}"}) for kind in schema["definitions"]
+    }
 
 
 def resources(bundle: dict[str, Any], kind: str) -> list[dict[str, Any]]:
@@ -51,9 +53,8 @@ def resources(bundle: dict[str, Any], kind: str) -> list[dict[str, Any]]:
 @every_plan
 def test_every_resource_keeps_the_schema_of_r4(make: Make, r4_schema: Any) -> None:
     bundle = plan_bundle(make())
-    for resource in [*(entry["resource"] for entry in bundle["entry"]), {**bundle, "entry": []}]:
-        if not resource.get("entry", True):
-            del resource["entry"]
+    around = {name: value for name, value in bundle.items() if name != "entry"}
+    for resource in (around, *(entry["resource"] for entry in bundle["entry"])):
         errors = [e.message for e in r4_schema[resource["resourceType"]].iter_errors(resource)]
         assert not errors, (resource["resourceType"], errors[:3])
 
@@ -90,9 +91,8 @@ def test_references_within_the_bundle_lead_somewhere(make: Make) -> None:
 
     def references(value: Any) -> list[str]:
         if isinstance(value, dict):
-            return [value["reference"]] * ("type" in value and "reference" in value) + [
-                found for inner in value.values() for found in references(inner)
-            ]
+            own = [value["reference"]] if "type" in value and "reference" in value else []
+            return own + [found for inner in value.values() for found in references(inner)]
         return [found for inner in value for found in references(inner)] if isinstance(value, list) else []
 
     found = references(bundle)
@@ -108,7 +108,9 @@ def test_same_plan_gives_the_same_bundle_and_another_other_ids() -> None:
         replace(plan, made_at=plan.made_at + timedelta(days=1)),
         replace(plan, prediction=replace(plan.prediction, id="other")),
     ):
-        assert not {e["fullUrl"] for e in plan_bundle(plan)["entry"]} & {e["fullUrl"] for e in plan_bundle(other)["entry"]}
+        assert not {e["fullUrl"] for e in plan_bundle(plan)["entry"]} & {
+            e["fullUrl"] for e in plan_bundle(other)["entry"]
+        }
 
 
 def test_the_prediction_is_in_per_cent_with_interval_horizon_and_model() -> None:

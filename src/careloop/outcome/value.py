@@ -2,8 +2,10 @@
 
 Values are means of doubly robust scores on held-out rows, from outcome models and propensities fitted on the rows that
 the plan learned from (policy evaluation: Dudik, Langford & Li 2011, ICML; intervals by influence function with subjects
-as units). Where the plan recommends nothing, following it means the care given. A plan that could not tell the best
-options apart still says which ones did worse: that is judged by giving the tied options in equal shares.
+as units); self-normalised inverse propensity scores, which need no outcome model, stand beside. Nothing is said of a
+choice by which fewer than an effective 50 patients were treated. Where the plan recommends nothing, following it means
+the care given. A plan that could not tell the best options apart still says which ones did worse: that is judged by
+giving the tied options in equal shares.
 """
 
 from __future__ import annotations
@@ -17,28 +19,36 @@ import polars as pl
 
 from careloop.evaluate import Estimate
 from careloop.features import FeatureMatrix
-from careloop.plan.effect.balance import effective_sample
-from careloop.plan.effect.doubly_robust import PROPENSITY_CLIP, Scores, mean_estimate, score_by
+from careloop.plan.effect.doubly_robust import Scores, mean_estimate, score_by
 from careloop.plan.effect.goals import Array, GoalData, shortfall
 from careloop.plan.effect.nuisance import fit_design, fit_outcome_model, fit_propensity
 from careloop.plan.make import Plan
 from careloop.plan.patients import KEYS, Patients, learning_rows, patients_of
+from careloop.plan.policy.off_policy import (
+    AS_GIVEN,
+    CARE_AS_GIVEN,
+    effective_patients,
+    policy_scores,
+    policy_value,
+    policy_weights,
+)
 from careloop.plan.words import Kind, number, with_interval
 
 FEWEST_GIVEN = 10  # patients who were given an option before anything is said about its value
 PLAN = "the plan"
-GIVEN = "care as given"
 
 
 @dataclass(frozen=True)
 class Value:
     """Mean of a goal under one way of choosing (an option for all, `the plan`, `care as given`).
 
-    `effective_sample` is how many equally weighted patients, who were in fact given that choice, it rests on.
+    `mean` is doubly robust; `snips` the self-normalised mean of those in fact given that choice, without an outcome
+    model. `effective_sample` is how many equally weighted patients those are.
     """
 
     choice: str
     mean: Estimate
+    snips: Estimate
     effective_sample: float
 
 
@@ -128,98 +138,83 @@ def _judge(
     reasons: tuple[str | None, ...],
     who: str,
 ) -> PlanVerdict:
-    options = plan.options
-    choices = {PLAN: chosen, GIVEN: np.full(len(chosen), -1)}
-    choices |= {option: np.full(len(chosen), a) for a, option in enumerate(options)}
-    each = {name: _row_values(scores, choice, reasons) for name, choice in choices.items()}
-    values = {
-        name: Value(name, _mean(each[name], scores, goal.kind, reasons), _effective_sample(scores, choice))
-        for name, choice in choices.items()
-    }
-    tied = _tied_rows(scores, plan, reasons) if (chosen < 0).all() else None
-    if tied is not None:
-        mean, compared = tied, list(plan.policy.worse)
-    else:
-        mean, compared = each[PLAN], [] if (chosen < 0).all() else [GIVEN, *options]
+    rows, nothing = len(chosen), bool((chosen == AS_GIVEN).all())
+    policies = {PLAN: chosen, CARE_AS_GIVEN: np.full(rows, AS_GIVEN)}
+    policies |= {option: np.full(rows, a) for a, option in enumerate(plan.options)}
+    values = {name: _value(name, policy, scores, goal.kind, reasons) for name, policy in policies.items()}
+    tied = _tied(scores, plan, goal.kind, reasons) if nothing else None
+    followed = (chosen, values[PLAN]) if tied is None else tied
+    against = [*plan.policy.worse] if tied is not None else [] if nothing else [CARE_AS_GIVEN, *plan.options]
     verdict = PlanVerdict(
         goal=goal.name,
         kind=goal.kind,
         better=goal.better,
         patients=len(np.unique(scores.subjects)),
-        rows=len(chosen),
+        rows=rows,
         recommended=int((chosen >= 0).sum()),
         plan=values[PLAN],
-        given=values[GIVEN],
-        options=tuple(values[option] for option in options),
-        tied=None if tied is None else _tied_value(tied, scores, plan, goal.kind),
+        given=values[CARE_AS_GIVEN],
+        options=tuple(values[option] for option in plan.options),
+        tied=None if tied is None else tied[1],
         comparisons=tuple(
-            _compare(mean - each[other], scores, goal, against=values[other], reasons=reasons)
-            for other in compared
-            if not (other != GIVEN and (chosen == choices[other]).all())
+            _compare(scores, followed, (policies[other], values[other]), goal)
+            for other in against
+            if other == CARE_AS_GIVEN or not (chosen == policies[other]).all()
         ),
         words="",
     )
     return replace(verdict, words=value_in_words(verdict, who=who))
 
 
-def _tied_options(plan: Plan) -> list[str]:
-    """The options that an abstaining plan could not tell apart, the best one first."""
-    return [] if plan.policy.best is None else [plan.policy.best, *plan.policy.tied]
+def _value(name: str, policy: Array, scores: Scores, kind: Kind, reasons: tuple[str | None, ...]) -> Value:
+    """Value of a policy, or why it has none: an option that cannot be told about, or too few treated so."""
+    reason = _untold(scores, policy, reasons)
+    if reason is None:
+        found = policy_value(scores, policy, name=name, kind=kind)
+        return Value(name, found.doubly_robust, found.snips, found.effective_sample)
+    unknown = Estimate(None, reason=reason)
+    return Value(name, unknown, unknown, effective_patients(policy_weights(scores, policy), scores.subjects))
 
 
-def _tied_rows(scores: Scores, plan: Plan, reasons: tuple[str | None, ...]) -> Array | None:
-    """Mean score (n,) of each row over the tied options; None unless the plan abstained and found others worse."""
-    places = [plan.options.index(option) for option in _tied_options(plan)]
-    if plan.policy.decision != "abstain" or not plan.policy.worse or any(reasons[a] is not None for a in places):
-        return None
-    return np.asarray(scores.value[:, places].mean(axis=1))
+def _untold(scores: Scores, policy: Array, reasons: tuple[str | None, ...]) -> str | None:
+    """Why an option that the policy gives, or keeps, cannot be told about."""
+    used = np.flatnonzero(policy.any(axis=0)) if policy.ndim == 2 else np.unique(policy[policy >= 0])
+    untold = [reasons[a] for a in used if reasons[a] is not None]
+    if policy.ndim == 1 and (scores.arm[policy == AS_GIVEN] < 0).any():
+        untold += [reason for reason in reasons if reason is not None]
+    return untold[0] if untold else None
 
 
-def _tied_value(values: Array, scores: Scores, plan: Plan, kind: Kind) -> Value:
-    tied = _tied_options(plan)
-    given = np.isin(scores.arm, [plan.options.index(option) for option in tied])
-    name = f"{', '.join(tied[:-1])} or {tied[-1]}"
-    return Value(name, mean_estimate(values, scores.subjects, kind=kind), float(given.sum()))
+def _tied(scores: Scores, plan: Plan, kind: Kind, reasons: tuple[str | None, ...]) -> tuple[Array, Value] | None:
+    """The options that the plan could not tell apart in equal shares (n, K), and their value.
 
-
-def _row_values(scores: Scores, choice: Array, reasons: tuple[str | None, ...]) -> Array:
-    """Score (n,) of each row under its choice, the completed value where the choice is care as given (-1).
-
-    NaN where the option chosen, or the one given, cannot be told about.
+    None unless the plan abstained and found others worse, or where that value cannot be told.
     """
-    told = np.array([reason is None for reason in reasons])
-    rows = np.arange(len(choice))
-    own = np.where(told[choice], scores.value[rows, choice], np.nan)
-    return np.where(choice >= 0, own, scores.completed)
+    policy = plan.policy
+    if policy.decision != "abstain" or policy.best is None or not policy.worse:
+        return None
+    tied = [policy.best, *policy.tied]
+    shares = np.isin(plan.options, tied) / len(tied) * np.ones((len(scores.arm), 1))
+    value = _value(f"{', '.join(tied[:-1])} or {tied[-1]}", shares, scores, kind, reasons)
+    return None if value.mean.value is None else (shares, value)
 
 
-def _mean(values: Array, scores: Scores, kind: Kind, reasons: tuple[str | None, ...]) -> Estimate:
-    if np.isnan(values).any():
-        return Estimate(None, reason=next(reason for reason in reasons if reason is not None))
-    return mean_estimate(values, scores.subjects, kind=kind)
-
-
-def _effective_sample(scores: Scores, choice: Array) -> float:
-    rows = np.arange(len(choice))
-    weight = (scores.arm == choice) / np.maximum(scores.propensity[rows, choice], PROPENSITY_CLIP)
-    return effective_sample(np.where(choice >= 0, weight, 1.0))
-
-
-def _compare(
-    difference: Array, scores: Scores, goal: GoalData, *, against: Value, reasons: tuple[str | None, ...]
-) -> Comparison:
-    estimate = _mean(difference, scores, "measure", reasons)
-    if estimate.value is None or estimate.low is None or estimate.high is None:
-        words = f"compared with {against.choice} nothing can be said: {estimate.reason}"
-        return Comparison(against.choice, estimate, False, words)
-    distinguishable = not estimate.low <= 0 <= estimate.high
-    better = (estimate.value < 0) == (goal.better == "lower")
+def _compare(scores: Scores, followed: tuple[Array, Value], against: tuple[Array, Value], goal: GoalData) -> Comparison:
+    name, other = against[1].choice, against[1].mean
+    reason = followed[1].mean.reason or other.reason
+    if reason is not None:
+        words = f"compared with {name} nothing can be said: {reason}"
+        return Comparison(name, Estimate(None, reason=reason), False, words)
+    estimate = mean_estimate(policy_scores(scores, followed[0]) - policy_scores(scores, against[0]), scores.subjects)
+    low, value, high = estimate.low, estimate.value, estimate.high
+    distinguishable = value is not None and low is not None and high is not None and not low <= 0 <= high
+    better = value is not None and (value < 0) == (goal.better == "lower")
     verdict = ("better" if better else "worse") if distinguishable else "not distinguishable"
     words = (
-        f"compared with {number(against.mean.value, goal.kind)} under {against.choice}, a difference of "
+        f"compared with {number(other.value, goal.kind)} under {name}, a difference of "
         f"{with_interval(estimate, goal.kind)}: {verdict}"
     )
-    return Comparison(against.choice, estimate, distinguishable, words)
+    return Comparison(name, estimate, distinguishable, words)
 
 
 def value_in_words(verdict: PlanVerdict, *, who: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from careloop.plan.definition import PlanSection
 from careloop.plan.effect.doubly_robust import cross_fit_scores
+from careloop.plan.effect.estimators import EstimatorTable, compare_estimators
 from careloop.plan.effect.goals import GoalData
 from careloop.plan.effect.heterogeneity import Heterogeneity, heterogeneity, individual_effects
 from careloop.plan.effect.negative_control import (
@@ -25,10 +26,12 @@ from careloop.plan.patients import Learned
 class Checks:
     """Checks of each option against the reference on the goal that decides; options without overlap are in none.
 
-    `robustness` to unmeasured confounding and `placebo` arms are empty where treatment was randomised, `controls`
-    where the study names none; `systematic` needs five of these.
+    `estimators` are several ways to estimate each effect, on every goal. `robustness` to unmeasured confounding and
+    `placebo` arms are empty where treatment was randomised, `controls` where the study names none; `systematic` needs
+    five of these.
     """
 
+    estimators: tuple[EstimatorTable, ...]
     robustness: tuple[Robustness, ...]
     controls: tuple[ControlEffect, ...]
     systematic: SystematicError | None
@@ -45,6 +48,12 @@ def check_effects(
     usable = [a for a in range(len(options)) if a != r and learned.balance.usable[[a, r]].all()]
     observed = usable if section.assignment == "observed" else []
     scores, goal = learned.scores[0], learned.patients.goals[0]
+    estimators = tuple(
+        table
+        for each, own in zip(learned.scores, learned.patients.goals, strict=True)
+        for table in compare_estimators(own, learned.covariates, each, options=options, reference=reference)
+        if options.index(table.option) in usable
+    )
     robust = tuple(
         robustness(scores, options, (a, r), covariates=learned.covariates, names=learned.design.names) for a in observed
     )
@@ -57,8 +66,8 @@ def check_effects(
     )
     spread = _heterogeneity(learned, section, options, [(a, r) for a in usable])
     systematic = systematic_error(found)
-    words = _in_words(robust, found, systematic, placebo, spread)
-    return Checks(robust, found, systematic, placebo, spread, words)
+    words = _in_words(estimators, robust, found, systematic, placebo, spread)
+    return Checks(estimators, robust, found, systematic, placebo, spread, words)
 
 
 def _controls(
@@ -93,13 +102,17 @@ def _heterogeneity(
 
 
 def _in_words(
+    estimators: Sequence[EstimatorTable],
     robust: Sequence[Robustness],
     controls: Sequence[ControlEffect],
     systematic: SystematicError | None,
     placebo: Sequence[Placebo],
     spread: Sequence[Heterogeneity],
 ) -> tuple[str, ...]:
-    sentences = [f"{_capital(words)}." for words in (*(c.words for c in robust), *(c.words for c in spread))]
+    sentences = [f"On {t.goal}, {t.option} against {t.versus}: {t.words}." for t in estimators if t.disagreements]
+    if estimators and not sentences:
+        sentences.append(f"All ways of estimating the {len(estimators)} effects agree within chance.")
+    sentences += [f"{_capital(words)}." for words in (*(c.words for c in robust), *(c.words for c in spread))]
     failed = [c for c in controls if not c.null]
     if failed:
         which = ", ".join(f"{c.control} ({c.option} against {c.versus})" for c in failed)

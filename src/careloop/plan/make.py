@@ -31,6 +31,8 @@ from careloop.plan.patients import (
 )
 from careloop.plan.policy.choose import Policy, decide, improvement, individual_choice
 from careloop.plan.policy.projection import LINKS, Projection, prognosis_of, project
+from careloop.plan.policy.splits import TreeFeatures
+from careloop.plan.policy.tree import PolicyTree, learn_tree
 from careloop.plan.words import decision_in_words, plan_in_words
 
 
@@ -53,6 +55,7 @@ class Plan:
     balance: Balance
     checks: Checks
     policy: Policy
+    tree: PolicyTree | None
     words: tuple[str, ...]
     table: pl.DataFrame
 
@@ -70,7 +73,8 @@ class Plan:
         "notable_before", "notable_after", "overlap_floor", "rule"},
         "checks": as `Checks`,
         "policy": {"goal", "best", "next", "tied": [name], "worse": [name], "lead": E|null, "gain": E|null, "departing":
-        share, "decision": "individual"|"best_single"|"abstain", "reason": sentence}, "words": [sentence]}
+        share, "decision": "individual"|"best_single"|"abstain", "reason": sentence}, "tree": as `PolicyTree`|null,
+        "words": [sentence]}
         with E = {"value", "low", "high", "reason"}.
         """
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in {"table", "section"}}
@@ -93,6 +97,7 @@ class Plan:
             balance=TypeAdapter(Balance).validate_python(content["balance"]),
             checks=TypeAdapter(Checks).validate_python(content["checks"]),
             policy=TypeAdapter(Policy).validate_python(content["policy"]),
+            tree=TypeAdapter(PolicyTree | None).validate_python(content["tree"]),
             words=tuple(content["words"]),
             table=table,
         )
@@ -143,6 +148,13 @@ def make_plan(
         balance=learned.balance,
         checks=checks,
         policy=policy,
+        tree=learn_tree(
+            learned.scores[0],
+            TreeFeatures(learned.patients.features, learned.patients.names),
+            effect=effects[0],
+            allowed=learned.allowed,
+            fold=learned.fold,
+        ),
         words=plan_in_words(effects, learned.balance, policy, assignment=section.assignment),
         table=_table(cohort_rows, patients, learned, policy=policy, section=section),
     )

@@ -13,8 +13,8 @@ MOST_PATHS = 6
 # Labels on the axis of months, at most.
 MOST_LABELS = 12
 LARGEST_RATIO = 4.0
-# Evidence of e-processes is drawn down to a hundredth; below, there is none.
-LEAST_LOG10 = -2.0
+# Evidence is drawn from a hundredth (below, there is none) to this far above the alarm line (beyond, all is said).
+LEAST_LOG10, FARTHEST_ABOVE = -2.0, 3.0
 NAMES = {"level": "more or fewer outcomes than predicted", "spread": "risks too far apart or too close"}
 
 
@@ -65,7 +65,7 @@ def evidence_paths(stream: Json, name: str) -> str:
     figure, axes = _figure(7.6, 3.8)
     for colour, path in zip(COLOURS, paths, strict=False):
         times = [datetime.fromisoformat(time) for time in path["times"]]
-        height = [max(value - path["line"], LEAST_LOG10 - path["line"]) for value in path["log10"]]
+        height = [min(max(value, LEAST_LOG10) - path["line"], FARTHEST_ABOVE) for value in path["log10"]]
         axes.plot(times, height, color=colour, linewidth=1.3, drawstyle="steps-post", label=_path_name(path))
         if path["alarm"]:
             alarm = path["points"].index(path["alarm_row"])

@@ -6,10 +6,11 @@ the data is escaped. Where options or findings are many it goes on on a second s
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from careloop import InputError
 from careloop.plan.patient_plan import PatientOption, PatientPlan
@@ -44,10 +45,7 @@ def write_plan_pdf(plan: PatientPlan, path: Path, *, language: Language = "en") 
 def plan_page(plan: PatientPlan, *, language: Language = "en") -> str:
     """The page as HTML text."""
     say = Sentences(language)
-    environment = Environment(
-        loader=PackageLoader("careloop.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    return environment.get_template("plan_page.html.j2").render(
+    return _template().render(
         plan=plan,
         words=say.words,
         say=say.say,
@@ -62,6 +60,14 @@ def plan_page(plan: PatientPlan, *, language: Language = "en") -> str:
         findings=_findings(plan, say),
         lifestyle=_lifestyle(plan, say),
     )
+
+
+@lru_cache(maxsize=1)
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("careloop.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template("plan_page.html.j2")
 
 
 def _decision(plan: PatientPlan, say: Sentences) -> dict[str, str]:

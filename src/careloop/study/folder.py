@@ -72,13 +72,13 @@ class RunFolder:
         for written in writes:
             _move(unfinished / written, self.path / written)
         shutil.rmtree(unfinished)
-        digests = {written: _digest(self.path / written) for written in writes}
+        digests = {written: folder_digest(self.path / written) for written in writes}
         _write_text(note, json.dumps({"fingerprint": fingerprint, "files": digests}))
         self.notify(name, "done")
 
     def fingerprint(self, settings: Any, reads: Sequence[str]) -> str:
         """A hash of careloop's version, plain `settings`, and the content of files in the folder."""
-        files = {name: _digest(self.path / name) for name in reads}
+        files = {name: folder_digest(self.path / name) for name in reads}
         text = json.dumps([__version__, settings, files], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -86,13 +86,13 @@ class RunFolder:
         try:
             noted = json.loads(note.read_text())
             return noted["fingerprint"] == fingerprint and all(
-                _digest(self.path / name) == digest for name, digest in noted["files"].items()
+                folder_digest(self.path / name) == digest for name, digest in noted["files"].items()
             )
         except (OSError, ValueError, KeyError):
             return False
 
 
-def _digest(path: Path) -> str:
+def folder_digest(path: Path) -> str:
     """Return the SHA-256 of a file, or of a folder's relative names and contents."""
     digest = hashlib.sha256()
     for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:

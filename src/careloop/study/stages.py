@@ -74,7 +74,12 @@ def compute_features(study: Study, facts: Record, run: RunFolder, *, on: str) ->
         matrix.to_frame().write_parquet(out / "features.parquet")
         (out / "recipe.json").write_text(recipe.keep(_selected(study, rows, matrix)).to_json(), encoding="utf-8")
 
-    settings = [study.features.model_dump(mode="json"), study.arm_codes, _outcome(study), record_identity(facts)]
+    settings = [
+        study.features.model_dump(mode="json"),
+        study.arm_codes,
+        outcome_settings(study),
+        record_identity(facts),
+    ]
     writes = ["features.parquet", "recipe.json"]
     run.stage("features", work, writes=writes, settings=settings, reads=["cohort.parquet"])
 
@@ -101,7 +106,12 @@ def train(study: Study, model: ModelSection, facts: Record, run: RunFolder) -> N
 
     stage, reads = f"model {model.name}", ["cohort.parquet", "features.parquet", "recipe.json"]
     reads += sequence_files(study, model)
-    settings = [model.model_dump(mode="json"), _kept_with_models(study), _outcome(study), record_identity(facts)]
+    settings = [
+        model.model_dump(mode="json"),
+        _kept_with_models(study),
+        outcome_settings(study),
+        record_identity(facts),
+    ]
     run.stage(
         stage,
         work,
@@ -153,30 +163,8 @@ def evaluate(study: Study, run: RunFolder) -> None:
         write_json(out / "evaluation.json", evaluation.to_json())
 
     reads = ["cohort.parquet", "features.parquet", *_model_folders(study)]
-    settings = [study.evaluation.model_dump(mode="json"), _outcome(study)]
+    settings = [study.evaluation.model_dump(mode="json"), outcome_settings(study)]
     run.stage("evaluation", work, writes=["evaluation.json"], settings=settings, reads=reads)
-
-
-def make_plans(study: Study, run: RunFolder) -> None:
-    """Write plan.parquet (every option for every patient, ranked) and effects.json (what that rests on)."""
-    from careloop.plan import make_plan
-
-    section, treatment = study.plan, study.cohort.treatment
-    if section is None or treatment is None:
-        for earlier in ("plan.parquet", "effects.json"):  # of the study before its plan was taken out
-            (run.path / earlier).unlink(missing_ok=True)
-        return
-    options = list(treatment.arms)
-
-    def work(out: Path) -> None:
-        horizon_days = study.cohort.outcome.horizon_days
-        plan = make_plan(cohort_rows(run), feature_matrix(run), section, horizon_days=horizon_days, options=options)
-        plan.table.write_parquet(out / "plan.parquet")
-        write_json(out / "effects.json", plan.to_json())
-
-    reads = ["cohort.parquet", "features.parquet"]
-    settings = [section.model_dump(mode="json"), options, _outcome(study)]
-    run.stage("plan", work, writes=["plan.parquet", "effects.json"], settings=settings, reads=reads)
 
 
 def show_examples(study: Study, run: RunFolder) -> None:
@@ -225,7 +213,7 @@ def verify_held_out(study: Study, run: RunFolder) -> None:
         write_json(out / "outcome.json", _verdict(study, run).to_json())
 
     reads = ["features.parquet", *_judged_files(study)]
-    run.stage("outcome", work, writes=["outcome.json"], settings=[study.primary, _outcome(study)], reads=reads)
+    run.stage("outcome", work, writes=["outcome.json"], settings=[study.primary, outcome_settings(study)], reads=reads)
 
 
 def write_back(study: Study, facts: Record, run: RunFolder) -> None:
@@ -254,7 +242,7 @@ def write_back(study: Study, facts: Record, run: RunFolder) -> None:
         write_json(out / "written.json", {"record_version": record.version, "key": key, "events": counts})
 
     reads = ["features.parquet", *_judged_files(study)]
-    settings = [study.name, _outcome(study), record_identity(facts)]
+    settings = [study.name, outcome_settings(study), record_identity(facts)]
     run.stage("written back", work, writes=["written.json"], settings=settings, reads=reads)
 
 
@@ -309,7 +297,7 @@ def write_json(path: Path, content: Any) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def _outcome(study: Study) -> dict[str, Any]:
+def outcome_settings(study: Study) -> dict[str, Any]:
     """The outcome section: another horizon may leave every label, and so cohort.parquet, as it is."""
     return study.cohort.outcome.model_dump(mode="json")
 

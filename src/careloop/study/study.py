@@ -14,9 +14,10 @@ from careloop.evaluate import EvaluationSection
 from careloop.features import FeaturesSection
 from careloop.features.timelines import TimelinesSection
 from careloop.plan import PlanSection
+from careloop.plan.trial.definition import TrialSection
 from careloop.record import Record
 from careloop.record.shards import HERE
-from careloop.study import sequence_stages, stages
+from careloop.study import plan_stages, sequence_stages, stages
 from careloop.study.file import explain_mistakes, read_yaml
 from careloop.study.folder import RunFolder
 from careloop.train import ModelSection, PretrainingSection, default_models, with_references
@@ -51,6 +52,9 @@ class Study(BaseModel):
     )
     evaluation: EvaluationSection = Field(default_factory=EvaluationSection, description="How models are evaluated.")
     plan: PlanSection | None = Field(default=None, description="How treatments are compared; needs cohort.treatment.")
+    trial: TrialSection | None = Field(
+        default=None, description="A target trial of strategies over time, emulated from the record."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Study:
@@ -129,7 +133,8 @@ class Study(BaseModel):
             stages.train(self, model, facts, run)
         stages.predict_held_out(self, facts, run)
         stages.evaluate(self, run)
-        stages.make_plans(self, run)
+        plan_stages.make_plans(self, facts, run)
+        plan_stages.emulate(self, facts, run, on=on)
         stages.show_examples(self, run)
         stages.check_explanations(self, run)
         stages.verify_held_out(self, run)

@@ -55,7 +55,7 @@ def test_where_covariates_tell_nothing_hazards_hardly_differ() -> None:
         x = random.normal(size=(400, 6))
         spreads.append(np.log(fit_hazard(x, *_leaving(random, np.ones(400))).relative(x)).std())
     assert np.median(spreads) < 0.05
-    assert max(spreads) < 0.2
+    assert max(spreads) < 0.3
 
 
 def test_lines_and_trees_are_taken_where_they_predict_better() -> None:

@@ -1,6 +1,8 @@
-"""Regressions with influences: against scikit-learn, person-period regressions, product-limit curves and the jackknife."""
+"""Regressions with influences: against scikit-learn, refits, person-period regressions and product-limit curves."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,9 +14,9 @@ from careloop.plan.effect.goals import EventGoalData, RmstGoalData
 from careloop.plan.effect.parametric import (
     cut_periods,
     expected_under,
-    fit_hazard,
     fit_linear,
     fit_logistic,
+    fit_pooled_hazard,
     time_basis,
     with_constant,
 )
@@ -76,7 +78,7 @@ def test_hazards_are_those_of_a_regression_on_person_periods() -> None:
     x, arm, days, event = survival(150, 4)
     periods = cut_periods(days, event, 100.0, count=10)
     basis, weight = time_basis(periods, 2), np.random.default_rng(0).random(150) + 0.5
-    model = fit_hazard(periods, x, arm, basis=basis, weight=weight)
+    model = fit_pooled_hazard(periods, x, arm, basis=basis, weight=weight)
     rows, months = np.nonzero(periods.exposed)
     in_arm = np.column_stack([(arm[rows] == a)[:, None] * basis[months] for a in (0, 1)])
     happened = periods.happened(1)[rows, months].astype(float)
@@ -96,7 +98,7 @@ def test_hazards_free_in_every_period_are_the_aalen_johansen_curve() -> None:
     periods = cut_periods(days, event, 6.0, count=6)
     basis, nothing = np.eye(6), np.empty((500, 0))
     outcome, competing = (
-        fit_hazard(periods, nothing, arm, basis=basis, weight=np.ones(500), code=code) for code in (1, 2)
+        fit_pooled_hazard(periods, nothing, arm, basis=basis, weight=np.ones(500), code=code) for code in (1, 2)
     )
     risk, _ = expected_under(goal, nothing[:1], 0, outcome=outcome, competing=competing)
     # In a period outcomes come before other events, so others are counted among those without an outcome: like ties
@@ -112,7 +114,9 @@ def test_expectation_moves_with_the_coefficients_as_stated(kind) -> None:
     periods = cut_periods(days, event, 100.0, count=12)
     basis = time_basis(periods, 2)
     models = [
-        fit_hazard(periods, x, arm, basis=basis, weight=np.ones(200), code=c) for c in (1, 2) if (event == c).any()
+        fit_pooled_hazard(periods, x, arm, basis=basis, weight=np.ones(200), code=c)
+        for c in (1, 2)
+        if (event == c).any()
     ]
     outcome, competing = models[0], models[1] if len(models) > 1 else None
     _, moments = expected_under(goal, x, 1, outcome=outcome, competing=competing)
@@ -130,8 +134,6 @@ def test_expectation_moves_with_the_coefficients_as_stated(kind) -> None:
 
 
 def _moved(model, k: int, step: float):
-    from dataclasses import replace
-
     slopes, courses = model.slopes.copy(), model.courses.copy()
     if k < len(slopes):
         slopes[k] += step
@@ -145,4 +147,4 @@ def test_an_arm_without_events_is_refused() -> None:
     event = np.where(arm == 1, 0, np.minimum(event, 1))
     periods = cut_periods(days, event, 100.0, count=5)
     with pytest.raises(InputError, match="no finite coefficients"):
-        fit_hazard(periods, x, arm, basis=time_basis(periods, 1), weight=np.ones(100))
+        fit_pooled_hazard(periods, x, arm, basis=time_basis(periods, 1), weight=np.ones(100))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from careloop.plan.effect.doubly_robust import Scores, estimate_effect
 from careloop.plan.effect.goals import MeasureGoalData
 from careloop.plan.effect.nuisance import subject_folds
-from careloop.plan.policy.choose import cross_fitted_choice, decide
+from careloop.plan.policy.choose import cross_fitted_choice, decide, limit_of_all_pairs, told_apart
 from careloop.plan.policy.projection import fit_summaries
 
 OPTIONS = ("a", "b", "c")
@@ -55,6 +56,28 @@ def test_nobody_is_advised_where_the_best_cannot_be_told_from_the_next() -> None
     assert policy.decision == "abstain"
     assert {policy.best, *policy.tied} == {"a", "b"}
     assert policy.worse == ("c",)
+
+
+def test_of_four_equal_options_one_is_said_to_be_worse_in_5_percent_of_trials_at_most() -> None:
+    """By intervals of 95 % for each pair alone it would be 20 %."""
+    random = np.random.default_rng(0)
+    said = []
+    for _ in range(300):
+        arm, value = random.integers(0, 4, 200), random.normal(size=200)
+        scores = np.where(arm[:, None] == np.arange(4), 4 * value[:, None], 0.0)
+        order = [int(a) for a in np.argsort(-scores.mean(axis=0))]
+        parts = (np.zeros((200, 4)), np.full((200, 4), 0.25), value, arm, np.arange(200))
+        said.append(bool(told_apart(Scores(scores, *parts), order)))
+    assert 0.01 < np.mean(said) < 0.085
+
+
+def test_limit_of_all_pairs_is_tukeys() -> None:
+    """For equal independent arms, the studentised range over the root of 2; for two options 1.96."""
+    from scipy.stats import studentized_range
+
+    for options in (2, 3, 5):
+        expected = studentized_range.ppf(0.95, options, np.inf) / np.sqrt(2)
+        assert limit_of_all_pairs(np.eye(options)) == pytest.approx(expected, abs=0.03)
 
 
 def test_without_interaction_individual_choice_is_hardly_ever_used() -> None:

@@ -30,6 +30,8 @@ class Cusum:
     counts from 1, None without alarm.
     """
 
+    model: str
+    model_version: str
     odds_ratio: float
     alpha: float
     limit: float
@@ -38,14 +40,18 @@ class Cusum:
     alarm_row: int | None
 
 
-def risk_adjusted_cusum(entered: Arrivals, *, alpha: float, odds_ratio: float = ODDS_RATIO) -> Cusum:
-    """Both charts over the predictions whose outcome is known."""
+def risk_adjusted_cusum(
+    entered: Arrivals, *, alpha: float, model: str, version: str, odds_ratio: float = ODDS_RATIO
+) -> Cusum:
+    """Both charts of one model over the predictions whose outcome is known."""
     seen = entered.weight > 0
     probability, label = entered.probability[seen], entered.label[seen]
     limit = cusum_limit(probability, alpha=alpha, odds_ratio=odds_ratio)
     more, fewer = cusum_charts(probability, label[None], odds_ratio=odds_ratio)
     over = np.flatnonzero(np.maximum(more[0], fewer[0]) >= limit)
     return Cusum(
+        model,
+        version,
         odds_ratio,
         alpha,
         limit,

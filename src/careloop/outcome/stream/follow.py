@@ -16,8 +16,10 @@ from careloop.outcome.accuracy import judge_group, outcomes_of, risk_of, used_ro
 from careloop.outcome.borne_out import BorneOut, judge_borne_out
 from careloop.outcome.events import recorded_predictions
 from careloop.outcome.recalibrate import Suggestion, suggest_recalibration
+from careloop.outcome.stream.arrivals import arrivals
+from careloop.outcome.stream.cusum import Cusum, risk_adjusted_cusum
 from careloop.outcome.stream.months import ModelMonths, judge_months, months_json
-from careloop.outcome.stream.watch import ALPHA, Inputs, StreamVerdict, watch_models
+from careloop.outcome.stream.watch import ALPHA, Inputs, StreamVerdict, thinned, watch_models
 from careloop.plan.patients import KEYS
 from careloop.record import CARELOOP, Record
 
@@ -30,6 +32,7 @@ class Following:
     as_of: str
     months: tuple[ModelMonths, ...]
     streams: tuple[StreamVerdict, ...]
+    cusums: tuple[Cusum, ...]
     borne_out: tuple[BorneOut, ...]
     suggestions: tuple[Suggestion, ...]
     words: tuple[str, ...]
@@ -37,6 +40,8 @@ class Following:
     def to_json(self) -> dict[str, Any]:
         """Plain values: horizon_days, as_of, words, months (see months_json), streams (see StreamVerdict.to_json).
 
+        "cusums": [{"model", "model_version", "odds_ratio", "alpha", "limit", "points": [rows shown, from 1], "more":
+        [], "fewer": [], "alarm_row": from 1|null}], models without a known outcome left out;
         "borne_out": [{"model", "model_version", "answer", "level", "spread", "needed": [{"figure", "margin",
         "in_all"}], "still_needed", "events_needed", "words"}],
         "suggestions": [{"model", "model_version", "test": {"advice", "against_old", "against_intercept",
@@ -50,6 +55,7 @@ class Following:
             "words": list(self.words),
             "months": months_json(self.months),
             "streams": [stream.to_json() for stream in self.streams],
+            "cusums": [thinned(to_json(cusum), ("more", "fewer")) for cusum in self.cusums],
             "borne_out": to_json(self.borne_out),
             "suggestions": to_json(self.suggestions),
         }
@@ -94,19 +100,23 @@ def follow(
     """Follow prediction columns joined with follow_up_days and event."""
     streams = watch_models(rows, horizon_days=horizon_days, as_of=as_of, alpha=alpha, inputs=inputs)
     known = rows.filter(pl.col("prediction_time") + pl.duration(days=1) * horizon_days <= as_of)
-    borne_out, suggestions = [], []
+    borne_out, suggestions, cusums = [], [], []
     for stream in streams:
         of_model = _of_model(rows, stream)
         suggestions.append(
             suggest_recalibration(of_model, horizon_days=horizon_days, as_of=as_of, since=_since(stream))
         )
         borne_out += _borne_out(_of_model(known, stream), horizon_days)
+        if stream.entered:
+            entered = arrivals(of_model, horizon_days=horizon_days, as_of=as_of)
+            cusums.append(risk_adjusted_cusum(entered, alpha=alpha, model=stream.model, version=stream.model_version))
     words = [*(s.words for s in streams), *(b.words for b in borne_out), *(s.words for s in suggestions)]
     return Following(
         horizon_days=float(horizon_days),
         as_of=f"{as_of:%Y-%m-%dT%H:%M:%S}",
         months=judge_months(rows, horizon_days=horizon_days, as_of=as_of),
         streams=streams,
+        cusums=tuple(cusums),
         borne_out=tuple(borne_out),
         suggestions=tuple(suggestions),
         words=tuple(words),

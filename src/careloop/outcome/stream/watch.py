@@ -19,7 +19,6 @@ from careloop.evaluate import to_json
 from careloop.features import FeatureMatrix
 from careloop.outcome.stream.arrivals import Arrivals, arrivals
 from careloop.outcome.stream.calibration import watch_level, watch_spread
-from careloop.outcome.stream.cusum import Cusum, risk_adjusted_cusum
 from careloop.outcome.stream.evidence import Evidence
 from careloop.outcome.stream.inputs import watch_inputs
 from careloop.plan.patients import KEYS
@@ -45,8 +44,7 @@ class StreamVerdict:
     """One model's stream: counts, evidence, and the first alarm.
 
     `entered` predictions whose horizon has passed, of which `lost` were not followed to it; `waiting`, `overlapping`
-    and `abstained` as in `Arrivals`. `alpha` is the probability of any false alarm however long one looks; `cusum` a
-    chart beside it whose false alarms hold for these rows alone, None without rows.
+    and `abstained` as in `Arrivals`. `alpha` is the probability of any false alarm however long one looks.
     """
 
     model: str
@@ -59,7 +57,6 @@ class StreamVerdict:
     overlapping: int
     abstained: int
     evidence: tuple[Evidence, ...]
-    cusum: Cusum | None
     words: str
 
     @property
@@ -76,19 +73,17 @@ class StreamVerdict:
         "evidence": [{"kind": "level"|"spread"|"input", "feature": name|null, "alpha", "line": log10 of the alarm line,
         "rows", "points": [rows shown, from 1], "times": [ISO of each point], "log10": [evidence at each point],
         "highest", "alarm": bool, "alarm_row": from 1|null, "alarm_time", "since": ISO|null, "direction": words|null}],
-        "cusum": {"odds_ratio", "alpha", "limit", "points", "more": [], "fewer": [], "alarm_row"}|null, "words"}
+        "words"}
         Paths have at most 500 points and the alarm's.
         """
         first = self.first_alarm
         content: dict[str, Any] = to_json(self)
         content |= {"alarm": first.kind if first else None, "alarm_time": first.alarm_time if first else None}
-        content["evidence"] = [_thinned(each, ("times", "log10")) for each in content["evidence"]]
-        if self.cusum is not None:
-            content["cusum"] = _thinned(content["cusum"], ("more", "fewer"))
+        content["evidence"] = [thinned(each, ("times", "log10")) for each in content["evidence"]]
         return content
 
 
-def _thinned(path: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+def thinned(path: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     """The path with at most `MOST_POINTS` points and the alarm's; `points` are their rows, from 1."""
     rows = len(path[names[0]])
     kept = set(np.linspace(0, rows - 1, min(rows, MOST_POINTS)).round().astype(int).tolist())
@@ -123,7 +118,6 @@ def watch_models(
             overlapping=entered.overlapping,
             abstained=entered.abstained,
             evidence=evidence,
-            cusum=risk_adjusted_cusum(entered, alpha=alpha) if len(entered) else None,
             words="",
         )
         found.append(replace(verdict, words=stream_in_words(verdict)))

@@ -17,10 +17,10 @@ import numpy as np
 
 from careloop import InputError
 from careloop.evaluate import Estimate
-from careloop.evaluate.censoring import OUTCOME
+from careloop.evaluate.censoring import CENSORED, COMPETING, OUTCOME
 from careloop.plan.effect.doubly_robust import Scores, normal_interval, standard_error
 from careloop.plan.effect.goals import Array, GoalData, Kind, MeasureGoalData
-from careloop.plan.effect.parametric import OptionMeans
+from careloop.plan.effect.parametric import DEGREE, OptionMeans
 from careloop.plan.effect.standardisation import augmented_means, standardised_means
 from careloop.plan.effect.weighting import event_codes, plain_means, weighted_means
 from careloop.plan.words import number, with_interval
@@ -82,7 +82,8 @@ def compare_estimators(
     """One table for each option against the reference, from the rows whose cross-fitted scores are given.
 
     The parametric estimators take the covariates (n, p) as they are. The g-formula lets their slopes differ between
-    options where every arm has patients enough. An estimator that cannot be fitted abstains with its reason.
+    options where every arm has patients enough, and hazards change with time as finely as events allow. An estimator
+    that cannot be fitted abstains with its reason.
     """
     estimated = _all_means(goal, covariates, scores)
     r = options.index(reference)
@@ -109,13 +110,15 @@ def compare_estimators(
 def _all_means(goal: GoalData, covariates: Array, scores: Scores) -> dict[str, OptionMeans | str]:
     """Every estimator's means, or why it abstains, in the order in which they are shown."""
     arm = scores.arm
-    support, smallest = _support(goal, arm), int(np.bincount(arm[arm >= 0]).min())
+    support = _support(goal, arm)
+    weighted = _or_reason(lambda: weighted_means(goal, covariates, arm), covariates, np.bincount(arm[arm >= 0]).min())
     most_terms = int(support.min()) // PATIENTS_PER_TERM
     interactions = range(covariates.shape[1]) if covariates.shape[1] <= most_terms else ()
-    weighted = _or_reason(lambda: weighted_means(goal, covariates, arm), covariates, smallest)
-    total = int(support.min() if interactions else support.sum())
+    degree = _degree(goal, arm)
     standardised = _or_reason(
-        lambda: standardised_means(goal, covariates, arm, interactions=interactions), covariates, total
+        lambda: standardised_means(goal, covariates, arm, interactions=interactions, degree=degree),
+        covariates,
+        support.min() if interactions else support.sum(),
     )
     augmented: OptionMeans | str = standardised if isinstance(standardised, str) else weighted
     if isinstance(standardised, OptionMeans) and isinstance(weighted, OptionMeans):
@@ -141,6 +144,15 @@ def _support(goal: GoalData, arm: Array) -> Array:
         return counts
     ones = np.bincount(arm[taken & (goal.value == 1.0)], minlength=options)
     return np.minimum(ones, counts - ones)
+
+
+def _degree(goal: GoalData, arm: Array) -> int:
+    """Powers of time that the rarest kind of event in any arm has enough cases for."""
+    if isinstance(goal, MeasureGoalData):
+        return DEGREE
+    codes, options = np.where(arm >= 0, event_codes(goal), CENSORED), int(arm.max()) + 1
+    counts = [np.bincount(arm[codes == code], minlength=options).min() for code in (OUTCOME, COMPETING)]
+    return min(DEGREE, int(min((count for count in counts if count > 0), default=0)) // PATIENTS_PER_TERM)
 
 
 def _or_reason(estimate: Callable[[], OptionMeans], covariates: Array, support: int) -> OptionMeans | str:

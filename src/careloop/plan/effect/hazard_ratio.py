@@ -18,7 +18,7 @@ from careloop.evaluate import Estimate
 from careloop.evaluate.censoring import OUTCOME
 from careloop.plan.effect.doubly_robust import Z_95, standard_error
 from careloop.plan.effect.goals import Array, SurvivalGoalData
-from careloop.plan.effect.parametric import NO_FINITE_FIT, STEPS, settled, shortened, solve
+from careloop.plan.effect.parametric import NO_FINITE_FIT, STEPS, require_finite, settled, shortened, solve
 from careloop.plan.effect.weighting import arm_weights, event_codes
 
 
@@ -59,7 +59,9 @@ def fit_cox(follow_up_days: Array, happened: Array, covariates: Array, weight: A
     for _ in range(STEPS):
         gradient, information = ties.derivatives(coefficients)
         step = solve(information, gradient)
-        if settled(step, coefficients, centred @ coefficients):
+        line = centred @ coefficients
+        require_finite(line - line.min())
+        if settled(step, coefficients):
             by_weight = np.zeros(covariates.shape)
             by_weight[rows] = solve(information, ties.scores(coefficients).T).T
             return CoxFit(coefficients, solve(information, np.eye(len(step))), by_weight)

@@ -1,9 +1,9 @@
 """Proportional hazards of one kind of leaving (the outcome, a competing event, censoring), given the covariates.
 
-Candidates for the log of the relative hazard: 0 for everybody (the product-limit curve), lines under three ridge
-penalties (Verweij & van Houwelingen 1994, Stat Med 13:2427; ties by Breslow), and trees (one step of the full
-likelihood: LeBlanc & Crowley 1992, Biometrics 48:411). The one with the highest cross-validated partial likelihood is
-taken, so that where leaving does not depend on the covariates the plain curve stands.
+Candidates for the log of the relative hazard: 0 for everybody (the product-limit curve), straight and bent lines under
+three ridge penalties (Verweij & van Houwelingen 1994, Stat Med 13:2427; ties by Breslow), and trees on what a line
+leaves (one step of the full likelihood: LeBlanc & Crowley 1992, Biometrics 48:411). The one with the highest
+cross-validated partial likelihood is taken, so that the plain curve stands where leaving does not depend on covariates.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ import numpy as np
 from careloop.plan.effect.learners import (
     FEWEST_FOR_TREES,
     INNER_FOLDS,
+    MIDDLE_PENALTY,
     PENALTIES,
     TREES,
     Array,
     Predictor,
+    bent,
     inner_folds,
 )
 
@@ -110,7 +112,8 @@ def _chosen(covariates: Array, leaving: _Leaving) -> Fit:
     rows, happened = len(leaving.happened), leaving.happened.sum()
     if covariates.shape[1] == 0 or happened < 2 * INNER_FOLDS:
         return _same_for_all
-    candidates = [_same_for_all, *(_ridge(1.0 / c) for c in PENALTIES)]
+    lines = [_ridge(1.0 / c) for c in PENALTIES]
+    candidates = [_same_for_all, *lines, *(bent(line) for line in lines)]
     if rows >= FEWEST_FOR_TREES:
         candidates.append(_trees)
     fold = inner_folds(leaving.happened)
@@ -144,10 +147,12 @@ def _ridge(strength: float) -> Fit:
 
 
 def _trees(covariates: Array, leaving: _Leaving) -> Predictor:
-    """Events counted against the cumulative hazard that each row went through, as Poisson counts."""
+    """Trees on what a line leaves: leaving counted against the cumulative hazard gone through, as Poisson counts."""
     from lightgbm import LGBMRegressor
 
-    through = leaving.cumulative(np.ones(len(covariates)))[leaving.place]
-    offset = np.log(np.maximum(through, NEAREST_TO_CERTAIN))
-    model = LGBMRegressor(objective="poisson", **TREES).fit(covariates, leaving.happened, init_score=offset)
-    return lambda rows: np.asarray(model.predict(rows, raw_score=True), dtype=float)
+    line = _ridge(1.0 / MIDDLE_PENALTY)(covariates, leaving)
+    relative = np.exp(line(covariates))
+    through = relative * leaving.cumulative(relative)[leaving.place]
+    start = np.log(np.maximum(through, NEAREST_TO_CERTAIN))
+    model = LGBMRegressor(objective="poisson", **TREES).fit(covariates, leaving.happened, init_score=start)
+    return lambda rows: line(rows) + np.asarray(model.predict(rows, raw_score=True), dtype=float)

@@ -1,7 +1,8 @@
-"""Regressions learned for adjustment: a penalised linear model or small trees, whichever predicts better.
+"""Regressions learned for adjustment: a straight or bent line, or small trees on what a line leaves.
 
-The candidate with the lowest cross-validated loss on the rows it is fitted on is taken; with few rows only linear ones
-stand. None of them needs to be right for the effects to be right (see `doubly_robust`), only reasonably close.
+Lines are penalised; a bent one also has a bend of every covariate, so that being far from the middle on either side may
+count. The candidate with the lowest cross-validated loss on the rows it is fitted on is taken, with few rows only from
+lines. None of them needs to be right for the effects to be right (see `doubly_robust`), only reasonably close.
 """
 
 from __future__ import annotations
@@ -11,15 +12,19 @@ from typing import Any, Literal
 
 import numpy as np
 
+from careloop.evaluate.calibration import expit, logit
+
 Array = np.ndarray
 
 PENALTIES = (0.01, 0.1, 1.0)  # inverse strengths C of the logistic models and proportional hazards tried
+MIDDLE_PENALTY = 0.1  # of the line that trees start from
+BEND_SCALE = 3.0  # a bend of a normal covariate then has about its standard deviation
 RIDGE_STRENGTHS = (1.0, 10.0, 100.0, 1000.0)
 INNER_FOLDS = 3
 FEWEST_FOR_TREES = 200
 TREES: dict[str, Any] = {
-    "n_estimators": 80,
-    "learning_rate": 0.06,
+    "n_estimators": 50,
+    "learning_rate": 0.1,
     "num_leaves": 7,
     "min_child_samples": 20,
     "num_threads": 1,
@@ -30,6 +35,7 @@ TREES: dict[str, Any] = {
 }
 
 Predictor = Callable[[Array], Array]
+Learner = Callable[[Array, Array, Array], Predictor]  # covariates (n, p), target (n,), weight (n,)
 
 
 def fit_regression(covariates: Array, target: Array, weight: Array, *, kind: Literal["risk", "mean"]) -> Predictor:
@@ -70,12 +76,29 @@ def _loss(predicted: Array, target: Array, kind: str) -> Array:
     return -(target * np.log(safe) + (1 - target) * np.log(1 - safe))
 
 
-def _candidates(kind: str, rows: int) -> list[Callable[[Array, Array, Array], Predictor]]:
+def _candidates(kind: str, rows: int) -> list[Learner]:
     """Strongest penalty first; trees last."""
     if kind == "mean":
-        return [_ridge] + ([_mean_trees] if rows >= FEWEST_FOR_TREES else [])
-    linear = [_logistic(c) for c in PENALTIES]
-    return linear + ([_risk_trees] if rows >= FEWEST_FOR_TREES else [])
+        lines, trees = [_ridge], _mean_trees
+    else:
+        lines, trees = [_logistic(c) for c in PENALTIES], _risk_trees
+    return [*lines, *(bent(line) for line in lines), *([trees] if rows >= FEWEST_FOR_TREES else [])]
+
+
+def bent(learner: Callable[..., Predictor]) -> Callable[..., Predictor]:
+    """The same learner (covariates, ...) -> predictor, given also a bend of every covariate with over two values."""
+
+    def fit(covariates: Array, *rest: Any) -> Predictor:
+        outermost = (covariates == covariates.min(axis=0)) | (covariates == covariates.max(axis=0))
+        columns = np.flatnonzero(~outermost.all(axis=0))
+
+        def widened(rows: Array) -> Array:
+            return np.hstack([rows, BEND_SCALE * (np.sqrt(1.0 + rows[:, columns] ** 2) - 1.0)])
+
+        predict = learner(widened(covariates), *rest)
+        return lambda rows: predict(widened(rows))
+
+    return fit
 
 
 def _ridge(covariates: Array, target: Array, weight: Array) -> Predictor:
@@ -85,7 +108,7 @@ def _ridge(covariates: Array, target: Array, weight: Array) -> Predictor:
     return lambda rows: np.asarray(model.predict(rows), dtype=float)
 
 
-def _logistic(inverse_strength: float) -> Callable[[Array, Array, Array], Predictor]:
+def _logistic(inverse_strength: float) -> Learner:
     from sklearn.linear_model import LogisticRegression
 
     def fit(covariates: Array, target: Array, weight: Array) -> Predictor:
@@ -96,14 +119,18 @@ def _logistic(inverse_strength: float) -> Callable[[Array, Array, Array], Predic
 
 
 def _risk_trees(covariates: Array, target: Array, weight: Array) -> Predictor:
+    """Trees on what a line leaves: shrunken trees alone would be slow to follow it."""
     from lightgbm import LGBMClassifier
 
-    model = LGBMClassifier(**TREES).fit(covariates, target, sample_weight=weight)
-    return lambda rows: np.asarray(model.predict_proba(rows), dtype=float)[:, 1]
+    line = _logistic(MIDDLE_PENALTY)(covariates, target, weight)
+    start = logit(line(covariates))
+    model = LGBMClassifier(**TREES).fit(covariates, target, sample_weight=weight, init_score=start)
+    return lambda rows: expit(logit(line(rows)) + np.asarray(model.predict_proba(rows, raw_score=True), dtype=float))
 
 
 def _mean_trees(covariates: Array, target: Array, weight: Array) -> Predictor:
     from lightgbm import LGBMRegressor
 
-    model = LGBMRegressor(**TREES).fit(covariates, target, sample_weight=weight)
-    return lambda rows: np.asarray(model.predict(rows), dtype=float)
+    line = _ridge(covariates, target, weight)
+    model = LGBMRegressor(**TREES).fit(covariates, target, sample_weight=weight, init_score=line(covariates))
+    return lambda rows: line(rows) + np.asarray(model.predict(rows), dtype=float)

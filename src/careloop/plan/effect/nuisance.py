@@ -152,13 +152,11 @@ def fit_propensity(
     if assignment == "randomised":
         return lambda rows: np.tile(shares, (len(rows), 1))
     ones = np.ones(len(arm))
-    fitted = [fit_regression(covariates, (arm == a).astype(float), ones, kind="risk") for a in range(options)]
-    if options == 2:  # the one is the other's complement
-        first = fitted[0]
-        return lambda rows: np.column_stack([first(rows), 1.0 - first(rows)])
+    modelled = range(1 if options == 2 else options)  # of two options, the one is the other's complement
+    fitted = [fit_regression(covariates, (arm == a).astype(float), ones, kind="risk") for a in modelled]
 
     def predict(rows: Array) -> Array:
         each = np.column_stack([one(rows) for one in fitted])
-        return each / each.sum(axis=1, keepdims=True)
+        return np.hstack([each, 1.0 - each]) if options == 2 else each / each.sum(axis=1, keepdims=True)
 
     return predict

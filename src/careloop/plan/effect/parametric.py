@@ -21,7 +21,7 @@ from careloop.plan.effect.doubly_robust import normal_interval, standard_error
 from careloop.plan.effect.goals import Array, Kind, SurvivalGoalData
 
 STEPS, TOLERANCE, LONGEST_STEP = 60, 1e-8, 4.0
-RUNAWAY = 30.0  # log odds of a row, or log hazard ratio from the mean, that only separation leads to
+RUNAWAY = 30.0  # log odds of a row, or log hazard ratio between two, that only separation leads to
 NO_FINITE_FIT = (
     "a regression without penalty needs terms that do not separate its target, but no finite coefficients fit; drop "
     "some terms"
@@ -83,7 +83,8 @@ def fit_logistic(design: Array, target: Array, weight: Array) -> Regression:
         fitted = expit(design @ coefficients)
         information = (design * (weight * fitted * (1 - fitted))[:, None]).T @ design
         step = solve(information, design.T @ (weight * (target - fitted)))
-        if settled(step, coefficients, design @ coefficients):
+        require_finite(design @ coefficients)
+        if settled(step, coefficients):
             return Regression(coefficients, fitted, solve(information, (design * (target - fitted)[:, None]).T).T)
         coefficients = coefficients + shortened(step, design @ step)
     raise InputError(NO_FINITE_FIT)
@@ -96,10 +97,14 @@ def solve(information: Array, right: Array) -> Array:
     return ((scaled @ (right.T / scale).T).T / scale).T
 
 
-def settled(step: Array, coefficients: Array, line: Array) -> bool:
-    """Whether Newton's method has arrived at a finite maximum; raises InputError where it runs away."""
+def require_finite(line: Array) -> None:
+    """Raise InputError where log odds run away."""
     if np.abs(line).max(initial=0.0) > RUNAWAY:
         raise InputError(NO_FINITE_FIT)
+
+
+def settled(step: Array, coefficients: Array) -> bool:
+    """Whether Newton's method has arrived."""
     return bool(np.abs(step).max(initial=0.0) <= TOLERANCE * (1 + np.abs(coefficients).max(initial=0.0)))
 
 
@@ -135,7 +140,7 @@ def cut_periods(follow_up_days: Array, event: Array, horizon_days: float, *, cou
 
 
 @dataclass(frozen=True)
-class HazardModel:
+class PooledHazard:
     """Log odds of the event in a period: slopes (q,) times the row's terms, plus the course (K, m) of its arm.
 
     `basis` (T, m) are the courses' functions of time; `by_weight` (n, q + K * m) as in `Regression`.
@@ -164,9 +169,9 @@ def time_basis(periods: Periods, degree: int) -> Array:
     return np.linalg.qr(powers)[0] * np.sqrt(count)
 
 
-def fit_hazard(
+def fit_pooled_hazard(
     periods: Periods, terms: Array, arm: Array, *, basis: Array, weight: Array, code: int = OUTCOME
-) -> HazardModel:
+) -> PooledHazard:
     """Pooled logistic regression of the event on terms (n, q), with a course of time for each of the arms 0 to K - 1.
 
     Rows of arm -1 are not used. The hazard of a competing event is that of rows whose period had no outcome, so that
@@ -178,17 +183,22 @@ def fit_hazard(
         exposed[periods.happened(OUTCOME)] = 0.0
     given = (arm[:, None] == np.arange(options)).astype(float)
     coefficients = np.zeros(terms.shape[1] + options * width)
-    for _ in range(STEPS):
+
+    def line_of(coefficients: Array) -> Array:
         slopes, courses = np.split(coefficients, [terms.shape[1]])
-        courses = courses.reshape(options, width)
-        line = (terms @ slopes)[:, None] + (given @ courses) @ basis.T
-        hazard = expit(line)
+        line = (terms @ slopes)[:, None] + (given @ courses.reshape(options, width)) @ basis.T
+        return np.where(exposed > 0, line, 0.0)
+
+    for _ in range(STEPS):
+        hazard = expit(line_of(coefficients))
         scores = _scores(terms, given, basis, exposed * (periods.happened(code) - hazard))
         information = _information(terms, given, basis, weight[:, None] * exposed * hazard * (1 - hazard))
         step = solve(information, weight @ scores)
-        if settled(step, coefficients, line * (exposed > 0)):
-            return HazardModel(slopes, courses, basis, solve(information, scores.T).T)
-        coefficients = coefficients + shortened(step, step)
+        # No limit here: where a period has no events, a course may well go to the depths.
+        if settled(step, coefficients):
+            slopes, courses = np.split(coefficients, [terms.shape[1]])
+            return PooledHazard(slopes, courses.reshape(options, width), basis, solve(information, scores.T).T)
+        coefficients = coefficients + shortened(step, line_of(step))
     raise InputError(NO_FINITE_FIT)
 
 
@@ -212,7 +222,7 @@ def _information(terms: Array, given: Array, basis: Array, spread: Array) -> Arr
 
 
 def expected_under(
-    goal: SurvivalGoalData, terms: Array, a: int, *, outcome: HazardModel, competing: HazardModel | None
+    goal: SurvivalGoalData, terms: Array, a: int, *, outcome: PooledHazard, competing: PooledHazard | None
 ) -> tuple[Array, tuple[Array, ...]]:
     """Risk or restricted mean time (n,) of rows with these terms under option `a`, and how their sum moves.
 

@@ -25,9 +25,9 @@ from careloop.plan.effect.parametric import (
     Periods,
     cut_periods,
     expected_under,
-    fit_hazard,
     fit_linear,
     fit_logistic,
+    fit_pooled_hazard,
     time_basis,
     with_constant,
 )
@@ -93,9 +93,9 @@ def _standardised_survival(
     options, basis = int(arm.max()) + 1, time_basis(cut, degree)
     everybody = np.ones(len(arm))
     own = _under(terms, arm, options, interactions)
-    outcome = fit_hazard(cut, own, arm, basis=basis, weight=everybody)
+    outcome = fit_pooled_hazard(cut, own, arm, basis=basis, weight=everybody)
     competes = bool((cut.event[arm >= 0] == COMPETING).any())
-    competing = fit_hazard(cut, own, arm, basis=basis, weight=everybody, code=COMPETING) if competes else None
+    competing = fit_pooled_hazard(cut, own, arm, basis=basis, weight=everybody, code=COMPETING) if competes else None
     expected, influence = np.empty((len(arm), options)), np.empty((len(arm), options))
     for a in range(options):
         under = _under(terms, np.full(len(arm), a), options, interactions)

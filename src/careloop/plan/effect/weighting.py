@@ -28,8 +28,8 @@ from careloop.plan.effect.parametric import (
     OptionMeans,
     cut_periods,
     expected_under,
-    fit_hazard,
     fit_logistic,
+    fit_pooled_hazard,
     time_basis,
     with_constant,
 )
@@ -107,12 +107,12 @@ def weighted_hazard_means(
     weights = arm_weights(terms, arm)
     cut = cut_periods(goal.follow_up_days, codes, goal.horizon_days, count=periods)
     nothing, together = np.empty((len(arm), 0)), sum((own.value for own in weights), np.zeros(len(arm)))
-    model = fit_hazard(cut, nothing, arm, basis=time_basis(cut, degree), weight=together)
+    model = fit_pooled_hazard(cut, nothing, arm, basis=time_basis(cut, degree), weight=together)
     value, influence = np.empty(len(weights)), np.empty((len(arm), len(weights)))
     for a, own in enumerate(weights):
         expected, moments = expected_under(goal, nothing[:1], a, outcome=model, competing=None)
         value[a] = expected[0]
-        influence[:, a] = own.influence(np.where(arm == a, model.by_weight @ moments[0], 0.0))
+        influence[:, a] = own.influence(model.by_weight @ moments[0])
     return OptionMeans(value, influence)
 
 
@@ -156,9 +156,9 @@ def _survival_statistic(goal: SurvivalGoalData, weight: Array) -> tuple[float, A
     the days left until the horizon for the time, which is the horizon less the days lost to any event.
     """
     codes = event_codes(goal)
-    times, place = np.unique(np.minimum(goal.follow_up_days, goal.horizon_days), return_inverse=True)
     any_event, outcome = codes != CENSORED, codes == OUTCOME
-    leaving, happened, counted = (np.bincount(place, weights=weight * k) for k in (1.0 + 0 * codes, any_event, outcome))
+    times, place = np.unique(np.minimum(goal.follow_up_days, goal.horizon_days), return_inverse=True)
+    leaving, happened, counted = (np.bincount(place, weights=weight * k) for k in (1.0, any_event, outcome))
     at_risk = leaving[::-1].cumsum()[::-1]
     remain = at_risk - happened
     # Nobody remains only at the last time, after which nothing is lost.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from careloop import InputError
 
@@ -42,6 +42,13 @@ class Factor(BaseModel):
     with_it: tuple[str, ...] = ()
     citation: str = Field(min_length=1)
     licence: str = Field(min_length=1)
+
+    @field_validator("words", "action")
+    @classmethod
+    def _in_both_languages(cls, texts: dict[Language, str]) -> dict[Language, str]:
+        if set(texts) != {"en", "zh"}:
+            raise ValueError("must be given in en and zh")
+        return texts
 
 
 class FactorList(BaseModel):

@@ -4,6 +4,10 @@ The rule. An individual choice departs from the best single option where the 95 
 gain lies above zero. It is used only if, chosen on other subjects' rows and valued by doubly robust scores, it beats
 the best single option with the lower limit of its 95 % interval above zero. Otherwise everybody is advised the best
 single option, and nobody is advised anything if that cannot be told from the next.
+
+The best option is told from all others if each 95 % interval leaves out 0: all must hold, so none is widened. If not all
+do, those that did worse are named only by limits that hold for all pairs of options at once, for it is by looking at
+all that the best one was found (Hothorn, Bretz & Westfall 2008, Biometrical Journal 50:346, section 3).
 """
 
 from __future__ import annotations
@@ -18,13 +22,15 @@ from careloop.plan.effect.doubly_robust import Z_95, GoalEffect, Scores, mean_es
 from careloop.plan.effect.goals import Array
 from careloop.plan.policy.projection import LINKS, Projection, project
 
+LIMIT_DRAWS = 20_000  # the limit is then known within 0.02
+
 
 @dataclass(frozen=True)
 class Policy:
     """The decision, with the figures that led to it.
 
-    `best` is the best single option, `tied` are those it cannot be told from and `worse` those it can, by the 95 %
-    interval of the difference; options without overlap are in neither. `lead` is best minus next on the goal, `gain`
+    `best` is the best single option, `tied` are those it cannot be told from and `worse` those it can; options without
+    overlap are in neither. `lead` is best minus next on the goal, `gain`
     the cross-fitted improvement of individual choice over `best` (positive is better), `departing` the share of
     patients for whom individual choice departs from `best`.
     """
@@ -53,6 +59,12 @@ def individual_choice(projection: Projection, summaries: Array, *, best: int, be
 def improvement(difference: Array, better: str) -> Array:
     """A difference in the goal, turned so that positive is better."""
     return -difference if better == "lower" else difference
+
+
+def best_first(scores: Scores, effect: GoalEffect, usable: Array) -> list[int]:
+    """Positions of the usable options (K,), the one with the best mean score first."""
+    means = improvement(scores.value.mean(axis=0), effect.better)
+    return [int(a) for a in np.argsort(-means, kind="stable") if usable[a]]
 
 
 def cross_fitted_choice(
@@ -87,16 +99,14 @@ def decide(
     fold: Array,
 ) -> Policy:
     """Apply the rule of this module to learning rows with summaries (n, s) and options `allowed` (n, K)."""
-    usable = np.any(allowed, axis=0)
     options = [option.option for option in effect.options]
-    means = improvement(scores.value.mean(axis=0), effect.better)
-    order = [int(a) for a in np.argsort(-means, kind="stable") if usable[a]]
+    order = best_first(scores, effect, np.any(allowed, axis=0))
     if len(order) < 2:
         return Policy(effect.goal, None, None, (), (), None, None, 0.0, "abstain", "")
     best = order[0]
-    differences = [mean_estimate(scores.value[:, best] - scores.value[:, a], scores.subjects) for a in order[1:]]
-    worse = tuple(options[a] for a, d in zip(order[1:], differences, strict=True) if _clear(d))
-    tied = tuple(options[a] for a in order[1:] if options[a] not in worse)
+    told = told_apart(scores, order)
+    worse = tuple(options[a] for a in told)
+    tied = tuple(options[a] for a in order[1:] if a not in told)
     chosen = cross_fitted_choice(scores, summaries, effect=effect, fold=fold, best=best, allowed=allowed)
     gain = value_gain(scores, chosen, np.full(len(chosen), best), better=effect.better)
     individual = gain.low is not None and gain.low > 0
@@ -106,7 +116,7 @@ def decide(
         next=options[order[1]],
         tied=tied,
         worse=worse,
-        lead=differences[0],
+        lead=mean_estimate(scores.value[:, best] - scores.value[:, order[1]], scores.subjects),
         gain=gain,
         departing=float((chosen != best).mean()),
         decision="individual" if individual else "abstain" if tied else "best_single",
@@ -114,6 +124,27 @@ def decide(
     )
 
 
-def _clear(difference: Estimate) -> bool:
-    """Whether the interval leaves out 0."""
-    return difference.low is not None and difference.high is not None and not difference.low <= 0 <= difference.high
+def told_apart(scores: Scores, order: list[int]) -> list[int]:
+    """Options that did worse than the best one, order[0]: all others, or those by limits that hold for all pairs."""
+    means = scores.value[:, order].mean(axis=0)
+    influence = (scores.value[:, order] - means) / len(scores.value)
+    each = np.zeros((len(np.unique(scores.subjects)), len(order)))
+    np.add.at(each, np.unique(scores.subjects, return_inverse=True)[1], influence)
+    covariance = each.T @ each * len(each) / max(len(each) - 1, 1)
+    lead = np.abs(means[1:] - means[0])
+    variance = np.diag(covariance)
+    error = np.sqrt(np.maximum(variance[1:] + variance[0] - 2 * covariance[0, 1:], 0.0))
+    if (lead > Z_95 * error).all():
+        return order[1:]
+    limit = limit_of_all_pairs(covariance)
+    return [a for a, clear in zip(order[1:], lead > limit * error, strict=True) if clear]
+
+
+def limit_of_all_pairs(covariance: Array) -> float:
+    """Standard errors that the largest difference of any pair exceeds in 5 % where all are equal, by simulation."""
+    first, second = np.triu_indices(len(covariance), 1)
+    noise = np.random.default_rng(0).multivariate_normal(np.zeros(len(covariance)), covariance, size=LIMIT_DRAWS)
+    difference = np.abs(noise[:, first] - noise[:, second])
+    error = np.sqrt(np.diag(covariance)[first] + np.diag(covariance)[second] - 2 * covariance[first, second])
+    standard = np.divide(difference, error, out=np.zeros(difference.shape), where=error > 0)
+    return float(np.quantile(standard.max(axis=1), 0.95))

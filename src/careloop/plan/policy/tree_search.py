@@ -34,8 +34,8 @@ Found: TypeAlias = Assigned | Branch
 def best_tree(met: Array, goodness: Array, *, depth: int, fewest: int) -> Found:
     """Tree of at most this depth for rows that meet questions (c, n) bool and have goodness (n, K) under the options.
 
-    No leaf has under `fewest` rows. The tree is the best one at depth 0 to 2; deeper, each split is the root of the best
-    tree of depth 2 and what follows is searched anew. A split whose sides would get the same option is left out.
+    No leaf has under `fewest` rows. To depth 2 it is the best of all; deeper, each split is the root of the best tree
+    of depth 2 and what follows is searched anew. A split whose sides would get the same option is left out.
     """
     alone = Assigned(int(goodness.sum(axis=0).argmax()))
     if depth == 0 or len(met) == 0:
@@ -44,9 +44,7 @@ def best_tree(met: Array, goodness: Array, *, depth: int, fewest: int) -> Found:
     if question is None:
         return alone
     inside = met[question]
-    sides = (
-        best_tree(met[:, rows], goodness[rows], depth=depth - 1, fewest=fewest) for rows in (inside, ~inside)
-    )
+    sides = (best_tree(met[:, rows], goodness[rows], depth=depth - 1, fewest=fewest) for rows in (inside, ~inside))
     found = Branch(question, *sides)
     return found.met if found.met == found.unmet and isinstance(found.met, Assigned) else found
 
@@ -78,11 +76,10 @@ def _best_second(met: Array, goodness: Array, fewest: int) -> Array:
     j, and from all: no tree is ever looked at alone.
     """
     weight = met.astype(float)
-    ones = np.ones((met.shape[1], 1))
     quarters = np.full((4, len(met), len(met)), -np.inf)
     for column in goodness.T:
         np.maximum(quarters, _quarters(weight, column), out=quarters)
-    counts = _quarters(weight, ones[:, 0])
+    counts = _quarters(weight, np.ones(met.shape[1]))
     halves = []
     for first, second in ((0, 1), (2, 3)):
         fits = np.minimum(counts[first], counts[second]) >= fewest
@@ -91,7 +88,10 @@ def _best_second(met: Array, goodness: Array, fewest: int) -> Array:
 
 
 def _quarters(weight: Array, values: Array) -> Array:
-    """Totals of values (n,) by whether rows meet the first (axis 1) and second question (axis 2): yes-yes, yes-no, ..."""
+    """Totals of values (n,) over rows that meet both of two questions, the first only, the second only, or neither.
+
+    Shape (4, c, c), by the first question and the second.
+    """
     both = (weight * values) @ weight.T
     own, everything = weight @ values, values.sum()
     first, second = own[:, None], own[None, :]

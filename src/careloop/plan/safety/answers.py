@@ -14,7 +14,7 @@ from careloop.plan.safety.organ_function import ADULT_YEARS, child_pugh, creatin
 from careloop.plan.safety.rules import SAME, Rule, RuleBook
 
 DIALYSIS_ML_PER_MIN = 10.0  # creatinine says nothing on dialysis; such patients count as below every limit from 15
-# Conditions of conditions.csv that the code itself asks for.
+# Conditions of diagnoses.csv that the code itself asks for.
 DIALYSIS, ASCITES, ENCEPHALOPATHY, CIRRHOSIS = "dialysis", "ascites", "hepatic encephalopathy", "cirrhosis"
 RENAL = ("egfr", "creatinine_clearance")
 NAMES = {
@@ -36,7 +36,7 @@ class Answer:
     facts: tuple[str, ...] = ()
 
 
-NO, YES = Answer(False), Answer(True)
+NO = Answer(False)
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,15 @@ class Asked:
     book: RuleBook
 
 
-def answers(rule: Rule, asked: Asked) -> list[Answer]:
-    """The answers to all conditions of the rule, one each."""
-    return [_ANSWER[need](rule, asked) for need in rule.needs]
+def answers(rule: Rule, asked: Asked) -> list[Answer] | None:
+    """The answers to all conditions of the rule, each yes or not known; None as soon as one does not hold."""
+    found = []
+    for need in rule.needs:
+        answer = _ANSWER[need](rule, asked)
+        if answer.holds is False:
+            return None
+        found.append(answer)
+    return found
 
 
 def named_in(terms: Sequence[str], substance: str, book: RuleBook) -> bool:
@@ -143,9 +149,7 @@ def _renal(measure: str, asked: Asked) -> tuple[float | None, str]:
     on = f"creatinine {creatinine.value:.2f} mg/dL on {creatinine.time:%Y-%m-%d}"
     weight = facts.measurements.get("weight")
     if measure == "creatinine_clearance" and weight is not None:
-        value = creatinine_clearance(
-            creatinine.value, age_years=facts.age_years, weight_kg=weight.value, sex=facts.sex
-        )
+        value = creatinine_clearance(creatinine.value, age_years=facts.age_years, weight_kg=weight.value, sex=facts.sex)
         return value, f"creatinine clearance {value:.0f} mL/min (Cockcroft-Gault, {on})"
     value = egfr_ckd_epi_2021(creatinine.value, age_years=facts.age_years, sex=facts.sex)
     return value, f"eGFR {value:.0f} {UNITS['egfr']} (CKD-EPI 2021, {on})"
@@ -199,12 +203,9 @@ def _age(asked: Asked, holds: Callable[[float], bool]) -> Answer:
 
 
 def _with(rule: Rule, asked: Asked) -> Answer:
-    """Another drug of the rule's other side; a rule without dose goes both ways."""
+    """Another drug of the rule's other side; the rule goes both ways."""
     book = asked.book
-    pairs = [(rule.drugs, rule.with_)]
-    if rule.max_daily is None:
-        pairs.append((rule.with_, rule.drugs))
-    for mine, other in pairs:
+    for mine, other in ((rule.drugs, rule.with_), (rule.with_, rule.drugs)):
         if named_in(mine, asked.substance, book):
             for substance, where in asked.others:
                 if substance != asked.substance and named_in(other, substance, book):
@@ -252,4 +253,4 @@ def require_conditions(book: RuleBook) -> None:
     """Raise InputError where a book lacks a condition that the code itself asks for."""
     for name in (DIALYSIS, ASCITES, ENCEPHALOPATHY, CIRRHOSIS):
         if name not in book.conditions:
-            raise InputError(f"conditions.csv: {name!r} is missing; organ function needs it, copy it from the shipped")
+            raise InputError(f"diagnoses.csv: {name!r} is missing; organ function needs it, copy it from the shipped")

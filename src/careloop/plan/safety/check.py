@@ -14,7 +14,7 @@ from careloop.plan.safety.finding import Finding, Severity
 from careloop.plan.safety.rules import Rule, RuleBook, read_rules
 
 OWN = "careloop"  # the source of findings that no rule makes
-GRAVITY: dict[Severity, int] = {"block": 0, "ask": 1, "caution": 2, "info": 3}
+SEVERITIES = ("block", "ask", "caution", "info", "off")  # the gravest first
 OptionFindings = Mapping[str, Sequence[Finding]]
 
 
@@ -48,9 +48,9 @@ def ingredients_of(drugs: Sequence[OptionDrug], book: RuleBook) -> tuple[str, ..
 def check_option(option: str, drugs: Sequence[OptionDrug], facts: PatientFacts, book: RuleBook) -> list[Finding]:
     """What the rules say about an option for a patient, the gravest first; empty where no rule applies.
 
-    A rule whose conditions hold makes its finding. One that may hold, as a fact it needs is not known, makes a finding
-    `ask` instead (an `info` rule stays `info`); all rules of a drug that miss the same facts make one together. A drug
-    that no rule covers is a finding itself, never a silent pass.
+    A rule whose conditions hold makes its finding. One that may hold, as a fact it needs is not known, makes one of the
+    severity `unknown` instead, in general `ask` (and none where it would only be shown); all rules of a drug that miss
+    the same facts make one together. A drug that no rule covers is a finding itself, never a silent pass.
     """
     require_conditions(book)
     findings: list[Finding] = []
@@ -63,7 +63,7 @@ def check_option(option: str, drugs: Sequence[OptionDrug], facts: PatientFacts, 
             asked = Asked(drug, substance, others, facts, book)
             findings += _by_rules(option, asked)
             findings += _not_covered(option, asked)
-    return sorted(dict.fromkeys(findings), key=lambda finding: GRAVITY[finding.severity])
+    return sorted(dict.fromkeys(findings), key=lambda finding: SEVERITIES.index(finding.severity))
 
 
 def _substances(drug: OptionDrug, book: RuleBook) -> tuple[str, ...]:
@@ -93,26 +93,18 @@ def _others(
 
 def _by_rules(option: str, asked: Asked) -> list[Finding]:
     findings: list[Finding] = []
-    missing: dict[tuple[str, ...], list[Rule]] = {}
+    missing: dict[tuple[Severity, tuple[str, ...]], list[Rule]] = {}
     for rule in asked.book.about(asked.substance):
-        if not _is_for(rule, asked):
-            continue
         found = answers(rule, asked)
-        if any(answer.holds is False for answer in found):
+        if found is None:
             continue
         unknown = tuple(dict.fromkeys(fact for answer in found if answer.holds is None for fact in answer.facts))
         if not unknown:
             facts = tuple(fact for answer in found for fact in answer.facts)
             findings.append(_finding(option, asked, rule, facts))
         elif rule.severity != "info":
-            missing.setdefault(unknown, []).append(rule)
-    return findings + [_ask(option, asked, rules, facts) for facts, rules in missing.items()]
-
-
-def _is_for(rule: Rule, asked: Asked) -> bool:
-    """Whether the rule judges this drug: as one of its `drugs`, or as what these do not go with."""
-    groups = asked.book.formulary.groups_of(asked.substance) | {"*"}
-    return bool(groups & set(rule.drugs)) or (rule.max_daily is None and bool(groups & set(rule.with_)))
+            missing.setdefault((rule.unknown, unknown), []).append(rule)
+    return findings + [_not_known(option, asked, rules, *what) for what, rules in missing.items()]
 
 
 def _finding(option: str, asked: Asked, rule: Rule, facts: tuple[str, ...]) -> Finding:
@@ -134,13 +126,15 @@ def _finding(option: str, asked: Asked, rule: Rule, facts: tuple[str, ...]) -> F
     )
 
 
-def _ask(option: str, asked: Asked, rules: Sequence[Rule], missing: tuple[str, ...]) -> Finding:
+def _not_known(
+    option: str, asked: Asked, rules: Sequence[Rule], severity: Severity, missing: tuple[str, ...]
+) -> Finding:
     """One question for all rules that miss the same facts; the gravest of them speaks."""
-    gravest = min(rules, key=lambda rule: GRAVITY.get(rule.severity, 3))  # type: ignore[call-overload]
+    gravest = min(rules, key=lambda rule: SEVERITIES.index(rule.severity))
     first = _finding(option, asked, gravest, missing)
     return replace(
         first,
-        severity="ask",
+        severity=severity,
         rule=", ".join(rule.id for rule in rules),
         text=f"Not known: {', '.join(missing)}. It matters, as: {gravest.text}",
         remedy=f"Find out and record: {', '.join(missing)}.",
@@ -179,7 +173,7 @@ def _not_covered(option: str, asked: Asked) -> list[Finding]:
     strange = tuple(m.fact.words for m in facts.medications if not m.substances)
     if strange:
         text = "Some drugs that are taken are not known to these rules; interactions with them were not checked."
-        found.append(finding("unknown-medication", "caution", text, tuple(f"takes {words}" for words in strange)))
+        found.append(finding("unknown-medication", "info", text, tuple(f"takes {words}" for words in strange)))
     unmatched = tuple(a.fact.words for a in facts.allergies if not a.substances)
     if unmatched:
         text = "Some allergies are to nothing that these rules know; they were not checked."

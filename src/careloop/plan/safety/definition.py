@@ -1,4 +1,4 @@
-"""The study file's `plan.safety` section: which drugs the options stand for, which rules count, how old facts may be."""
+"""The study file's `plan.safety` section: the drugs of the options, the rules, how old facts may be."""
 
 from __future__ import annotations
 

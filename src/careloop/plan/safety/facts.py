@@ -32,13 +32,17 @@ TAKEN = ("ordered", "dispensed", "reported", "administered")  # texts with which
 DRUG_SYSTEMS = ("RXNORM", "ATC", "NDC")
 SUSPECTED = ("unconfirmed", "provisional", "differential", "admitting")
 NOT_SO = ("refuted", "entered-in-error", "inactive", "resolved")
-NO_ALLERGY = re.compile(r"^\W*(nka|nkda|nkma|no known (drug |medication )?allerg\w*|716186003|409137002)\W*$", re.I)
+NO_ALLERGY = re.compile(
+    r"^\W*(nka|nkda|nkma|none( known)?|no (known )?(drug |medication )?allerg\w*|716186003|409137002)\W*$", re.I
+)
 NO_OTHER_ALLERGY = re.compile(r"no known (food|environment\w*|latex) allerg|^(429625007|428607008)$", re.I)
 # LOINC codes of each measure and the unit it is brought to; the first is what the others are converted like.
 MEASURED: dict[str, tuple[str, tuple[str, ...]]] = {
     "creatinine": ("mg/dL", ("2160-0", "38483-4", "14682-9")),
-    "egfr": ("mL/min/{1.73_m2}", ("98979-8", "62238-1", "88293-6", "88294-4", "48642-3", "48643-1", "33914-3", "50044-7",
-                                  "77147-7", "69405-9")),
+    "egfr": (
+        "mL/min/{1.73_m2}",
+        ("98979-8", "62238-1", "88293-6", "88294-4", "48642-3", "48643-1", "33914-3", "50044-7", "77147-7", "69405-9"),
+    ),
     "bilirubin": ("mg/dL", ("1975-2", "14631-6")),
     "albumin": ("g/dL", ("1751-7", "61151-7")),
     "inr": ("{INR}", ("6301-6", "34714-6")),
@@ -55,7 +59,6 @@ MEASURED: dict[str, tuple[str, tuple[str, ...]]] = {
 }  # fmt: skip
 UNITLESS = ("inr",)  # a number without unit is no riddle
 MEASURE_OF = {f"LOINC//{loinc}": name for name, (_, codes) in MEASURED.items() for loinc in codes}
-GENES = re.compile(r"^(PGX|CPIC|GENE|STAR|DIPLOTYPE|PHENOTYPE)(//|$)|^CARELOOP//(PGX|DIPLOTYPE|PHENOTYPE)", re.I)
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,6 @@ class PatientFacts:
     diagnoses: tuple[Diagnosis, ...] = ()
     medications: tuple[Medication, ...] = ()
     measurements: Mapping[str, Measurement] = field(default_factory=dict)
-    genetics: tuple[Coded, ...] = ()
 
 
 def patient_facts(
@@ -145,7 +147,7 @@ def _last_known(events: pl.LazyFrame, prediction_times: pl.DataFrame) -> pl.Data
     """The last event of each code (and text, where that says how it is meant), with when it was first met."""
     code = pl.col("code")
     wanted = ~code.str.starts_with("LOINC//") | code.is_in([*MEASURE_OF, *PREGNANCY_CODES])
-    own = code.str.starts_with(CARELOOP) & ~code.str.contains(GENES.pattern)
+    own = code.str.starts_with(CARELOOP)
     happened = pl.col("time").is_null() | (pl.col("time") <= pl.col("prediction_time"))
     valued = code.is_in(list(MEASURE_OF)).not_() | pl.col("numeric_value").is_not_null()
     said = pl.col("text_value").str.to_lowercase()
@@ -210,7 +212,6 @@ def _facts(
         diagnoses=diagnoses,
         medications=_medications(rows, prediction_time, formulary, section=section, meaning=meaning),
         measurements=_measurements(rows, prediction_time - timedelta(days=section.lab_days), meaning),
-        genetics=tuple(meaning.fact(row, row["code"]) for row in rows if GENES.match(row["code"])),
     )
 
 
@@ -315,9 +316,7 @@ def _medications(
     return tuple(taken.values())
 
 
-def _measurements(
-    rows: Iterable[Mapping[str, Any]], since: datetime, meaning: _Meaning
-) -> dict[str, Measurement]:
+def _measurements(rows: Iterable[Mapping[str, Any]], since: datetime, meaning: _Meaning) -> dict[str, Measurement]:
     found: dict[str, Measurement] = {}
     for row in rows:
         name = MEASURE_OF.get(row["code"])
@@ -343,5 +342,5 @@ def _converted(name: str, row: Mapping[str, Any], meaning: _Meaning) -> float | 
 
 
 def _after(end: datetime | None, start: datetime | None) -> bool:
-    """Whether an end counts: it is dated, and not before what it ends."""
-    return end is not None and (start is None or end >= start)
+    """Whether an end counts: it is dated after what it ends. One at the same time is how some sources say "unknown"."""
+    return end is not None and (start is None or end > start)

@@ -44,7 +44,7 @@ INTERPRETATIONS = {
     "LOINC//57979-7": "HLA-B*15:02",
 }
 FIRM = 3  # how telling a result is that settles the phenotype
-_NAMED = re.compile(r"([A-Z][A-Z0-9-]+?)\s*(?=[\s:*]|$)\s*:?\s*(.+)")
+_NAMED = re.compile(r"([A-Z][A-Z0-9-]+)(?:[\s:]+|(?=\*))(.+)")  # `CYP2C9 *2/*5`, `CYP2C9*2/*5`
 
 
 def genotype_code(gene: str, kind: str = DIPLOTYPE) -> str:

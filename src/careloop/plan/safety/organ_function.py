@@ -81,7 +81,7 @@ def child_pugh(
 def meld(*, bilirubin_mg_per_dl: float, inr: float, creatinine_mg_per_dl: float) -> int:
     """Model for end-stage liver disease, 6 to 40.
 
-    Source: Kamath et al., Hepatology 2001;33:464, with UNOS's limits: values below 1 count as 1, creatinine over 4 as 4.
+    Source: Kamath et al., Hepatology 2001;33:464, with UNOS's limits: less than 1 counts as 1, creatinine over 4 as 4.
 
     Raises:
         InputError: a value that is not positive.
@@ -89,9 +89,7 @@ def meld(*, bilirubin_mg_per_dl: float, inr: float, creatinine_mg_per_dl: float)
     return _limited(_meld(bilirubin_mg_per_dl, inr, creatinine_mg_per_dl))
 
 
-def meld_na(
-    *, bilirubin_mg_per_dl: float, inr: float, creatinine_mg_per_dl: float, sodium_mmol_per_l: float
-) -> int:
+def meld_na(*, bilirubin_mg_per_dl: float, inr: float, creatinine_mg_per_dl: float, sodium_mmol_per_l: float) -> int:
     """MELD with sodium, 6 to 40; sodium counts from 125 to 137 mmol/L, and only where MELD is above 11.
 
     Source: Kim et al., N Engl J Med 2008;359:1018, in the form of OPTN policy 9 (2016).

@@ -104,7 +104,7 @@ class Guidelines:
 
     @cached_property
     def _names(self) -> re.Pattern[str]:
-        drugs = {each.drug for each in (*self.pairs, *self.recommendations)}
+        drugs = {pair.drug for pair in self.pairs} | set(self.rules_by_drug)
         names = sorted(drugs | set(_SYNONYMS), key=len, reverse=True)
         return re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, names))})(?![\w-])", re.IGNORECASE)
 
@@ -173,9 +173,7 @@ def _names_of(result: Genotype | None) -> tuple[str, ...]:
 def _found(option: str, rule: Recommendation, known: Sequence[Genotype | None]) -> Finding:
     who = " and ".join(_in_words(gene, result) for gene, result in zip(rule.genes, rule.results, strict=True))
     advice = _ADVICE[rule.severity].format(drug=rule.drug)
-    strength = (
-        "no recommendation" if rule.strength == "No recommendation" else f"{rule.strength.lower()} recommendation"
-    )
+    strength = rule.strength.lower().removesuffix(" recommendation")
     return Finding(
         option=option,
         drug=rule.drug,

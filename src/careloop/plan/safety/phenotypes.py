@@ -47,7 +47,12 @@ _CARRIER = {"positive": POSITIVE, "detected": POSITIVE, "present": POSITIVE, "ca
 _WAIVED = {"testing not indicated", "test not indicated", "not indicated", "testing not needed"}
 _SCORE = re.compile(r"(?:activity\s+score|as)\s*[:=]?\s*(\d+(?:\.\d+)?)", re.IGNORECASE)
 _COPIES = re.compile(r"(.+?)\s*[xX×]\s*(?:(\d+)|(?:≥|>=)\s*(\d+)|(N))")
-_HLA_ALLELE = re.compile(r"(?:HLA-)?(?:[AB])?\*?(\d{2,3})(?::?(\d{2,3}))?((?::\d{2,3})*)([A-Z]?)", re.IGNORECASE)
+# `B*57:01:01G`, the old `B*570101`, or one field only; then the letter of expression (N: not expressed).
+_HLA_ALLELE = re.compile(
+    r"(?:HLA-)?(?P<locus>[AB])?\*?"
+    r"(?:(\d{2,3}):(\d{2,3})(?::\d{2,3})*|(\d\d)(\d\d)(?:\d\d){0,2}|(\d{2,3}))(?P<expressed>[A-Z]?)",
+    re.IGNORECASE,
+)
 MANY_COPIES = (2, math.inf)  # `xN`: a duplication whose number of copies was not told
 
 
@@ -112,22 +117,34 @@ def carrier(target: str, genotypes: Mapping[str, Genotype]) -> Genotype | None:
     """
     gene, _, wanted = target.partition("*")
     own, typed = genotypes.get(target), genotypes.get(gene)
-    if own is not None or typed is None:
-        return own
-    if typed.phenotype in (NOT_INDICATED, CONFLICT):
-        return typed
-    if wanted in typed.alleles:
-        return Genotype(target, POSITIVE, typed.recorded)
-    open_ = any(":" not in allele and (not allele or wanted.startswith(allele)) for allele in typed.alleles)
-    sure = len(typed.alleles) == 2 and not open_
-    return Genotype(target, NEGATIVE if sure else INDETERMINATE, typed.recorded)
+    if typed is not None and typed.phenotype == INDETERMINATE:
+        typed = Genotype(target, _carried(wanted, typed.alleles), typed.recorded)
+    if own is None or typed is None or own.phenotype == typed.phenotype:
+        return own or typed
+    if {own.phenotype, typed.phenotype} == {POSITIVE, NEGATIVE}:
+        return Genotype(target, CONFLICT, f"{own.recorded}, {typed.recorded}")
+    return next((each for each in (own, typed) if each.phenotype in (POSITIVE, NEGATIVE)), own)
+
+
+def _carried(wanted: str, alleles: tuple[str, ...]) -> str:
+    if wanted in alleles:
+        return POSITIVE
+    open_ = any(":" not in allele and wanted.startswith(allele) for allele in alleles)
+    return NEGATIVE if len(alleles) == 2 and not open_ else INDETERMINATE
 
 
 def _gene_name(gene: str) -> str:
     gene = gene.strip().upper()
-    if gene.startswith(HLA) and (found := _HLA_ALLELE.fullmatch(gene)) and found[2]:
-        return f"{gene[:5]}*{found[1]}:{found[2]}"
-    return gene
+    two_fields = _two_fields(gene, gene) if gene.startswith(HLA) else ""
+    return f"{gene[:5]}*{two_fields}" if ":" in two_fields else gene
+
+
+def _two_fields(gene: str, text: str) -> str:
+    """An HLA allele to two fields (`57:01`), to one where no more was typed, else empty."""
+    found = _HLA_ALLELE.fullmatch(text.strip())
+    if not found or found["expressed"].upper() == "N" or (found["locus"] or gene[4]).upper() != gene[4]:
+        return ""
+    return ":".join(filter(None, found.group(2, 3, 4, 5, 6)))
 
 
 def _without_gene(gene: str, text: str) -> str:
@@ -242,12 +259,8 @@ def _hla(gene: str, text: str, words: str) -> Genotype:
     """A carrier result of one allele, or the typing of the whole gene."""
     if "*" in gene:
         return Genotype(gene, _CARRIER.get(words.removeprefix("allele "), INDETERMINATE), text)
-    alleles = []
-    for part in re.split(r"[/|,;]", text):
-        found = _HLA_ALLELE.fullmatch(part.strip())
-        fields = ":".join(filter(None, found.group(1, 2))) if found else ""
-        alleles.append("" if found and found[4].upper() == "N" else fields)
-    return Genotype(gene, INDETERMINATE, text, alleles=tuple(alleles))
+    alleles = tuple(_two_fields(gene, part) for part in re.split(r"[/|,;]", text))
+    return Genotype(gene, INDETERMINATE, text, alleles=alleles)
 
 
 @cache

@@ -1,12 +1,12 @@
 """Rules as data: CSV folders with drugs, conditions and rules, each with its citation, that a hospital may replace.
 
-A folder holds `VERSION` (one line), `drugs.csv`, `classes.csv`, `conditions.csv` and any number of other CSV files, one
+A folder holds `VERSION` (one line), `drugs.csv`, `classes.csv`, `diagnoses.csv` and any number of other CSV files, one
 for each family of rules, named as findings name it (`allergy.csv`, `interaction.csv`). Several entries of a cell stand
 apart by semicolons. Files named `pgx_*` are not read here.
 
-How severe a rule is follows its source: what a label's Contraindications (or a boxed warning) forbid is `block`; what it
-advises against, or calls for a lower dose or closer watch of, is `caution`; `ask` is a rule that needs a fact no record
-codes; `info` is shown only. A later folder replaces rules of the same id, and removes one by the severity `off`.
+How severe a rule is follows its source: what a label's Contraindications (or a boxed warning) forbid is `block`; what
+it advises against, or calls for a lower dose or closer watch of, is `caution`; `ask` is a rule that needs a fact no
+record codes; `info` is shown only. A later folder replaces rules of the same id, and removes one by the severity `off`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +25,7 @@ from careloop import InputError
 from careloop.plan.safety.medicines import Drug, DrugClass, Formulary
 
 SHIPPED_FOLDER = Path(__file__).parent / "tables"
-VOCABULARY = ("drugs", "classes", "conditions")  # files of a folder that are no rules
+VOCABULARY = ("drugs", "classes", "diagnoses")  # files of a folder that are no rules
 OTHERS = "pgx_"  # files of a folder that pharmacogenomics reads
 ANY, SAME = "*", "="
 Measure = Literal[
@@ -35,9 +35,9 @@ Measure = Literal[
 
 
 class Rule(BaseModel):
-    """When every condition that is given holds, the finding is made; what is not known makes it `ask`.
+    """When every condition that is given holds, the finding is made; what is not known makes it one of `unknown`.
 
-    Conditions: `allergens` the patient is allergic to one of these; `conditions` (named in conditions.csv) one is
+    Conditions: `allergens` the patient is allergic to one of these; `conditions` (named in diagnoses.csv) one is
     diagnosed, `counts` ever or active, `within_days` lately, and none of `unless`; `measure` is `below` or
     `at_or_above` a limit; `pregnant`; `sex`; `below_years`, `at_or_above_years` of age; `with` another drug that is
     taken or is part of the option; `duplicate` the same ingredient, or another of the same class, is taken;
@@ -49,6 +49,7 @@ class Rule(BaseModel):
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
     kind: str = Field(min_length=1)
     severity: Literal["block", "ask", "caution", "info", "off"]
+    unknown: Literal["ask", "caution", "info"] = "ask"
     drugs: tuple[str, ...] = ()
     allergens: tuple[str, ...] = ()
     conditions: tuple[str, ...] = ()
@@ -93,7 +94,7 @@ class Rule(BaseModel):
             raise ValueError("the rule has no condition, so it would always apply; give one")
         return self
 
-    @property
+    @cached_property
     def needs(self) -> tuple[str, ...]:
         """The conditions that are given, by their column."""
         return tuple(
@@ -124,12 +125,23 @@ class RuleBook:
 
     def about(self, substance: str) -> tuple[Rule, ...]:
         """The rules that speak of the substance, as the drug itself or as the one it does not go with."""
-        groups = self.formulary.groups_of(substance) | {ANY}
-        return tuple(rule for rule in self.rules if groups & {*rule.drugs, *rule.with_})
+        if substance not in self._about:
+            groups = self.formulary.groups_of(substance) | {ANY}
+            # The limit of a dose is that of `drugs` alone; other rules judge both sides.
+            self._about[substance] = tuple(
+                rule
+                for rule in self.rules
+                if groups & set(rule.drugs) or (rule.max_daily is None and groups & set(rule.with_))
+            )
+        return self._about[substance]
 
     def covers(self, substance: str) -> bool:
         """Whether any rule speaks of the substance or its classes by name."""
-        return any(self.formulary.groups_of(substance) & {*rule.drugs, *rule.with_} for rule in self.rules)
+        return any(ANY not in rule.drugs for rule in self.about(substance))
+
+    @cached_property
+    def _about(self) -> dict[str, tuple[Rule, ...]]:
+        return {}
 
 
 def read_rules(folders: Sequence[Path | None] = (None,)) -> RuleBook:
@@ -138,10 +150,16 @@ def read_rules(folders: Sequence[Path | None] = (None,)) -> RuleBook:
     Raises:
         InputError: a missing folder or file, or a row that breaks a rule, with file and line.
     """
-    return _read(tuple(SHIPPED_FOLDER if folder is None else Path(folder) for folder in folders))
+    paths = tuple(SHIPPED_FOLDER if folder is None else Path(folder) for folder in folders)
+    # Only careloop's own do not change while it runs.
+    return _shipped() if paths == (SHIPPED_FOLDER,) else _read(paths)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=1)
+def _shipped() -> RuleBook:
+    return _read((SHIPPED_FOLDER,))
+
+
 def _read(folders: tuple[Path, ...]) -> RuleBook:
     drugs: dict[str, Drug] = {}
     classes: dict[str, DrugClass] = {}
@@ -155,7 +173,7 @@ def _read(folders: tuple[Path, ...]) -> RuleBook:
             drug = _drug(row, where)
             _known(drug.classes, classes, f"{where}: classes", "classes.csv")
             drugs[drug.name] = drug
-        for where, row in _rows(folder / "conditions.csv"):
+        for where, row in _rows(folder / "diagnoses.csv"):
             conditions[_cell(row, "condition", where)] = _many(row, "codes")
         placed |= _rules(folder)
     formulary = Formulary(drugs, classes)
@@ -164,7 +182,7 @@ def _read(folders: tuple[Path, ...]) -> RuleBook:
         for column in ("drugs", "allergens", "with_"):
             _known(getattr(rule, column), {**drugs, **classes}, f"{where}: {column.rstrip('_')}", "drugs.csv")
         for column in ("conditions", "unless"):
-            _known(getattr(rule, column), conditions, f"{where}: {column}", "conditions.csv")
+            _known(getattr(rule, column), conditions, f"{where}: {column}", "diagnoses.csv")
     return RuleBook(" + ".join(map(_version, folders)), formulary, conditions, tuple(rule for _, rule in kept))
 
 
@@ -196,7 +214,8 @@ def _rule(row: Mapping[str, str], kind: str, where: str) -> Rule:
         column = str(first["loc"][0]) if first["loc"] else "row"
         if first["type"] == "extra_forbidden":
             near = get_close_matches(column, [*Rule.model_fields, "with"], n=1)
-            raise InputError(f"{where}: no such column {column}{f'; did you mean {near[0]}?' if near else ''}") from None
+            meant = f"; did you mean {near[0]}?" if near else ""
+            raise InputError(f"{where}: no such column {column}{meant}") from None
         got = f", got {first['input']!r}" if isinstance(first["input"], str) else ""
         raise InputError(f"{where}: {column}: {first['msg'].removeprefix('Value error, ')}{got}") from None
 

@@ -1,4 +1,4 @@
-"""Courses of repeated treatment: what was known and given at each time, what regimes prescribe, and who follows them."""
+"""Courses of repeated treatment: what was known and given at each time, what regimes prescribe, and who follows."""
 
 from __future__ import annotations
 

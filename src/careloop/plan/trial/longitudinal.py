@@ -207,8 +207,15 @@ def marginal_structural_model(courses: Courses, *, resamples: int = 200, seed: i
     for block in draw_counts(courses.units, resamples=resamples, seed=seed):
         for counts in block:
             slopes.append(_slope(courses, stabilised_weights(courses, counts), counts))
-    weight = stabilised_weights(courses, np.ones(len(courses)))[courses.stays]
+    weight = _weights_at_end(courses, stabilised_weights(courses, np.ones(len(courses))))
     return MarginalModel(_percentiles(np.array(slopes)), effective_sample(weight), float(weight.max()))
+
+
+def _weights_at_end(courses: Courses, weights: Array) -> Array:
+    """Each row's last weight, without those whose outcome is not known (end outcome) or that give no time (survival)."""
+    seen = courses.stays.sum(axis=1)
+    kept = seen > 0 if courses.kind == "survival" else courses.stays[:, -1]
+    return weights[kept, seen[kept] - 1]
 
 
 def _slope(courses: Courses, weights: Array, counts: Array) -> float:
