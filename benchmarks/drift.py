@@ -32,6 +32,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -186,29 +187,28 @@ print(json.dumps({name: [[first(column, make(s)) for column in data[name].T.toli
 """
 
 
-def river_alarms(python: str, detector: str, settings: list[float], streams: list[Stream]) -> np.ndarray:
-    """Alarms (settings, streams, 2, 2): on residuals (outcome - risk), then on the standardised inputs, any of them."""
+def river_alarms(python: str, detector: str, settings: list[float], *, what: str, streams: list[Stream]) -> np.ndarray:
+    """Alarms (settings, streams, 2) on `outcomes` (residuals outcome - risk) or any of the standardised `inputs`."""
     arrays = {}
     for place, stream in enumerate(streams):
         rows = known_rows(stream)
         mean, spread = stream.reference.mean(axis=0), stream.reference.std(axis=0)
-        arrays[f"residual {place}"] = ((stream.outcome_day[rows] < np.inf) - stream.risk[rows])[:, None]
-        arrays[f"inputs {place}"] = (stream.inputs - mean) / spread
+        residual = ((stream.outcome_day[rows] < np.inf) - stream.risk[rows])[:, None]
+        arrays[str(place)] = residual if what == "outcomes" else (stream.inputs - mean) / spread
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "streams.npz"
         np.savez(path, **arrays)
         command = [python, "-c", RIVER, str(path), detector, json.dumps(settings)]
         found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    alarms = np.full((len(settings), len(streams), 2, 2), np.inf)
+    alarms = np.full((len(settings), len(streams), 2), np.inf)
     for place, stream in enumerate(streams):
         rows = known_rows(stream)
         for at in range(len(settings)):
-            (on_residual,) = found[f"residual {place}"][at]
-            on_inputs = [row for row in found[f"inputs {place}"][at] if row >= 0]
-            if on_residual >= 0:
-                alarms[at, place, 0] = after_horizon(rows[on_residual])
-            if on_inputs:
-                alarms[at, place, 1] = min(on_inputs) / A_DAY
+            raised = [row for row in found[str(place)][at] if row >= 0]
+            if raised and what == "outcomes":
+                alarms[at, place] = after_horizon(rows[min(raised)])
+            elif raised:
+                alarms[at, place] = min(raised) / A_DAY
     return alarms
 
 
@@ -223,15 +223,17 @@ def peers(wanted: argparse.Namespace) -> Iterator[tuple[str, Peer]]:
     if not wanted.river:
         return
     for detector, grid in GRIDS.items():
-        shares = np.isfinite(river_alarms(wanted.river, detector, grid, tuning[:RIVER_TUNING])[..., 0]).mean(axis=1)
-        for side, what in enumerate(("outcomes", "inputs")):
+        for what in ("outcomes", "inputs"):
+            run = partial(river_alarms, wanted.river, detector, what=what)
+            shares = np.isfinite(run(grid, streams=tuning[:RIVER_TUNING])[..., 0]).mean(axis=1)
             # The loosest setting under which few enough streams alarm.
-            setting = grid[int(np.flatnonzero(shares[:, side] <= ALPHA)[0])]
-            yield f"river {detector}, {what}, {setting:g}", _river(wanted.river, detector, setting, side)
+            setting = grid[int(np.flatnonzero(shares <= ALPHA)[0])]
+            yield f"river {detector}, {what}, {setting:g}", partial(_first_setting, run, setting)
 
 
-def _river(python: str, detector: str, setting: float, side: int) -> Peer:
-    return lambda streams: river_alarms(python, detector, [setting], streams)[0, :, side]
+def _first_setting(run: Callable[..., np.ndarray], setting: float, streams: list[Stream]) -> np.ndarray:
+    alarms: np.ndarray = run([setting], streams=streams)[0]
+    return alarms
 
 
 def summary(alarms: np.ndarray) -> str:

@@ -9,10 +9,10 @@ outcome by day 365, days free of any event until then (RMST), and a measure. Set
 competing event; `crossing` makes the effect of a covariate fade with time, so that no proportional hazard is right;
 `randomised`; `no overlap` gives the drug to one side of a covariate only: there no repetition may end with advice.
 
-Bias is in per cent of the true effect, with its Monte Carlo standard error; `-oracle` is the bias beyond the oracle's in
-the same repetitions, `plain` that of the unadjusted difference between the arms. The oracle is the same estimator with
-the true propensities, hazards and means put in; `width` and `SD` (of the estimates) are relative to it. `SE/SD` is the
-mean standard error over the estimates' own SD; `s` seconds a repetition.
+Bias is in per cent of the true effect, with its Monte Carlo standard error; `-oracle` is the bias beyond the oracle's
+in the same repetitions, `plain` that of the unadjusted difference between the arms. The oracle is the same estimator
+with the true propensities, hazards and means put in; `width` and `SD` (of the estimates) are relative to it. `SE/SD` is
+the mean standard error over the estimates' own SD; `s` seconds a repetition.
 """
 
 from __future__ import annotations

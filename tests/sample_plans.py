@@ -116,6 +116,7 @@ def usual() -> PatientPlan:
                 effect=-0.08,
             ),
         ),
+        is_checked=True,
         findings=(finding(), finding("info", best, 2, facts=())),
         lifestyle=(
             lifestyle("smoking", **SMOKING),

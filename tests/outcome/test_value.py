@@ -35,6 +35,8 @@ def test_values_of_plan_options_and_care_given_are_the_true_ones(good_drug) -> N
     assert _covers(verdict.options[0].mean, risk[held, 0].mean())
     assert _covers(verdict.given.mean, risk[held].mean())
     assert verdict.given.effective_sample == 1000
+    assert _covers(verdict.plan.snips, risk[held, 1].mean())
+    assert verdict.given.snips.value == pytest.approx(verdict.given.mean.value)
     assert verdict.plan.effective_sample == pytest.approx((held & (rows["treatment"] == "drug").to_numpy()).sum())
 
 
@@ -119,6 +121,21 @@ def test_an_option_hardly_given_to_held_out_patients_has_no_value(good_drug) -> 
     assert "were given it, fewer than 10" in verdict.options[0].mean.reason
     assert verdict.options[1].mean.value is not None
     assert "nothing can be said" in verdict.comparisons[-1].words
+
+
+def test_nothing_is_said_of_a_plan_by_which_few_were_treated(good_drug) -> None:
+    rows, matrix, _, plan, _ = good_drug
+    few = rows.with_columns(
+        treatment=pl.when((pl.col("split") != "held_out") | (pl.col("subject_id") < 240)).then("treatment")
+    )
+    verdict = judge_plan(few, matrix, plan, who="held-out")[0]
+    assert verdict.plan.effective_sample < 50 < verdict.patients
+    expected = f"an effective {verdict.plan.effective_sample:.0f} patients were treated so, fewer than 50"
+    assert (verdict.plan.mean.value, verdict.plan.mean.reason) == (None, expected)
+    assert verdict.plan.snips.value is None
+    assert verdict.given.mean.value is not None
+    assert verdict.comparisons[0].difference.value is None
+    assert verdict.words.startswith(f"What following the plan would have done cannot be told: {expected}.")
 
 
 def test_patients_of_no_arm_are_left_out(good_drug) -> None:

@@ -32,7 +32,7 @@ def test_the_verdict_is_about_held_out_rows_and_serialises(verdict) -> None:
     assert content["predictions"][0]["patients"] == 300
     assert content["plan"][0]["patients"] == 300
     assert set(content) == {"horizon_days", "predictions", "plan", "words"}
-    assert set(content["plan"][0]["plan"]) == {"choice", "mean", "effective_sample"}
+    assert set(content["plan"][0]["plan"]) == {"choice", "mean", "snips", "effective_sample"}
     assert len(content["words"]) == 2
     assert verdict.patients.height == 300
 

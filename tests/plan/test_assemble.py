@@ -13,9 +13,9 @@ import pytest
 from careloop import InputError
 from careloop.evaluate import Estimate
 from careloop.plan import Plan, PlanSection, make_plan
-from careloop.plan.assemble import patient_plan, prediction_of
+from careloop.plan.assemble import findings_of, patient_plan, prediction_of
 from careloop.plan.patient_plan import PatientPlan, PatientPrediction, Reason
-from careloop.plan.safety import Finding
+from careloop.plan.safety import Finding, finding_table, withhold
 from careloop.predict import PREDICTIONS, prediction_events
 
 AT = datetime(2020, 1, 1, tzinfo=UTC)
@@ -101,6 +101,8 @@ def test_safety_takes_the_advice_back_and_advises_nothing_else(
     assert found.abstains
     assert statuses(found) == {"control": "offered", "drug": status}
     assert found.options[0].name == "control"
+    assert found.is_checked
+    assert found.reasons[0].names == ("drug",)
     assert found.reasons[0].kind == ("advice_demoted" if severity == "caution" else "advice_withheld")
 
 
@@ -115,6 +117,22 @@ def test_the_strictest_finding_stands(plan: Plan, prediction: PatientPrediction)
         found = made(prediction, plan, *(finding(severity) for severity in order))
         assert statuses(found)["drug"] == "withheld"
         assert [r.kind for r in found.options[-1].reasons][:3] == ["blocked", "missing_fact", "caution"]
+
+
+def test_a_table_that_went_through_safety_is_taken_as_it_is(plan: Plan, prediction: PatientPrediction) -> None:
+    found = finding("block")
+    key = (prediction.subject_id, prediction.as_of)
+    screened = replace(plan, table=withhold(plan.table, {key: {"drug": [found]}}))  # control is not listed
+    once = made(prediction, screened, *findings_of(finding_table({key: {"drug": [found]}}), prediction))
+    assert once.findings == (found,)
+    assert once.is_checked
+    assert statuses(once) == {"control": "ask", "drug": "withheld"}
+    assert once.option("control").reasons[0] == Reason("not_listed", ("control",))  # type: ignore[union-attr]
+    assert once.reasons == (Reason("advice_withheld", ("drug",)),)
+
+
+def test_a_plan_that_no_rule_was_asked_about_says_so(plan: Plan, prediction: PatientPrediction) -> None:
+    assert not made(prediction, plan).is_checked
 
 
 def test_a_note_changes_nothing_but_is_kept(plan: Plan, prediction: PatientPrediction) -> None:
@@ -133,7 +151,7 @@ def test_options_that_cannot_be_told_apart(plan: Plan, prediction: PatientPredic
     policy = replace(plan.policy, tied=("control",), worse=(), decision="abstain")
     found = made(prediction, replace(plan, policy=policy, table=plan.table.with_columns(recommended=pl.lit(False))))
     assert found.abstains
-    assert found.reasons == (Reason("tied", ("drug", "control")),)
+    assert found.reasons == (Reason("tied_best", ("drug", "control")),)
     assert {o.name: o.reasons for o in found.options} == {
         "drug": (Reason("tied", ("control",)),),
         "control": (Reason("tied", ("drug",)),),
@@ -158,13 +176,18 @@ def test_a_patient_whom_the_best_option_was_not_given_to(plan: Plan, prediction:
 
 
 def test_an_option_without_overlap_is_not_ranked_and_says_why(plan: Plan, prediction: PatientPrediction) -> None:
-    table = plan.table.with_columns(
-        rank=pl.when(pl.col("option") == "control").then(None).otherwise("rank"),
-        reason=pl.when(pl.col("option") == "control").then(pl.lit("too few")).otherwise("reason"),
+    is_control = pl.col("option") == "control"
+    table = plan.table.with_columns(rank=pl.when(is_control).then(None).otherwise("rank"))
+    unlike = made(prediction, replace(plan, table=table)).option("control")
+    assert unlike is not None
+    assert (unlike.status, unlike.reasons) == ("not_ranked", (Reason("few_comparable", ("control",)),))
+    gone = table.with_columns(
+        reason=pl.when(is_control).then(pl.lit("no overlap")).otherwise("reason"),
+        expected=pl.when(is_control).then(None).otherwise("expected"),
     )
-    found = made(prediction, replace(plan, table=table))
-    assert statuses(found)["control"] == "not_ranked"
-    assert found.option("control").reasons[0].kind == "few_comparable"  # type: ignore[union-attr]
+    unusable = made(prediction, replace(plan, table=gone)).option("control")
+    assert unusable is not None
+    assert (unusable.expected, unusable.reasons) == (None, (Reason("no_overlap", ("control",), "no overlap"),))
 
 
 def test_a_study_without_treatments(prediction: PatientPrediction) -> None:

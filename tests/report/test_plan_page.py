@@ -173,6 +173,15 @@ def test_every_finding_and_its_source_stands_the_gravest_first(language: Languag
 
 
 @every_language
+def test_unasked_safety_rules_are_not_a_clean_bill(language: Language) -> None:
+    clean = replace(plans.usual(), findings=())
+    assert plan_words(language)["no_findings"] in page(clean, language).text
+    unasked = page(replace(clean, is_checked=False), language).text
+    assert plan_words(language)["no_findings"] not in unasked
+    assert plan_words(language)["not_checked"] in unasked
+
+
+@every_language
 def test_lifestyle_stands_with_the_caveat_and_what_is_not_known(language: Language) -> None:
     text = page(plans.usual(), language).text
     assert ("not what changing it would do" if language == "en" else "并非改变该数值所能带来的效果") in text

@@ -1,4 +1,4 @@
-"""The commands of the loop: demo, study, run, predict, explain, plan, outcome; each a thin function."""
+"""The commands of the loop: demo, study, run, predict, explain, outcome; each a thin function."""
 
 from __future__ import annotations
 
@@ -178,35 +178,6 @@ def explain(package: Path, as_json: bool, **patients: Any) -> None:
     )
     shown = {"note": note, "explanations": [asdict(e) for e in explained], "not_for_clinical_use": True}
     show(shown, f"{text}\n{note}", as_json=as_json)
-
-
-@cli.command()
-@click.argument("run", type=FOLDER)
-@click.option("--subject", "subjects", type=int, multiple=True, help="Also show this subject's ranked options.")
-@json_option
-def plan(run: Path, subjects: tuple[int, ...], as_json: bool) -> None:
-    """Show what RUN's treatments do, what is advised and why, and for whom."""
-    import polars as pl
-
-    from careloop.report.summary import table
-    from careloop.study import RunFolder, read_plan
-
-    found = read_plan(RunFolder.reopen(run))
-    if found is None:
-        raise InputError(f"{run} has no plan; add cohort.treatment and plan to the study, and run it again")
-    rows = found.table.filter(pl.col("subject_id").is_in(list(subjects))).sort("subject_id", "prediction_time", "rank")
-    unknown = sorted(set(subjects) - set(rows["subject_id"]))
-    if unknown:
-        raise InputError(f"{run} has no plan for subject {unknown[0]}; plan.parquet has those that entered the study")
-    text = "\n".join(f"- {sentence}" for sentence in found.words)
-    if subjects:
-        limits = pl.format("{} to {}", pl.col("low").round_sig_figs(3), pl.col("high").round_sig_figs(3))
-        advice = pl.when("recommended").then(pl.lit("recommended")).otherwise(pl.lit(""))
-        shown_rows = rows.select("subject_id", "option", "rank", pl.col("expected").round_sig_figs(3), limits, advice)
-        columns = ["subject", "option", "rank", f"expected {found.goals[0].goal}", "95 % interval", "advice"]
-        text += "\n" + table(columns, shown_rows.rows())
-    shown = {**found.to_json(), "options_by_subject": rows.to_dicts(), "not_for_clinical_use": True}
-    show(shown, f"{text}\nResearch software, not for clinical use.", as_json=as_json)
 
 
 @cli.command()

@@ -3,16 +3,17 @@
 The least change that the data do not reject is advised, by closed testing: the largest model (log-odds with other
 terms) against the old risks; if that differs, against a new intercept; if that differs too, against intercept and
 slope; if even that differs, training anew. So the model stays as it is with probability 1 - alpha where it is right.
-Tests are generalised score tests whose covariance is robust to censoring weights and to several rows of a patient.
+Tests are score tests, which need no fit of the largest model; a patient's overlapping predictions count once, so that
+rows are as good as independent.
 
-Sources: Vergouwe, Nieboer, Oostenbrink et al., Stat Med 2017;36:4529 (closed testing of model updating); Boos, Am Stat
-1992;46:327 (generalised score tests); Steyerberg et al., Stat Med 2004;23:2567 (updating methods).
+Sources: Vergouwe, Nieboer, Oostenbrink et al., Stat Med 2017;36:4529 (closed testing of model updating, there with
+likelihood ratios); Boos, Am Stat 1992;46:327 (score tests); Steyerberg et al., Stat Med 2004;23:2567 (updating).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
 import numpy as np
@@ -21,7 +22,8 @@ import polars as pl
 from careloop.evaluate import Estimate, Outcomes, horizon_weights
 from careloop.evaluate.calibration import Spline, WeakStatistic, expit, logit, weighted_logistic
 from careloop.evaluate.estimate import FEWEST_FOR_INTERVAL, Statistic, Support, estimate, replicate
-from careloop.outcome.accuracy import RESAMPLES, SEED, outcomes_of, risk_of, used_rows
+from careloop.outcome.accuracy import RESAMPLES, SEED
+from careloop.outcome.stream.arrivals import Arrivals, arrivals
 from careloop.train.calibration import Recalibration
 
 Advice = Literal["keep", "intercept", "intercept and slope", "train anew", "cannot tell yet"]
@@ -82,22 +84,16 @@ def suggest_recalibration(
     `since`: only predictions from then on, when an alarm says that things changed. Only predictions whose horizon has
     passed by `as_of` count.
     """
-    known = used_rows(rows).filter(pl.col("prediction_time") + _days(horizon_days) <= as_of)
+    entered = arrivals(rows, horizon_days=horizon_days, as_of=as_of)
+    known = np.arange(len(entered))
     if since is not None:
-        known = known.filter(pl.col("prediction_time") >= since)
-    known = known.sort("prediction_time", "subject_id")
-    test = closed_test(*_arrays(known, horizon_days)) if known.height else _untested()
-    beside = _beside_old(known, horizon_days) if test.advice != "cannot tell yet" else None
+        known = known[entered.prediction_time >= np.datetime64(since.astimezone(UTC).replace(tzinfo=None), "us")]
+    test, beside = _untested(), None
+    if entered.outcomes is not None and len(known):
+        test = closed_test(entered.probability[known], entered.outcomes.take(known))
+        beside = _beside_old(entered, entered.outcomes, known) if test.advice != "cannot tell yet" else None
     model, version = rows["model"][0], rows["model_version"][0] or ""
     return Suggestion(model, version, test, beside, _words(model, version, test, beside))
-
-
-def _days(days: float) -> pl.Expr:
-    return pl.duration(microseconds=round(days * 86_400_000_000))
-
-
-def _arrays(rows: pl.DataFrame, horizon_days: float) -> tuple[np.ndarray, Outcomes]:
-    return risk_of(rows), outcomes_of(rows, horizon_days)
 
 
 def _untested() -> ClosedTest:
@@ -126,7 +122,7 @@ def closed_test(
     chosen = len(fits)
     for free, coefficients in enumerate(fits):
         if degrees[free]:
-            statistic = _score(design, label, weight, outcomes.subject_id, coefficients, free)
+            statistic = _score(design, label, weight, coefficients, free)
             p[free] = float(chi2.sf(statistic, degrees[free]))
         if not degrees[free] or (p[free] or 0.0) >= level:
             chosen = free
@@ -152,52 +148,43 @@ def _fits(design: np.ndarray, label: np.ndarray, weight: np.ndarray) -> tuple[np
     return np.array([0.0, 1.0]), np.array([constant, 1.0]), line
 
 
-def _score(
-    design: np.ndarray,
-    label: np.ndarray,
-    weight: np.ndarray,
-    subject_id: np.ndarray,
-    coefficients: np.ndarray,
-    free: int,
-) -> float:
-    """Generalised score statistic against the fit in which the first `free` columns were fitted, the others fixed."""
+def _score(design: np.ndarray, label: np.ndarray, weight: np.ndarray, coefficients: np.ndarray, free: int) -> float:
+    """Score statistic against the fit in which the first `free` columns were fitted and the others kept fixed."""
     fitted = expit(design[:, :2] @ coefficients)
-    scores = design * (weight * (label - fitted))[:, None]
-    information = (design * (weight * fitted * (1 - fitted))[:, None]).T @ design
-    tested = scores[:, free:]
+    spread = fitted * (1 - fitted)
+    tested = design[:, free:]
     if free:
         # What the fitted columns' own estimation takes from the others.
-        tested = tested - scores[:, :free] @ np.linalg.solve(information[:free, :free], information[:free, free:])
-    _, subject = np.unique(subject_id, return_inverse=True)
-    sums = np.zeros((subject.max() + 1, tested.shape[1]))
-    np.add.at(sums, subject, tested)
-    total = sums.sum(axis=0)
-    return float(total @ np.linalg.pinv(sums.T @ sums) @ total)
+        weighed = design[:, :free] * (weight * spread)[:, None]
+        tested = tested - design[:, :free] @ np.linalg.solve(weighed.T @ design[:, :free], weighed.T @ tested)
+    total = tested.T @ (weight * (label - fitted))
+    variance = (tested * (weight**2 * spread)[:, None]).T @ tested
+    return float(total @ np.linalg.pinv(variance) @ total)
 
 
-def _beside_old(known: pl.DataFrame, horizon_days: float) -> BesideOld | None:
+def _beside_old(entered: Arrivals, outcomes: Outcomes, known: np.ndarray) -> BesideOld | None:
     """Recalibrate by the predictions known at a date, and compare on those made after it; None where too few."""
-    cut = _cut(known, horizon_days)
-    before = known.filter(pl.col("prediction_time") + _days(horizon_days) <= cut)
-    after = known.filter(pl.col("prediction_time") > cut)
-    if min(before.height, after.height) < 2 * FEWEST_FOR_INTERVAL:
+    cut = _cut(entered.prediction_time[known], entered.known_time[known])
+    before = known[entered.known_time[known] <= cut]
+    after = known[entered.prediction_time[known] > cut]
+    if min(len(before), len(after)) < 2 * FEWEST_FOR_INTERVAL:
         return None
-    test = closed_test(*_arrays(before, horizon_days))
-    probability, outcomes = _arrays(after, horizon_days)
-    support = Support.of(outcomes)
+    test = closed_test(entered.probability[before], outcomes.take(before))
+    probability, later = entered.probability[after], outcomes.take(after)
+    support = Support.of(later)
     if test.advice == "cannot tell yet" or not support.followed:
         return None
     statistics: dict[str, Statistic] = {
-        "old": WeakStatistic.of(probability, outcomes),
-        "new": WeakStatistic.of(test.recalibration.apply(probability), outcomes),
+        "old": WeakStatistic.of(probability, later),
+        "new": WeakStatistic.of(test.recalibration.apply(probability), later),
     }
-    found = replicate(outcomes, statistics, resamples=RESAMPLES, seed=SEED)
+    found = replicate(later, statistics, resamples=RESAMPLES, seed=SEED)
     old, new = ({name: estimate(found[side][name], support) for name in FIGURES} for side in ("old", "new"))
     return BesideOld(
-        fitted_until=f"{cut:%Y-%m-%d}",
-        fitted_rows=before.height,
-        patients=after["subject_id"].n_unique(),
-        rows=after.height,
+        fitted_until=str(cut.astype("datetime64[D]")),
+        fitted_rows=len(before),
+        patients=support.subjects,
+        rows=len(after),
         recalibration=test.recalibration,
         old=old,
         new=new,
@@ -205,16 +192,11 @@ def _beside_old(known: pl.DataFrame, horizon_days: float) -> BesideOld | None:
     )
 
 
-def _cut(known: pl.DataFrame, horizon_days: float) -> datetime:
-    """The date that leaves as many predictions with a known outcome before it as predictions after it."""
-    made = known["prediction_time"].to_list()
-    entry = known.select(entry=pl.col("prediction_time") + _days(horizon_days))["entry"].to_list()
-    low, high = 0, len(made) - 1
-    while low < high:
-        middle = (low + high) // 2
-        later = sum(moment > entry[middle] for moment in made)
-        low, high = (middle + 1, high) if middle + 1 < later else (low, middle)
-    cut: datetime = entry[low]
+def _cut(made: np.ndarray, known: np.ndarray) -> np.datetime64:
+    """The moment that leaves as many predictions with a known outcome before it as predictions made after it."""
+    later = len(made) - np.searchsorted(made, known, side="right")
+    enough = np.arange(1, len(made) + 1) >= later
+    cut: np.datetime64 = known[int(np.argmax(enough))]
     return cut
 
 

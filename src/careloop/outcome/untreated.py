@@ -213,7 +213,7 @@ class Remaining:
         stayed = self._stayed(count, self.passed)
         followed = np.take(self.curve.uncensored(count), self.column, axis=1)
         together = stayed * followed
-        # A resample without an estimate stays NaN; where nobody could be followed the row has no copies.
+        # Where nobody could be followed so long the row has no copies, and 0 / 0 must stay 0.
         return count * self.known / np.where(together == 0, 1.0, together)
 
     def to_horizon(self, count: np.ndarray) -> np.ndarray:
@@ -226,7 +226,8 @@ class Remaining:
             return np.ones_like(count)
         coefficients = weighted_logistic(self.design, self.acted, count[:, self.row] * self.seen)
         n, periods = passed.shape
-        log_stay = -np.logaddexp(0.0, coefficients @ self.everywhere.T).reshape(len(count), periods, n)
+        with np.errstate(invalid="ignore"):  # a resample without an estimate stays NaN
+            log_stay = -np.logaddexp(0.0, coefficients @ self.everywhere.T).reshape(len(count), periods, n)
         return np.asarray(np.exp((log_stay * passed.T).sum(axis=1)))
 
 

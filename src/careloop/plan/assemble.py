@@ -1,8 +1,8 @@
-"""Put one patient's plan together: the study's plan for the patient, then safety, which may take its advice back."""
+"""Put one patient's plan together from the study's plan, the safety findings and the lifestyle options."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -23,17 +23,13 @@ from careloop.plan.patient_plan import (
     Status,
 )
 from careloop.plan.patients import KEYS
-from careloop.plan.safety.finding import Finding
+from careloop.plan.safety import Finding, unchecked, withhold
 
-# What a finding does to its option, the strictest first.
-SAFETY: dict[str, tuple[Status, ReasonKind]] = {
-    "block": ("withheld", "blocked"),
-    "ask": ("ask", "missing_fact"),
-    "caution": ("demoted", "caution"),
-}
+# The reason that a finding gives for its option's status, the gravest first.
+SAFETY: dict[str, ReasonKind] = {"block": "blocked", "ask": "missing_fact", "caution": "caution"}
 # The order in which options are shown; within one status they stand by rank.
 ORDER: tuple[Status, ...] = ("recommended", "offered", "demoted", "ask", "withheld", "not_ranked")
-ADVICE: tuple[ReasonKind, ...] = ("best_single", "individual")
+HELD_BACK = ("withheld", "ask")
 
 
 def patient_plan(
@@ -47,27 +43,34 @@ def patient_plan(
 ) -> PatientPlan:
     """Put together one patient's plan.
 
-    `plan` may hold many patients; the one of `prediction` (subject and time) is taken. `findings` are this patient's: a
-    block withholds its option, ask holds it back, caution demotes it. Where one of these meets the advised option, or
-    the model abstains, nothing is recommended, since the next best option is not shown to be better than the others.
+    `plan` may hold many patients; the one of `prediction` (subject and time) is taken. `findings` are this patient's. A
+    plan whose table has not been through `safety.withhold` goes through it here, if there are findings. Nothing is
+    recommended where the model abstains: what it says of options rests on patients unlike this one.
 
     InputError: the plan has no rows of the patient, or a finding is about an option that it does not have.
     """
-    options = () if plan is None else _options(plan, prediction, findings)
+    rows = None if plan is None else _rows(plan, prediction, findings)
+    options = [] if plan is None or rows is None else [_option(r, plan, findings) for r in rows.iter_rows(named=True)]
     recommended, reasons = _decision(plan, prediction, options)
-    shown = [_as_decided(option, recommended) for option in options]
     return PatientPlan(
         study=study,
         made_at=made_at,
         prediction=prediction,
         goal=None if plan is None else PlanGoal(plan.goals[0].goal, plan.goals[0].kind, plan.goals[0].better),
         reference=None if plan is None else plan.reference,
-        options=tuple(sorted(shown, key=lambda o: (ORDER.index(o.status), o.rank or len(shown) + 1, o.name))),
+        options=tuple(sorted(_as_decided(options, recommended), key=lambda o: _order(o, len(options)))),
+        is_checked=rows is not None and rows["status"].null_count() == 0,
         findings=tuple(findings),
         lifestyle=tuple(lifestyle),
         recommended=recommended,
         reasons=reasons,
     )
+
+
+def findings_of(table: pl.DataFrame, prediction: PatientPrediction) -> tuple[Finding, ...]:
+    """The patient's findings of a table of all (`safety.finding_table`, a run's safety.parquet)."""
+    mine = table.filter(_is_mine(prediction)).drop(KEYS)
+    return tuple(Finding(**{**row, "facts": tuple(row["facts"] or ())}) for row in mine.iter_rows(named=True))
 
 
 def prediction_of(
@@ -94,52 +97,62 @@ def prediction_of(
     )
 
 
-def _options(plan: Plan, prediction: PatientPrediction, findings: Sequence[Finding]) -> tuple[PatientOption, ...]:
-    """The plan's options for the patient with what safety says of them."""
-    is_mine = (pl.col(KEYS[0]) == prediction.subject_id) & (pl.col(KEYS[1]) == prediction.as_of)
-    rows = plan.table.filter(is_mine)
+def _is_mine(prediction: PatientPrediction) -> pl.Expr:
+    return (pl.col(KEYS[0]) == prediction.subject_id) & (pl.col(KEYS[1]) == prediction.as_of)
+
+
+def _rows(plan: Plan, prediction: PatientPrediction, findings: Sequence[Finding]) -> pl.DataFrame:
+    """The patient's rows of the plan's table, with the status that safety gives each option."""
+    rows = plan.table.filter(_is_mine(prediction))
     if not rows.height:
         raise InputError("the plan has no rows of this patient at this prediction time; plan the patient first")
     strangers = sorted({finding.option for finding in findings} - set(plan.options))
     if strangers:
         raise InputError(f"a safety finding is about {strangers[0]!r}, but the options are {', '.join(plan.options)}")
-    return tuple(_option(row, plan, findings) for row in rows.iter_rows(named=True))
+    if "status" in rows.columns and rows["status"].null_count() < rows.height:
+        return rows
+    if not findings:
+        return unchecked(rows)
+    by_option = {name: [finding for finding in findings if finding.option == name] for name in plan.options}
+    return withhold(rows, {(prediction.subject_id, prediction.as_of): by_option})
 
 
 def _option(row: Mapping[str, Any], plan: Plan, findings: Sequence[Finding]) -> PatientOption:
-    name = row["option"]
+    name: str = row["option"]
+    status: Status = row["status"] or "offered"
     mine = [finding for finding in findings if finding.option == name]
-    status: Status = "not_ranked" if row["rank"] is None else "offered"
-    reasons = [_rank_reason(row, plan)]
-    for severity in reversed(SAFETY):  # the strictest last, so that it stands
-        found = [finding for finding in mine if finding.severity == severity]
-        if found:
-            worse, kind = SAFETY[severity]
-            status = status if (status, worse) == ("not_ranked", "demoted") else worse
-            reasons.insert(0, Reason(kind, tuple(dict.fromkeys(finding.drug for finding in found))))
+    reasons = [
+        Reason(kind, tuple(dict.fromkeys(finding.drug for finding in mine if finding.severity == severity)))
+        for severity, kind in SAFETY.items()
+        if any(finding.severity == severity for finding in mine)
+    ]
+    if status == "ask" and not reasons:
+        reasons.append(Reason("not_listed", (name,)))
     return PatientOption(
         name=name,
-        status=status,
+        status="not_ranked" if row["rank"] is None and status not in HELD_BACK else status,
         rank=row["rank"],
         expected=None if row["expected"] is None else Estimate(row["expected"], row["low"], row["high"]),
         effect=next((c.adjusted for c in plan.goals[0].contrasts if c.option == name), None),
-        reasons=tuple(reasons),
+        reasons=(*reasons, *_rank_reasons(row, plan)),
     )
 
 
-def _rank_reason(row: Mapping[str, Any], plan: Plan) -> Reason:
-    """Why the plan ranks the option as it does."""
+def _rank_reasons(row: Mapping[str, Any], plan: Plan) -> Iterator[Reason]:
+    """Why the plan ranks the option as it does; nothing where only safety holds the best one back."""
     name, policy = row["option"], plan.policy
-    if row["rank"] is None:
-        is_usable = any(option.usable for option in plan.balance.options if option.option == name)
-        return Reason("few_comparable", (name,)) if is_usable else Reason("no_overlap", (name,), row["reason"])
-    if row["recommended"]:
-        return Reason("best_single" if name == policy.best else "individual", (policy.best or name,))
-    if policy.best is not None and name in policy.worse:
-        return Reason("worse", (policy.best,))
-    if policy.best is not None and policy.tied and name in (policy.best, *policy.tied):
-        return Reason("tied", tuple(option for option in (policy.best, *policy.tied) if option != name))
-    return Reason("lower_ranked")
+    if row["expected"] is None:
+        yield Reason("no_overlap", (name,), row["reason"])
+    elif row["rank"] is None and row["status"] not in HELD_BACK:
+        yield Reason("few_comparable", (name,))
+    elif row["recommended"]:
+        yield Reason("best_single" if name == policy.best else "individual", (policy.best or name,))
+    elif policy.best is not None and name in policy.worse:
+        yield Reason("worse", (policy.best,))
+    elif policy.best is not None and policy.tied and name in (policy.best, *policy.tied):
+        yield Reason("tied", tuple(option for option in (policy.best, *policy.tied) if option != name))
+    elif name != policy.best:
+        yield Reason("lower_ranked")
 
 
 def _decision(
@@ -149,30 +162,34 @@ def _decision(
     against = [Reason("outside_population", (), prediction.abstain_reason)] if prediction.abstain_reason else []
     if plan is None:
         return None, (*against, Reason("no_plan"))
-    advised = next((option for option in options if _advice(option)), None)
-    if advised is None:
-        return None, (*against, _why_none(plan, options))
-    if advised.status in ("withheld", "ask"):
-        against.append(Reason("advice_withheld", (advised.name,)))
-    elif advised.status == "demoted" and any(option.status == "offered" for option in options):
-        against.append(Reason("advice_demoted", (advised.name,)))
-    return (None, tuple(against)) if against else (advised.name, _advice(advised))
-
-
-def _advice(option: PatientOption) -> tuple[Reason, ...]:
-    """The reasons for which the plan advises the option, none where it does not."""
-    return tuple(reason for reason in option.reasons if reason.kind in ADVICE)
+    for option in options:
+        advice = tuple(reason for reason in option.reasons if reason.kind in ("best_single", "individual"))
+        if advice:
+            return (None, tuple(against)) if against else (option.name, advice)
+    return None, (*against, _why_none(plan, options))
 
 
 def _why_none(plan: Plan, options: Sequence[PatientOption]) -> Reason:
-    """Why the plan itself advises nothing."""
-    best = plan.policy.best
-    if best is None:
+    """Why no option is advised: the plan itself does not, or safety took its advice back."""
+    policy = plan.policy
+    if policy.best is None:
         return Reason("too_few_options")
-    if any(option.name == best and option.rank is None for option in options):
-        return Reason("few_comparable", (best,))
-    return Reason("tied", (best, *plan.policy.tied))
+    if policy.decision == "abstain":
+        return Reason("tied_best", (policy.best, *policy.tied))
+    status = {option.name: option.status for option in options}
+    if status[policy.best] == "not_ranked":
+        return Reason("few_comparable", (policy.best,))
+    held = [name for name in (policy.best, *status) if status[name] in HELD_BACK]
+    if held:
+        return Reason("advice_withheld", (held[0],))
+    demoted = [name for name in (policy.best, *status) if status[name] == "demoted"]
+    return Reason("advice_demoted", (demoted[0],)) if demoted else Reason("tied_best", (policy.best, *policy.tied))
 
 
-def _as_decided(option: PatientOption, recommended: str | None) -> PatientOption:
-    return replace(option, status="recommended") if option.name == recommended else option
+def _as_decided(options: Sequence[PatientOption], recommended: str | None) -> list[PatientOption]:
+    return [replace(option, status="recommended") if option.name == recommended else option for option in options]
+
+
+def _order(option: PatientOption, last: int) -> tuple[int, int, str]:
+    """By status, then rank, then name."""
+    return ORDER.index(option.status), option.rank or last + 1, option.name

@@ -64,7 +64,7 @@ def _goal_kind(value: Any) -> str:
     """Tell the kinds of goal apart, so that an error speaks about one of them only."""
     if isinstance(value, dict):
         return next((kind for field, kind in GOAL_KINDS.items() if field in value), "measure")
-    return {EventGoal: "event", RmstGoal: "rmst"}.get(type(value), "measure")
+    return "event" if isinstance(value, EventGoal) else "rmst" if isinstance(value, RmstGoal) else "measure"
 
 
 GOAL_KINDS = {"event": "event", "days_without": "rmst"}

@@ -25,6 +25,7 @@ from careloop.plan.safety.finding import Finding
 Json = dict[str, Any]
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:careloop:plan")
 NOT_CLINICAL = "Research software. Not for clinical use."
+NOT_CHECKED = "Safety rules were not asked."
 UCUM = "http://unitsofmeasure.org"
 ACT_CODE = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
 INTERVAL, OPTION, RANK = (f"urn:careloop:fhir:{name}" for name in ("interval-95", "option", "rank"))
@@ -50,7 +51,7 @@ ISSUES = {
     "pregnancy": ("PREG", "Pregnancy Alert"),
     "age": ("AGE", "Age Alert"),
     "dose": ("DOSE", "Dosage problem alert"),
-    "pharmacogenomic": ("GEN", "Genetic Alert"),
+    "pharmacogenomics": ("GEN", "Genetic Alert"),
 }
 # CarePlan.activity.detail.status and doNotPerform of each status of an option.
 ACTIVITY = {
@@ -65,12 +66,14 @@ REASONS = {
     "best_single": "best option on average",
     "individual": "expected to do better than {0} for this patient",
     "tied": "cannot be told from {0}",
+    "tied_best": "the best options cannot be told apart: {0}",
     "worse": "did worse than {0}",
     "lower_ranked": "ranked below the others",
     "few_comparable": "too few comparable patients were given {0}",
     "no_overlap": "its effect cannot be estimated",
     "too_few_options": "fewer than two options have enough comparable patients",
     "caution": "a safety caution about {0}",
+    "not_listed": "the drugs of {0} are not listed in the study, so no safety rule was asked",
     "missing_fact": "a fact that a safety rule on {0} needs is not known",
     "blocked": "a safety rule on {0} forbids it",
     "advice_withheld": "the best option, {0}, is held back by a safety rule; none of the others is shown to be best",
@@ -233,6 +236,7 @@ def _quantity(value: float, unit: str) -> Json:
 
 def _care_plan(plan: PatientPlan) -> Json:
     reasons = "; ".join(reason_in_words(reason) for reason in plan.reasons)
+    checked = "" if plan.is_checked or not plan.options else f" {NOT_CHECKED}"
     advice = f"Proposed for discussion: {plan.recommended}" if plan.recommended else "No option is recommended"
     risks = [_to(plan, "RiskAssessment", "prediction")]
     risks += [_to(plan, "RiskAssessment", "options") for _ in _option_risks(plan)]
@@ -245,7 +249,7 @@ def _care_plan(plan: PatientPlan) -> Json:
             "status": "draft",
             "intent": "proposal",
             "title": f"Treatment plan from study {plan.study}",
-            "description": f"{advice}: {reasons}." if reasons else f"{advice}.",
+            "description": f"{advice}: {reasons}.{checked}",
             "subject": _patient(plan),
             "period": _horizon(plan),
             "created": _instant(plan.made_at),
@@ -364,5 +368,5 @@ def _provenance(plan: PatientPlan, resources: list[Json]) -> Json:
 
 def reason_in_words(reason: Reason) -> str:
     """A reason as a phrase, with what was found where it says more."""
-    words = REASONS[reason.kind].format(" or ".join(reason.names) or "others")
+    words = REASONS[reason.kind].format(", ".join(reason.names) or "others")
     return f"{words} ({reason.text})" if reason.text else words

@@ -24,12 +24,14 @@ ReasonKind = Literal[
     "best_single",
     "individual",
     "tied",
+    "tied_best",
     "worse",
     "lower_ranked",
     "few_comparable",
     "no_overlap",
     "too_few_options",
     "caution",
+    "not_listed",
     "missing_fact",
     "blocked",
     "advice_withheld",
@@ -106,7 +108,8 @@ class PatientPlan:
     """One patient's plan.
 
     `options` are in the order in which they are shown; `recommended` is one of them, or None where the plan abstains;
-    `reasons` say why. `goal` and `reference` are None where the study compares no treatments.
+    `reasons` say why. `is_checked`: whether safety rules were asked; no findings mean nothing where they were not.
+    `goal` and `reference` are None where the study compares no treatments.
     """
 
     study: str
@@ -115,6 +118,7 @@ class PatientPlan:
     goal: PlanGoal | None
     reference: str | None
     options: tuple[PatientOption, ...]
+    is_checked: bool
     findings: tuple[Finding, ...]
     lifestyle: tuple[LifestyleOption, ...]
     recommended: str | None

@@ -58,11 +58,11 @@ class FeatureRow:
 
     def risks(self, variants: Sequence[Values]) -> np.ndarray:
         """The risk (k,) under each variant."""
-        return self.package.risk(self._matrix(variants))
+        return self.package.risk(self.matrix(variants))
 
     def outside(self, variants: Sequence[Values]) -> list[str | None]:
         """Why each variant lies outside the training population, or None."""
-        return outside_reasons(self.package, self._matrix(variants).values)
+        return outside_reasons(self.package, self.matrix(variants).values)
 
     def altered(self, variant: Values) -> np.ndarray:
         """The features (p,) with each code of the variant at its value.
@@ -77,7 +77,7 @@ class FeatureRow:
                 values[j] = altered_cell(self.package.recipe.columns[j], values[j], value, measured=measured)
         return values
 
-    def _matrix(self, variants: Sequence[Values]) -> FeatureMatrix:
+    def matrix(self, variants: Sequence[Values]) -> FeatureMatrix:
         """One row a variant."""
         rows = np.array([self.altered(variant) for variant in variants], dtype=np.float32)
         keys = pl.DataFrame({"variant": np.arange(len(variants))})

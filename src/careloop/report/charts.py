@@ -185,6 +185,16 @@ def contributions(factors: Sequence[tuple[str, float]], *, unit: str) -> str:
     return _svg(figure)
 
 
+def strategies(curves: Sequence[tuple[str, Json]]) -> str:
+    """Risk of the outcome over time had everybody followed each strategy, with pointwise bands."""
+    figure, axes = _figure(5.6, 4.2)
+    for colour, (name, band) in zip(COLOURS, curves, strict=False):
+        _draw_band(axes, band, colour, name, step=True)
+    axes.set(xlabel="days from time zero", ylabel="risk of the outcome", title="If everybody followed", ylim=(0, None))
+    axes.legend(loc="upper left")
+    return _svg(figure)
+
+
 def missingness(shares: Sequence[tuple[str, float]]) -> str:
     """Share of training rows without a value, a bar for each feature."""
     figure, axes = _figure(7.6, 0.9 + 0.26 * len(shares))

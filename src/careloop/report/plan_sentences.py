@@ -69,7 +69,8 @@ class Sentences:
 
     def reason(self, reason: Reason) -> str:
         """Why, as a phrase; what was found is added where it says more."""
-        words = str(self.words["reasons"][reason.kind]).format(self.say("or").join(reason.names))
+        joiner = self.say("joiner" if reason.kind == "tied_best" else "or")
+        words = str(self.words["reasons"][reason.kind]).format(joiner.join(reason.names))
         return self.say("detail", words=words, detail=reason.text) if reason.text else words
 
     def reasons(self, reasons: Sequence[Reason]) -> str:
@@ -139,4 +140,4 @@ class Sentences:
 def _number(value: float, form: str) -> str:
     """The number with a minus sign as typeset; no minus before a zero."""
     text = format(value, form)
-    return (text.replace("-", "−") if float(text) else text.replace("-", "").replace("+", "")) if text else text
+    return text.replace("-", "−") if float(text) else text.strip("+-")

@@ -19,6 +19,7 @@ from careloop.features.words import is_yes_or_no, label, unit
 from careloop.report import charts
 from careloop.report.checklist import checklist
 from careloop.report.timeline_chart import timeline
+from careloop.report.treatments import policy_tree, treatment_charts, trial_chart
 
 Json = Mapping[str, Any]
 SPLITS = ("train", "tuning", "held_out")
@@ -51,6 +52,7 @@ class Contents:
     patients: list[Json]
     explanation: Json | None
     effects: Json | None
+    trial: Json | None
     verdict: Json | None
     cohort: pl.DataFrame
     features: pl.DataFrame
@@ -71,6 +73,7 @@ class Contents:
             patients=content("patients.json") or [],
             explanation=content("explanation.json"),
             effects=content("effects.json"),
+            trial=content("trial.json"),
             verdict=content("outcome.json"),
             cohort=pl.read_parquet(run / "cohort.parquet"),
             features=pl.read_parquet(run / "features.parquet"),
@@ -88,6 +91,8 @@ def write_report(run: Path, path: Path) -> None:
     environment.filters["figure"] = with_interval
     environment.filters["signed"] = signed
     environment.filters["expected"] = expected
+    environment.filters["sentence"] = sentence
+    environment.filters["inline"] = inline
     page = environment.get_template("report.html.j2").render(
         version=__version__,
         study=contents.study,
@@ -106,6 +111,8 @@ def write_report(run: Path, path: Path) -> None:
         patients=contents.patients,
         explanation=contents.explanation,
         effects=contents.effects,
+        tree=policy_tree(contents.effects, contents.recipe),
+        trial=contents.trial,
         verdict=contents.verdict,
         checklist=checklist(contents.study, contents.flow, contents.recipe, contents.evaluation),
         charts=drawn,
@@ -132,6 +139,11 @@ def signed(estimate: Json | None) -> Markup:
     return with_interval(estimate, "+")
 
 
+def inline(estimate: Json) -> str:
+    """A difference with its sign and interval, for use in a sentence."""
+    return f"{estimate['value']:+.3g} ({estimate['low']:+.3g} to {estimate['high']:+.3g})"
+
+
 def expected(option: Json) -> str:
     """An option's expected value with its interval: a risk (0 to 1) in per cent, a measure as it is."""
     if option["expected"] is None:
@@ -139,7 +151,14 @@ def expected(option: Json) -> str:
     low, middle, high = (option[side] for side in ("low", "expected", "high"))
     if option["kind"] == "event":
         return f"{middle:.0%} ({low:.0%} to {high:.0%})"
+    if option["kind"] == "rmst":
+        return f"{middle:.0f} days ({low:.0f} to {high:.0f})"
     return f"{middle:.4g} ({low:.4g} to {high:.4g})"
+
+
+def sentence(words: str) -> str:
+    """Words with a capital first letter and a full stop."""
+    return f"{words[:1].upper()}{words[1:].rstrip('.')}."
 
 
 def _primary(contents: Contents) -> str:
@@ -228,8 +247,9 @@ def _charts(contents: Contents) -> dict[str, Any]:
         "patients": [_patient_chart(patient) for patient in contents.patients],
     }
     if contents.effects is not None:
-        drawn["effects"] = [_effect_chart(goal) for goal in contents.effects["goals"]]
-        drawn["balance"] = _balance_chart(contents.effects["balance"], contents.recipe)
+        drawn |= treatment_charts(contents.effects, contents.recipe)
+    if contents.trial is not None:
+        drawn["trial"] = trial_chart(contents.trial)
     return drawn
 
 
@@ -276,22 +296,6 @@ def _subgroup_charts(model: Json) -> list[str]:
 def _missingness_chart(columns: Sequence[Column]) -> str:
     shares = sorted(((label(c), c.missing_share) for c in columns if c.missing_share), key=lambda share: -share[1])
     return charts.missingness(shares[:MOST_MISSING]) if shares else ""
-
-
-def _effect_chart(goal: Json) -> str:
-    rows = [
-        (f"{c['option']} vs {c['versus']}, {kind}", c[kind])
-        for c in goal["contrasts"]
-        for kind in ("adjusted", "plain")
-    ]
-    unit = "difference in risk" if goal["kind"] == "event" else f"difference in {goal['goal']}"
-    return charts.forest(rows, title=f"Effects on {goal['goal']} ({goal['better']} is better)", unit=unit)
-
-
-def _balance_chart(balance: Json, recipe: Recipe) -> str:
-    words = {column.name: label(column) for column in recipe.columns}
-    rows = [(words.get(c["covariate"], c["covariate"]), c["before"], c["after"]) for c in balance["covariates"]]
-    return charts.love_plot(rows)
 
 
 def _patient_chart(patient: Json) -> str:

@@ -252,7 +252,7 @@ def report(study: Study, run: RunFolder) -> None:
 
     reads = ["study.yaml", "record.json", "flow.json", "recipe.json", "features.parquet", "evaluation.json"]
     reads += ["patients.json", "outcome.json", *_judged_files(study)]
-    reads += [name for name in ("explanation.json",) if (run.path / name).exists()]
+    reads += [name for name in ("explanation.json", "trial.json") if (run.path / name).exists()]
     run.stage("report", lambda out: write_report(run.path, out / "report.html"), writes=["report.html"], reads=reads)
 
 

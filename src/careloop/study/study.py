@@ -66,6 +66,12 @@ class Study(BaseModel):
             raise ValueError(f"primary_model must be one of {', '.join(names)}, got {self.primary_model}")
         if self.plan is not None and self.cohort.treatment is None:
             raise ValueError("plan compares treatments, but cohort.treatment names none; add its arms, or remove plan")
+        if self.plan is not None and self.plan.safety is not None and self.cohort.treatment is not None:
+            unlisted = [arm for arm in self.cohort.treatment.arms if arm not in self.plan.safety.options]
+            if unlisted:
+                raise ValueError(
+                    f"plan.safety.options must list every arm; {unlisted[0]} is missing, name its drugs, or [] for none"
+                )
         unprepared = [model.name for model in self.models if model.start == "pretrained" and self.pretraining is None]
         if unprepared:
             raise ValueError(

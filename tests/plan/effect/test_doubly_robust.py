@@ -52,7 +52,7 @@ def _covers(estimate, truth: float) -> bool:
 
 
 def test_confounding_is_removed_and_the_plain_difference_keeps_it(simulate: Callable[..., object]) -> None:
-    for effect, truth in _effects(simulate(4000, 3, confounding=1.0), assignment="observed"):
+    for effect, truth in _effects(simulate(2500, 3, confounding=1.0), assignment="observed"):
         contrast = effect.contrasts[0]
         assert _covers(contrast.adjusted, truth[1] - truth[0])
         assert not _covers(contrast.plain, truth[1] - truth[0])
@@ -61,7 +61,7 @@ def test_confounding_is_removed_and_the_plain_difference_keeps_it(simulate: Call
 
 def test_right_outcome_model_makes_up_for_a_wrong_propensity(simulate: Callable[..., object]) -> None:
     """Taken as randomised although it is not: lines are the right model of the measure, and nearly so of the risk."""
-    for effect, truth in _effects(simulate(4000, 5, confounding=1.0), assignment="randomised"):
+    for effect, truth in _effects(simulate(2500, 5, confounding=1.0), assignment="randomised"):
         assert _covers(effect.contrasts[0].adjusted, truth[1] - truth[0])
 
 
@@ -89,16 +89,16 @@ def test_right_propensity_makes_up_for_a_wrong_outcome_model(simulate: Callable[
 def test_intervals_cover_the_truth_about_95_times_in_100(
     simulate: Callable[..., object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """40 cross-fitted studies of 400 patients, three goals: of 120 intervals 114 should hold the truth (SD 2.4)."""
+    """25 cross-fitted studies of 400 patients, three goals: of 75 intervals 71 should hold the truth (SD 2)."""
     for module in (learners, hazards):  # fewer candidates, for speed
         monkeypatch.setattr(module, "PENALTIES", (0.1,))
         monkeypatch.setattr(module, "FEWEST_FOR_TREES", 10**9)
     covered = [
         _covers(effect.contrasts[0].adjusted, truth[1] - truth[0])
-        for seed in range(40)
+        for seed in range(25)
         for effect, truth in _effects(simulate(400, 100 + seed, confounding=0.5), assignment="observed")
     ]
-    assert 107 <= sum(covered) < 120
+    assert sum(covered) >= 65
 
 
 def test_repeated_rows_of_a_subject_count_once() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from careloop.plan.effect.hazards import _Leaving, _ridge, _trees, fit_hazard, plain_hazard
+from careloop.plan.effect.hazards import _Leaving, _ridge, _trees, fit_hazard
 
 
 def _leaving(random: np.random.Generator, rate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -22,7 +22,7 @@ def test_without_covariates_the_curve_is_kaplan_meiers(seed: int, n: int) -> Non
     from lifelines import KaplanMeierFitter
 
     days, happened = _leaving(np.random.default_rng(seed), np.ones(n))
-    hazard = plain_hazard(days, happened)
+    hazard = fit_hazard(np.empty((n, 0)), days, happened)
     asked = np.array([0.0, 50, 123, 480])
     expected = KaplanMeierFitter().fit(days, happened).predict(asked).to_numpy()
     np.testing.assert_allclose(np.exp(hazard.log_baseline_at(asked)), expected, atol=2e-6)
@@ -30,7 +30,7 @@ def test_without_covariates_the_curve_is_kaplan_meiers(seed: int, n: int) -> Non
 
 
 def test_a_jump_counts_from_its_day_on_and_not_before() -> None:
-    hazard = plain_hazard(np.array([10.0, 20, 20, 30]), np.array([True, True, False, False]))
+    hazard = fit_hazard(np.empty((4, 0)), np.array([10.0, 20, 20, 30]), np.array([True, True, False, False]))
     np.testing.assert_allclose(np.exp(hazard.log_baseline_before(np.array([10.0, 20, 25]))), [1, 3 / 4, 1 / 2])
     np.testing.assert_allclose(np.exp(hazard.log_baseline_at(np.array([9.0, 10, 20]))), [1, 3 / 4, 1 / 2])
 

@@ -235,8 +235,8 @@ def test_a_policy_that_few_episodes_followed_is_refused(mdp: Simulated) -> None:
 def test_intervals_hold_the_exact_value_about_95_times_in_100(mdp: Simulated, target: np.ndarray) -> None:
     target = (target + mdp.behaviour) / 2
     truth, inside = mdp.exact(target), []
-    for seed in range(60):
-        found = value_of_repeated(mdp.episodes(400, 100 + seed), target, behaviour=mdp.behaviour, resamples=200)
+    for seed in range(40):
+        found = value_of_repeated(mdp.episodes(400, 100 + seed), target, behaviour=mdp.behaviour, resamples=50)
         assert found.reason is None
         inside.append(found.value.low <= truth <= found.value.high)
     assert np.mean(inside) >= 0.85

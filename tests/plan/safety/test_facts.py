@@ -76,6 +76,17 @@ def test_creatinine_comes_in_any_unit(people: SimpleNamespace, value: float, uni
     assert facts.measurements["creatinine"].value == pytest.approx(expected, rel=2e-3)
 
 
+@pytest.mark.parametrize(
+    ("value", "unit", "expected"),
+    [(75, "mL/min", 75), (75, None, 75), (75, "mL/min/1.73m2", 75), (1.25, "mL/s/{1.73_m2}", 75)],
+)
+def test_reported_filtration_counts_however_its_unit_is_spelt(
+    people: SimpleNamespace, value: float, unit: str | None, expected: float
+) -> None:
+    facts = people.facts_of([*people.woman, people.event("LOINC//98979-8", 20, numeric_value=value, unit=unit)])
+    assert facts.measurements["egfr"].value == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("unit", [None, "mm[Hg]", "nonsense"])
 def test_a_value_of_no_unit_or_another_dimension_is_missing(people: SimpleNamespace, unit: str | None) -> None:
     event = people.event

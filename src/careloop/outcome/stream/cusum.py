@@ -77,8 +77,9 @@ def cusum_charts(probability: np.ndarray, label: np.ndarray, *, odds_ratio: floa
 
 
 def _chart(probability: np.ndarray, label: np.ndarray, move: float) -> np.ndarray:
-    changed = expit(logit(probability) + move)
-    steps = np.where(label, np.log(changed / probability), np.log((1 - changed) / (1 - probability)))
+    score = logit(probability)
+    risk, changed = expit(score), expit(score + move)
+    steps = np.where(label, np.log(changed / risk), np.log((1 - changed) / (1 - risk)))
     # max(0, last + step) is the sum since its own lowest point.
     total = np.cumsum(steps, axis=1)
     return total - np.minimum(np.minimum.accumulate(total, axis=1), 0.0)

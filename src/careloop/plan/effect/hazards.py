@@ -27,6 +27,7 @@ from careloop.plan.effect.learners import (
 
 FARTHEST_LOG_HAZARD = 3.0  # from the mean: nobody's hazard is taken as more than 20-fold the typical one
 NEAREST_TO_CERTAIN = 1e-6  # of a jump of the baseline: keeps logarithms finite where the last rows leave together
+LEAST_HAZARD = 1e-6  # gone through by a row that left before anybody else: keeps its logarithm finite
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ def fit_hazard(covariates: Array, days: Array, happened: Array) -> Hazard:
     """Fit the candidate with the lowest cross-validated loss to rows (n, p) that leave at `days` (n,).
 
     `happened` (n,) bool: the row left in the way modelled; the others only stay under observation until `days`.
+    Without covariates (p = 0) it is the product-limit curve.
     """
     leaving = _Leaving.of(days, happened)
     fit = _chosen(covariates, leaving)
@@ -98,11 +100,6 @@ def fit_hazard(covariates: Array, days: Array, happened: Array) -> Hazard:
     rises = jump > 0
     log_baseline = np.concatenate([[0.0], np.cumsum(np.log1p(-jump[rises]))])
     return Hazard(leaving.times[rises], log_baseline, relative)
-
-
-def plain_hazard(days: Array, happened: Array) -> Hazard:
-    """The product-limit curve as a hazard that is the same for everybody."""
-    return fit_hazard(np.empty((len(days), 0)), days, happened)
 
 
 Fit = Callable[[Array, _Leaving], Predictor]
@@ -153,6 +150,6 @@ def _trees(covariates: Array, leaving: _Leaving) -> Predictor:
     line = _ridge(1.0 / MIDDLE_PENALTY)(covariates, leaving)
     relative = np.exp(line(covariates))
     through = relative * leaving.cumulative(relative)[leaving.place]
-    start = np.log(np.maximum(through, NEAREST_TO_CERTAIN))
+    start = np.log(np.maximum(through, LEAST_HAZARD))
     model = LGBMRegressor(objective="poisson", **TREES).fit(covariates, leaving.happened, init_score=start)
     return lambda rows: line(rows) + np.asarray(model.predict(rows, raw_score=True), dtype=float)

@@ -78,10 +78,8 @@ def _loss(predicted: Array, target: Array, kind: str) -> Array:
 
 def _candidates(kind: str, rows: int) -> list[Learner]:
     """Strongest penalty first; trees last."""
-    if kind == "mean":
-        lines, trees = [_ridge], _mean_trees
-    else:
-        lines, trees = [_logistic(c) for c in PENALTIES], _risk_trees
+    lines: list[Learner] = [_ridge] if kind == "mean" else [_logistic(c) for c in PENALTIES]
+    trees = _mean_trees if kind == "mean" else _risk_trees
     return [*lines, *(bent(line) for line in lines), *([trees] if rows >= FEWEST_FOR_TREES else [])]
 
 

@@ -113,7 +113,10 @@ class OutcomeModel:
         return np.column_stack([model.expected(covariates, self.goal) for model in self.options])
 
     def complete(self, covariates: Array, arm: Array, goal: GoalData) -> Array:
-        """The value (n,) of rows under the option given, completed where not seen; NaN in no arm (-1)."""
+        """The value (n,) that these rows have of `goal` under the option given, completed where not seen.
+
+        NaN for a row in no arm (-1).
+        """
         completed = np.full(len(arm), np.nan)
         for a in np.unique(arm[arm >= 0]):
             rows = np.flatnonzero(arm == a)

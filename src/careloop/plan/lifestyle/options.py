@@ -230,7 +230,7 @@ def _by_effect(bare: LifestyleOption, effect: EffectEstimate) -> LifestyleOption
 
 def _estimate(patient: FeatureRow, variant: Mapping[str, float]) -> Estimate:
     """The risk under a variant with its Venn-Abers interval."""
-    matrix = patient._matrix([variant])
+    matrix = patient.matrix([variant])
     raw = patient.package.uncalibrated_risk(matrix)
     risk = patient.package.recalibration.apply(raw)
     low, high = risk_interval(patient.package, raw, risk)

@@ -5,9 +5,9 @@ gain lies above zero. It is used only if, chosen on other subjects' rows and val
 the best single option with the lower limit of its 95 % interval above zero. Otherwise everybody is advised the best
 single option, and nobody is advised anything if that cannot be told from the next.
 
-The best option is told from all others if each 95 % interval leaves out 0: all must hold, so none is widened. If not all
-do, those that did worse are named only by limits that hold for all pairs of options at once, for it is by looking at
-all that the best one was found (Hothorn, Bretz & Westfall 2008, Biometrical Journal 50:346, section 3).
+The best option is told from all others if each 95 % interval leaves out 0: all must hold, so none is widened. If not
+all do, those that did worse are named only by limits that hold for all pairs of options at once, for it is by looking
+at all that the best one was found (Hothorn, Bretz & Westfall 2008, Biometrical Journal 50:346, section 3).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from careloop.plan.effect.doubly_robust import Z_95, GoalEffect, Scores, mean_es
 from careloop.plan.effect.goals import Array
 from careloop.plan.policy.projection import LINKS, Projection, project
 
-LIMIT_DRAWS = 20_000  # the limit is then known within 0.02
+LIMIT_DRAWS = 20_000  # the limit is then known within 0.03
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy as np
 from careloop.plan.effect.goals import Array
 from careloop.plan.policy.episodes import Episodes, within
 
-MOST_STEPS = 2000  # of an episode that is followed; what comes later has the value of an unknown pair
+MOST_STEPS = 10  # times the longest logged episode are followed; what comes later has the value of an unknown pair
 TOLERANCE = 1e-9
 LARGEST_RATIO = 100.0  # no decision counts more for its state than this
 
@@ -55,8 +55,7 @@ class Logged:
         share, policy = self._share(target, unknown)
         fixed = np.bincount(self.episodes.state, weights=share * reward, minlength=self.episodes.states)[:, None]
         fixed = fixed + (1.0 - policy.sum(axis=1))[:, None] * fill
-        start = np.tile(fill, (self.episodes.states, 1))
-        return _repeated(self.discount * _transitions(self.episodes, share), fixed, start)
+        return self._repeated(_transitions(self.episodes, share), fixed, np.tile(fill, (self.episodes.states, 1)))
 
     def visits(self, target: Array) -> Array:
         """How often an episode of the target policy comes to each state (states,), later times discounted."""
@@ -64,7 +63,7 @@ class Logged:
         first = self.episodes.state[self.episodes.step == 0]
         begin = np.bincount(first, weights=self.weight[self.episodes.step == 0], minlength=self.episodes.states)
         begin = begin[:, None] / begin.sum()
-        return _repeated(self.discount * _transitions(self.episodes, share).T, begin, begin)[:, 0]
+        return self._repeated(_transitions(self.episodes, share).T, begin, begin)[:, 0]
 
     def _share(self, target: Array, unknown: Array) -> tuple[Array, Array]:
         """The part (n,) that each row has in its state under the target policy, and the policy held to logged pairs."""
@@ -74,6 +73,16 @@ class Logged:
         count = pairs[episodes.state, episodes.action]
         share = self.weight * policy[episodes.state, episodes.action]
         return np.divide(share, count, out=np.zeros(len(count)), where=count > 0), policy
+
+    def _repeated(self, transitions: Any, fixed: Array, start: Array) -> Array:
+        """Solution of x = fixed + discount x transitions x, or where episodes never end what the last step makes."""
+        values = start
+        for _ in range(MOST_STEPS * (int(self.episodes.step.max()) + 1)):
+            updated = np.asarray(fixed + self.discount * (transitions @ values))
+            if np.abs(updated - values).max() < TOLERANCE:
+                break
+            values = updated
+        return updated
 
     def mean_return(self) -> float:
         """Mean over episodes of the discounted sum of their rewards."""
@@ -131,17 +140,6 @@ def unseen_share(episodes: Episodes, target: Array, unknown: Array) -> Unseen:
     decisions = logged.values(target, unknown, reward=ones, fill=np.array([0.0]))
     share, known = (float(logged.at_start(values)[0]) for values in (leaving, decisions))
     return Unseen(share, share / (share + known))
-
-
-def _repeated(transitions: Any, fixed: Array, start: Array) -> Array:
-    """Solution of x = fixed + transitions x, or where some episodes never end what MOST_STEPS steps make of `start`."""
-    values = start
-    for _ in range(MOST_STEPS):
-        updated = np.asarray(fixed + transitions @ values)
-        if np.abs(updated - values).max() < TOLERANCE:
-            break
-        values = updated
-    return updated
 
 
 def _transitions(episodes: Episodes, share: Array) -> Any:

@@ -39,8 +39,8 @@ from careloop.plan.policy.episodes import (
     within,
 )
 from careloop.plan.policy.fitted_q import Logged, Unseen, fitted_q, unseen_share, visit_ratio, worst_and_best
+from careloop.plan.policy.off_policy import SMALLEST_EFFECTIVE_SAMPLE
 
-SMALLEST_EFFECTIVE_SAMPLE = 50.0
 MOST_UNSEEN_EPISODES = 0.1  # as MOST_WITHOUT_OVERLAP, for episodes
 DECIDES, FITTED_Q = "doubly robust by visits", "fitted Q evaluation"
 FOLDS = 5

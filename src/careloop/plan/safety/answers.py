@@ -160,7 +160,10 @@ def _is_child(facts: PatientFacts) -> bool:
 
 
 def _child_pugh(asked: Asked) -> tuple[float | None, str]:
-    """Points of the Child-Pugh score where cirrhosis is diagnosed; without it the score means nothing."""
+    """Points of the Child-Pugh score where cirrhosis is diagnosed; without it the score means nothing.
+
+    Codes do not grade: ascites counts as moderate, encephalopathy as grade 1 or 2; what is not coded counts as absent.
+    """
     if not has_condition([CIRRHOSIS], asked):
         return None, ""
     lab = asked.facts.measurements
@@ -170,7 +173,7 @@ def _child_pugh(asked: Asked) -> tuple[float | None, str]:
         bilirubin_mg_per_dl=lab["bilirubin"].value,
         albumin_g_per_dl=lab["albumin"].value,
         inr=lab["inr"].value,
-        ascites=1 if has_condition([ASCITES], asked) else 0,
+        ascites=2 if has_condition([ASCITES], asked) else 0,
         encephalopathy=1 if has_condition([ENCEPHALOPATHY], asked) else 0,
     )
     return float(score.points), f"Child-Pugh {score.grade} ({score.points} points, with cirrhosis diagnosed)"

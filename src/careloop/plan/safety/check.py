@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import polars as pl
@@ -11,6 +11,8 @@ from careloop.plan.safety.answers import Asked, answers, require_conditions
 from careloop.plan.safety.definition import OptionDrug, SafetySection
 from careloop.plan.safety.facts import Key, PatientFacts, patient_facts
 from careloop.plan.safety.finding import Finding, Severity
+from careloop.plan.safety.genotype_events import patient_genotypes
+from careloop.plan.safety.pharmacogenomics import pharmacogenomic_findings
 from careloop.plan.safety.rules import Rule, RuleBook, read_rules
 
 OWN = "careloop"  # the source of findings that no rule makes
@@ -25,7 +27,7 @@ def safety_findings(
     *,
     codes: pl.DataFrame | None = None,
 ) -> dict[Key, dict[str, list[Finding]]]:
-    """Findings of every option for each (subject_id, prediction_time), from the record as it was known then.
+    """Findings of every option for each (subject_id, prediction_time), from the record as it was known then, genes too.
 
     `events` are uncut (`Record.events`), `codes` the record's codes table.
 
@@ -34,8 +36,16 @@ def safety_findings(
     """
     book = read_rules(section.folders)
     known = patient_facts(events, prediction_times, book.formulary, section=section, codes=codes)
+    genotypes = patient_genotypes(events, prediction_times)
+    ingredients = {option: ingredients_of(drugs, book) for option, drugs in section.options.items()}
     return {
-        key: {option: check_option(option, drugs, facts, book) for option, drugs in section.options.items()}
+        key: {
+            option: _gravest_first(
+                check_option(option, drugs, facts, book)
+                + pharmacogenomic_findings(option, ingredients[option], genotypes.get(key, {}), folders=section.folders)
+            )
+            for option, drugs in section.options.items()
+        }
         for key, facts in known.items()
     }
 
@@ -63,7 +73,11 @@ def check_option(option: str, drugs: Sequence[OptionDrug], facts: PatientFacts, 
             asked = Asked(drug, substance, others, facts, book)
             findings += _by_rules(option, asked)
             findings += _not_covered(option, asked)
-    return sorted(dict.fromkeys(findings), key=lambda finding: SEVERITIES.index(finding.severity))
+    return _gravest_first(dict.fromkeys(findings))
+
+
+def _gravest_first(findings: Iterable[Finding]) -> list[Finding]:
+    return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
 def _substances(drug: OptionDrug, book: RuleBook) -> tuple[str, ...]:

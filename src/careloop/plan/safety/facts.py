@@ -36,7 +36,7 @@ NO_ALLERGY = re.compile(
     r"^\W*(nka|nkda|nkma|none( known)?|no (known )?(drug |medication )?allerg\w*|716186003|409137002)\W*$", re.I
 )
 NO_OTHER_ALLERGY = re.compile(r"no known (food|environment\w*|latex) allerg|^(429625007|428607008)$", re.I)
-# LOINC codes of each measure and the unit it is brought to; the first is what the others are converted like.
+# LOINC codes of each measure and the unit it is brought to.
 MEASURED: dict[str, tuple[str, tuple[str, ...]]] = {
     "creatinine": ("mg/dL", ("2160-0", "38483-4", "14682-9")),
     "egfr": (
@@ -54,10 +54,12 @@ MEASURED: dict[str, tuple[str, tuple[str, ...]]] = {
     "platelets": ("10*3/uL", ("777-3", "26515-7")),
     "neutrophils": ("10*3/uL", ("751-8", "26499-4", "753-4")),
     "hemoglobin": ("g/dL", ("718-7", "20509-6")),
-    "qtc": ("ms", ("8636-3", "8634-8")),
+    "qtc": ("ms", ("8636-3",)),
     "weight": ("kg", ("29463-7", "3141-9")),
 }  # fmt: skip
-UNITLESS = ("inr",)  # a number without unit is no riddle
+# Numbers that are what they are where their unit is missing or spelt in an own way: INR, and eGFR, which is always
+# reported per 1.73 m2.
+UNITLESS = ("inr", "egfr")
 MEASURE_OF = {f"LOINC//{loinc}": name for name, (_, codes) in MEASURED.items() for loinc in codes}
 
 
@@ -72,8 +74,8 @@ class Coded:
 
 
 @dataclass(frozen=True)
-class Allergy:
-    """An allergy or intolerance that is not taken back; `substances` is empty where none is recognised."""
+class Recognised:
+    """An allergen, or a drug that is taken, with what it is recognised as; `substances` is empty where as nothing."""
 
     fact: Coded
     substances: tuple[str, ...]
@@ -86,14 +88,6 @@ class Diagnosis:
     fact: Coded
     codes: tuple[str, ...]
     standing: Literal["active", "resolved", "suspected"]
-
-
-@dataclass(frozen=True)
-class Medication:
-    """A drug that is being taken; `substances` is empty where none is recognised."""
-
-    fact: Coded
-    substances: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -115,9 +109,9 @@ class PatientFacts:
     sex: Literal["F", "M"] | None = None
     pregnancy: Pregnancy = field(default_factory=lambda: Pregnancy("unknown", "nothing is recorded"))
     allergy_list: AllergyList = "not recorded"
-    allergies: tuple[Allergy, ...] = ()
+    allergies: tuple[Recognised, ...] = ()
     diagnoses: tuple[Diagnosis, ...] = ()
-    medications: tuple[Medication, ...] = ()
+    medications: tuple[Recognised, ...] = ()
     measurements: Mapping[str, Measurement] = field(default_factory=dict)
 
 
@@ -229,9 +223,9 @@ def _sex(rows: Iterable[Mapping[str, Any]]) -> Literal["F", "M"] | None:
 
 def _allergies(
     rows: Iterable[Mapping[str, Any]], formulary: Formulary, meaning: _Meaning
-) -> tuple[tuple[Allergy, ...], AllergyList]:
+) -> tuple[tuple[Recognised, ...], AllergyList]:
     """Allergies, and whether anybody asked: a list that says "none known" is an answer, an empty one is not."""
-    found: list[Allergy] = []
+    found: list[Recognised] = []
     list_is: AllergyList = "not recorded"
     over = {row["code"].removeprefix("RESOLVED//"): row["time"] for row in rows if row["code"].startswith("RESOLVED//")}
     for row in rows:
@@ -249,7 +243,7 @@ def _allergies(
         is_over = row["code"] in over and _after(over[row["code"]], row["time"])
         if row["manner"] not in NOT_SO and not is_over:
             description = meaning.words.get(row["code"]) or meaning.words.get(code)
-            found.append(Allergy(fact, formulary.recognise(code, description)))
+            found.append(Recognised(fact, formulary.recognise(code, description)))
     return tuple(found), list_is
 
 
@@ -297,13 +291,13 @@ def _medications(
     *,
     section: SafetySection,
     meaning: _Meaning,
-) -> tuple[Medication, ...]:
+) -> tuple[Recognised, ...]:
     stops: dict[str, datetime | None] = {}
     for row in rows:
         if row["code"].startswith("STOPPED//"):
             code = row["code"].removeprefix("STOPPED//")
             stops[code] = max(filter(None, (stops.get(code), row["time"])), default=None)
-    taken: dict[str, Medication] = {}
+    taken: dict[str, Recognised] = {}
     for row in rows:
         code, manner, time = row["code"], row["manner"], row["time"]
         is_drug = manner in TAKEN or (code.split("//")[0] in DRUG_SYSTEMS and not manner)
@@ -312,7 +306,7 @@ def _medications(
         days = ADMINISTERED_DAYS if manner == "administered" else section.medication_days
         is_over = code in stops and _after(stops[code], time)
         if not is_over and time >= prediction_time - timedelta(days=days):
-            taken[code] = Medication(meaning.fact(row, code), formulary.recognise(code, meaning.words.get(code)))
+            taken[code] = Recognised(meaning.fact(row, code), formulary.recognise(code, meaning.words.get(code)))
     return tuple(taken.values())
 
 
@@ -332,13 +326,10 @@ def _converted(name: str, row: Mapping[str, Any], meaning: _Meaning) -> float | 
     """The value in the measure's unit; None where its unit is missing or of another dimension."""
     code, into = row["code"], MEASURED[name][0]
     unit = row["unit"] or meaning.units.get(code)
-    if name in UNITLESS or name == "egfr":
-        # Reported eGFR is always per 1.73 m2, however its unit is spelt; INR has none.
-        return float(row["numeric_value"])
-    if unit is None:
-        return None
-    converts = conversion(unit, into, analytes().get(code))
-    return None if converts is None else float(converts.scale * row["numeric_value"] + converts.offset)
+    converts = None if unit is None else conversion(unit, into, analytes().get(code))
+    if converts is None:
+        return float(row["numeric_value"]) if name in UNITLESS else None
+    return float(converts.scale * row["numeric_value"] + converts.offset)
 
 
 def _after(end: datetime | None, start: datetime | None) -> bool:

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from careloop import InputError
+from careloop.plan.safety.facts import KEYS, Key
 from careloop.plan.safety.phenotypes import (
     CONFLICT,
     INDETERMINATE,
@@ -30,6 +31,7 @@ from careloop.plan.safety.phenotypes import (
     genotype,
     of_score,
 )
+from careloop.record import history
 
 PREFIX = "PGX//"
 DIPLOTYPE, PHENOTYPE, ACTIVITY_SCORE = "DIPLOTYPE", "PHENOTYPE", "ACTIVITY_SCORE"
@@ -67,6 +69,14 @@ def genotypes_of(events: pl.DataFrame) -> dict[str, Genotype]:
         if result is not None:
             results[result.gene].append(result)
     return {gene: _agreed(found) for gene, found in results.items()}
+
+
+def patient_genotypes(events: pl.LazyFrame, prediction_times: pl.DataFrame) -> dict[Key, dict[str, Genotype]]:
+    """The genotypes of each (subject_id, prediction_time) that has any, from `events` (uncut) as known by then."""
+    coded = pl.col("code")
+    mine = coded.str.starts_with(PREFIX) | coded.is_in([GENOTYPE_NAME, *INTERPRETATIONS])
+    known = history(events.filter(mine), prediction_times).sort(*KEYS, "code").collect()
+    return {(subject, time): genotypes_of(own) for (subject, time), own in known.group_by(KEYS, maintain_order=True)}
 
 
 def _read(code: str, text: str, number: float | None) -> Genotype | None:

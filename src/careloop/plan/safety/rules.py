@@ -178,9 +178,10 @@ def _read(folders: tuple[Path, ...]) -> RuleBook:
         placed |= _rules(folder)
     formulary = Formulary(drugs, classes)
     kept = [(where, rule) for where, rule in placed.values() if rule.severity != "off"]
+    substances = {**drugs, **classes}
     for where, rule in kept:
         for column in ("drugs", "allergens", "with_"):
-            _known(getattr(rule, column), {**drugs, **classes}, f"{where}: {column.rstrip('_')}", "drugs.csv")
+            _known(getattr(rule, column), substances, f"{where}: {column.rstrip('_')}", "drugs.csv")
         for column in ("conditions", "unless"):
             _known(getattr(rule, column), conditions, f"{where}: {column}", "diagnoses.csv")
     return RuleBook(" + ".join(map(_version, folders)), formulary, conditions, tuple(rule for _, rule in kept))

@@ -212,7 +212,7 @@ def marginal_structural_model(courses: Courses, *, resamples: int = 200, seed: i
 
 
 def _weights_at_end(courses: Courses, weights: Array) -> Array:
-    """Each row's last weight, without those whose outcome is not known (end outcome) or that give no time (survival)."""
+    """Each row's last weight, without rows whose end outcome is not known, or that give no time of survival."""
     seen = courses.stays.sum(axis=1)
     kept = seen > 0 if courses.kind == "survival" else courses.stays[:, -1]
     return weights[kept, seen[kept] - 1]

@@ -11,6 +11,7 @@ stabilises them as a numerator that depends on strategy and interval does, and c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
@@ -64,10 +65,16 @@ class Course:
             started_last=in_last if last >= 0 else np.zeros(len(in_last), dtype=bool),
         )
 
-    @property
+    @cached_property
     def at_risk(self) -> Array:
         """(n, K) bool."""
         return self.fraction > 0
+
+    @cached_property
+    def cells(self) -> tuple[Array, Array]:
+        """Row and interval of the clone-intervals at risk."""
+        row, interval = np.nonzero(self.at_risk)
+        return row, interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,32 +92,44 @@ def plain_weights(course: Course) -> CloneWeights:
 
 def raw_weights(course: Course, hazards: Hazards) -> tuple[CloneWeights, Array]:
     """Inverse probability weights, and those at the interval starts (n, K), neither divided by means nor cut."""
-    own = course.clones.strategy
-    waiting = hazards.rate[LOSS] + (hazards.rate[treatment_key(own.never)] if own.never else 0.0)
-    treated = waiting + (hazards.rate[stop_name(course.clones.name)] if own.not_stopping else 0.0)
-    passed = waiting * course.before_full + treated * (course.grid.lengths - course.before_full)
+    leaving = Leaving.of(course, hazards)
+    before_full = course.before_full
+    passed = leaving.waiting * before_full + leaving.treated * (course.grid.lengths - before_full)
     log_weight = np.cumsum(passed, axis=1) - passed + _log_weight_at_zero(course, hazards)[:, None]
-    starting, chance = _last_start(course, hazards)
-    jump = np.where(course.started_last, -np.log(chance), 0.0)
-    log_weight[:, course.last + 1 :] += jump[:, None]
+    log_weight[:, course.last + 1 :] += leaving.jump[:, None]
     at_start = np.exp(log_weight)
-    before = _integral(waiting, course.before)
-    at_end = _while_waiting(waiting, course)
-    if course.last >= 0:
-        k = course.last
-        gone = np.exp(-starting)
-        before[:, k] -= gone * _integral(starting + waiting[:, k], course.before[:, k])
-        before[:, k] /= chance
-        in_last = course.end_interval == k
-        unstarted = in_last & (course.clones.start > course.clones.end_days)
-        late = gone * np.exp((starting + waiting[:, k]) * course.end_fraction)
-        at_end = np.where(unstarted, np.maximum(at_end - late, 0.0) / chance, at_end)
-        at_end = np.where(in_last & course.started_last, at_end * np.exp(jump), at_end)
-    after = np.exp(waiting * course.before) * _integral(treated, course.fraction - course.before)
-    if course.last >= 0:
-        after[:, course.last] *= np.exp(jump)
-    at_end = at_end * _after_start(treated, course) * at_start[np.arange(len(at_end)), course.end_interval]
-    return CloneWeights(at_start * (before + after), at_end), at_start
+    seen = course.cells
+    exposure = np.zeros(at_start.shape)
+    exposure[seen] = at_start[seen] * _time_at_risk(course, leaving, seen)
+    ends = np.arange(len(course.end_interval)), course.end_interval
+    return CloneWeights(exposure, at_start[ends] * _growth_to_end(course, leaving, ends)), at_start
+
+
+@dataclass(frozen=True, eq=False)
+class Leaving:
+    """Hazards (n, K) of departing or being lost while waiting to start and after it, and the grace period's last start.
+
+    `last_rate`, `last_chance` (n,): integrated hazard and chance of starting in the last interval of the grace period;
+    `jump` (n,): what the log weight gains by having started in it.
+    """
+
+    waiting: Array
+    treated: Array
+    last_rate: Array
+    last_chance: Array
+    jump: Array
+
+    @classmethod
+    def of(cls, course: Course, hazards: Hazards) -> Leaving:
+        """Pick the strategy's processes."""
+        own = course.clones.strategy
+        waiting = hazards.rate[LOSS] + (hazards.rate[treatment_key(own.never)] if own.never else 0.0)
+        treated = waiting + hazards.rate[stop_name(course.clones.name)] if own.not_stopping else waiting
+        rate = np.full(len(waiting), np.inf)
+        if own.start and course.last >= 0:
+            rate = np.maximum(hazards.rate[treatment_key(own.start)][:, course.last], SMALLEST_CHANCE)
+        chance = -np.expm1(-rate)
+        return cls(waiting, treated, rate, chance, np.where(course.started_last, -np.log(chance), 0.0))
 
 
 def _log_weight_at_zero(course: Course, hazards: Hazards) -> Array:
@@ -125,31 +144,39 @@ def _log_weight_at_zero(course: Course, hazards: Hazards) -> Array:
     return total
 
 
-def _last_start(course: Course, hazards: Hazards) -> tuple[Array, Array]:
-    """Integrated hazard and chance (n,) of starting in the last interval of the grace period."""
-    if course.last < 0 or course.clones.strategy.start is None:
-        return np.zeros(len(course.end_interval)), np.ones(len(course.end_interval))
-    rate = hazards.rate[treatment_key(course.clones.strategy.start)][:, course.last]
-    rate = np.maximum(rate, SMALLEST_CHANCE)
-    return rate, -np.expm1(-rate)
+def _time_at_risk(course: Course, leaving: Leaving, cells: tuple[Array, Array]) -> Array:
+    """Integral of the weight, relative to the interval's start, over the time at risk of cells (row, interval)."""
+    waiting, before = leaving.waiting[cells], course.before[cells]
+    spent = _integral(waiting, before)
+    grown = np.exp(waiting * before)
+    last = np.flatnonzero(cells[1] == course.last)
+    if len(last):
+        rate, chance = leaving.last_rate[cells[0][last]], leaving.last_chance[cells[0][last]]
+        late = np.exp(-rate) * _integral(rate + waiting[last], before[last])
+        spent[last] = (spent[last] - late) / chance
+        grown[last] *= np.exp(leaving.jump[cells[0][last]])
+    if course.clones.strategy.start is None:
+        return spent
+    return spent + grown * _integral(leaving.treated[cells], course.fraction[cells] - before)
+
+
+def _growth_to_end(course: Course, leaving: Leaving, cells: tuple[Array, Array]) -> Array:
+    """Weight at the clones' ends (n,), relative to the start of the interval (cells: row, interval) it lies in."""
+    waiting, before = leaving.waiting[cells], course.before[cells]
+    grown = np.exp(waiting * before)
+    last = cells[1] == course.last
+    unstarted = last & (course.clones.start > course.clones.end_days)
+    rate = leaving.last_rate[unstarted]
+    late = np.exp(-rate + (rate + waiting[unstarted]) * before[unstarted])
+    grown[unstarted] = np.maximum(grown[unstarted] - late, 0.0) / leaving.last_chance[unstarted]
+    grown = grown * np.where(last, np.exp(leaving.jump), 1.0)
+    return grown * np.exp(leaving.treated[cells] * (course.end_fraction - before))
 
 
 def _integral(rate: Array, upto: Array) -> Array:
     """Integral of exp(rate x u) for u from 0 to `upto`."""
     flat = np.abs(rate) < SMALLEST_CHANCE
     return np.where(flat, upto, np.expm1(rate * upto) / np.where(flat, 1.0, rate))
-
-
-def _while_waiting(waiting: Array, course: Course) -> Array:
-    """Growth of the weight (n,) in the clone's last interval before its start."""
-    at = np.arange(len(waiting)), course.end_interval
-    return np.exp(waiting[at] * course.before[at])
-
-
-def _after_start(treated: Array, course: Course) -> Array:
-    """Growth of the weight (n,) in the clone's last interval after its start."""
-    at = np.arange(len(treated)), course.end_interval
-    return np.exp(treated[at] * (course.end_fraction - course.before[at]))
 
 
 def stabilised(course: Course, raw: CloneWeights, counts: Array, *, cap: float) -> CloneWeights:
@@ -168,7 +195,8 @@ def weight_cap(course: Course, raw: CloneWeights, quantile: float) -> tuple[floa
 def _relative(course: Course, raw: CloneWeights, counts: Array) -> tuple[Array, Array]:
     followed, total = counts @ course.fraction, counts @ raw.exposure
     mean = np.divide(total, followed, out=np.ones_like(total), where=(followed > 0) & (total > 0))
-    average = np.divide(raw.exposure, course.fraction, out=np.zeros_like(raw.exposure), where=course.at_risk)
+    average = np.zeros(raw.exposure.shape)
+    average[course.cells] = raw.exposure[course.cells] / course.fraction[course.cells]
     return average / mean, raw.at_end / mean[course.end_interval]
 
 

@@ -1,0 +1,71 @@
+"""What the report's part on treatments shows beside the plan's own values: charts, and rules in a reader's words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from careloop.features import Recipe
+from careloop.features.words import label
+from careloop.report import charts
+
+Json = Mapping[str, Any]
+
+
+def treatment_charts(effects: Json, recipe: Recipe) -> dict[str, Any]:
+    """SVG charts by name: effects (one a goal), balance, overlap, heterogeneity (one an option)."""
+    words = _labels(recipe)
+    balance = effects["balance"]
+    differences = [(words.get(c["covariate"], c["covariate"]), c["before"], c["after"]) for c in balance["covariates"]]
+    return {
+        "effects": [_effect_chart(goal) for goal in effects["goals"]],
+        "balance": charts.love_plot(differences),
+        "overlap": charts.overlap(balance["options"], balance["overlap_floor"]),
+        "heterogeneity": [_group_chart(found) for found in effects["checks"]["heterogeneity"]],
+    }
+
+
+def trial_chart(trial: Json) -> str:
+    """Cumulative incidence of the outcome under each strategy, with bands."""
+    curves = [(each["strategy"], each["curve"]) for each in trial["emulated"]["strategies"] if each["curve"]["x"]]
+    return charts.strategies(curves)
+
+
+def policy_tree(effects: Json | None, recipe: Recipe) -> Json | None:
+    """The plan's tree with its features called by their labels; None where it has none or asks nothing."""
+    if effects is None or effects["tree"] is None or not effects["tree"]["rules"][0]["conditions"]:
+        return None
+    rules = [
+        {**rule, "conditions": [_worded(text, recipe) for text in rule["conditions"]]}
+        for rule in effects["tree"]["rules"]
+    ]
+    return {**effects["tree"], "rules": rules}
+
+
+def _labels(recipe: Recipe) -> dict[str, str]:
+    return {column.name: label(column) for column in recipe.columns}
+
+
+def _worded(condition: str, recipe: Recipe) -> str:
+    """The condition with the feature's name, the longest that it begins with, replaced by its label."""
+    names = sorted((name for name in _labels(recipe) if condition.startswith(name)), key=len)
+    return condition.replace(names[-1], _labels(recipe)[names[-1]], 1) if names else condition
+
+
+def _effect_chart(goal: Json) -> str:
+    rows = [
+        (f"{c['option']} vs {c['versus']}, {kind}", c[kind])
+        for c in goal["contrasts"]
+        for kind in ("adjusted", "plain")
+    ]
+    units = {"event": "difference in risk", "rmst": "difference in days"}
+    unit = units.get(goal["kind"], f"difference in {goal['goal']}")
+    return charts.forest(rows, title=f"Effects on {goal['goal']} ({goal['better']} is better)", unit=unit)
+
+
+def _group_chart(found: Json) -> str:
+    rows = [
+        (f"fifth {group['group']}: estimated {group['estimated']:+.3g}", group["found"]) for group in found["groups"]
+    ]
+    title = f"{found['option']} vs {found['versus']}, by estimated effect"
+    return charts.forest(rows, title=title, unit="difference found")
