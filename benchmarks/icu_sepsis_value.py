@@ -19,8 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
-from careloop.plan.policy.episodes import Episodes, episodes_of, logged_probabilities
-from careloop.plan.policy.repeated import RepeatedValue, value_of_repeated
+from careloop.plan.policy.repeated import (
+    Episodes,
+    RepeatedValue,
+    episodes_of,
+    logged_probabilities,
+    value_of_repeated,
+)
 
 SURVIVAL = (0.0, 1.0)
 

@@ -131,17 +131,21 @@ def trial_data(seed: int, *, log_ratio: float) -> TrialData:
     )
 
 
-def emulations(repetitions: int, resamples: int, *, log_ratio: float) -> None:
-    """Print bias and coverage of the risk difference by every analysis."""
+def emulations(repetitions: int, intervals: int, resamples: int, *, log_ratio: float) -> None:
+    """Print bias and coverage (of the first `intervals` repetitions) of the risk difference by every analysis."""
     truth, begin = trial_truth(log_ratio), time.perf_counter()
     section = TrialSection.model_validate({"strategies": STRATEGIES, "resamples": resamples})
     found: dict[str, list[tuple[float, float, float]]] = {}
     sizes = []
     for repetition in range(repetitions):
-        result = estimate_trial(trial_data(repetition, log_ratio=log_ratio), section)
+        asked = section if repetition < intervals else section.model_copy(update={"resamples": 1})
+        result = estimate_trial(trial_data(repetition, log_ratio=log_ratio), asked)
         sizes.append([each.effective_sample for each in result.following])
         for analysis in (result.emulated, *result.naive):
-            found.setdefault(analysis.analysis, []).append(_difference(analysis))
+            value, *limits = _difference(analysis)
+            found.setdefault(analysis.analysis, []).append(
+                (value, *(limits if repetition < intervals else (np.nan, np.nan)))
+            )
     print(f"\nStart within 90 days against never, true risk difference {truth:+.4f} ({repetitions} repetitions)")
     _table({name: np.array(values) for name, values in found.items()}, truth)
     never, start = np.mean(sizes, axis=0)
@@ -160,7 +164,8 @@ def _table(found: dict[str, np.ndarray], truth: float) -> None:
         values = every[np.isfinite(every[:, 0])]
         mean, sd = float(values[:, 0].mean()), float(values[:, 0].std(ddof=1))
         share = f"{abs(mean - truth) / abs(truth):9.1%}" if abs(truth) > 0.01 else f"{'':9}"
-        covers = f"{((values[:, 1] <= truth) & (truth <= values[:, 2])).mean():7.1%}" if values.shape[1] > 1 else ""
+        told = values[np.isfinite(values).all(axis=1)] if values.shape[1] > 1 else values[:0]
+        covers = f"{((told[:, 1] <= truth) & (truth <= told[:, 2])).mean():7.1%} of {len(told)}" if len(told) else ""
         error = 1.96 * sd / np.sqrt(len(values))
         abstained = f"  abstained {len(every) - len(values)} times" if len(values) < len(every) else ""
         print(f"{name:38} {mean:+8.4f} {mean - truth:+8.4f} {error:7.4f} {share} {sd:7.4f} {covers}{abstained}")
@@ -204,16 +209,18 @@ def ordinary_regression(courses: Courses, *, covariates: bool) -> float:
     return float(coefficients[1 : 1 + TIMES].sum())
 
 
-def repeated(repetitions: int, resamples: int, *, kind: Kind, zepid: str | None) -> None:
-    """Print bias and coverage of always against never by every method."""
+def repeated(repetitions: int, intervals: int, resamples: int, *, kind: Kind, zepid: str | None) -> None:
+    """Print bias and coverage (of the first `intervals` repetitions) of always against never by every method."""
     sides = [simulate_courses(TRUTH_PATIENTS, 1, kind, given) for given in (REGIMES["always"], REGIMES["never"])]
     truth = sides[0] - sides[1]
     found: dict[str, list[list[float]]] = {}
     drawn = [simulate_courses(REPEATED_PATIENTS, 100 + repetition, kind) for repetition in range(repetitions)]
-    for courses in drawn:
+    for repetition, courses in enumerate(drawn):
+        draws = resamples if repetition < intervals else 1
         for method in METHODS:
-            effect = regime_effects(courses, REGIMES, method=method, resamples=resamples).contrasts[0].difference
-            found.setdefault(method, []).append([effect.value, effect.low, effect.high])
+            effect = regime_effects(courses, REGIMES, method=method, resamples=draws).contrasts[0].difference
+            limits = [effect.low, effect.high] if draws > 1 or method == "doubly_robust" else [np.nan, np.nan]
+            found.setdefault(method, []).append([effect.value, *limits])
         if kind != "survival":
             for name, adjusts in (("regression on treatments", False), ("regression with covariates", True)):
                 found.setdefault(name, []).append([ordinary_regression(courses, covariates=adjusts)])
@@ -240,16 +247,19 @@ def main() -> None:
     """Run both parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=200)
+    parser.add_argument("--intervals", type=int, help="repetitions with intervals (default: all); the others are quick")
     parser.add_argument("--resamples", type=int, default=200)
     parser.add_argument("--part", type=int, choices=(1, 2), help="only this part")
+    parser.add_argument("--outcome", choices=("continuous", "survival"), help="only this outcome of part 2")
     parser.add_argument("--zepid", help="python of an environment with zEpid")
     arguments = parser.parse_args()
+    intervals = arguments.repetitions if arguments.intervals is None else arguments.intervals
     if arguments.part != 2:
         for log_ratio in (-0.4, 0.0):
-            emulations(arguments.repetitions, arguments.resamples, log_ratio=log_ratio)
+            emulations(arguments.repetitions, intervals, arguments.resamples, log_ratio=log_ratio)
     if arguments.part != 1:
-        for kind in ("continuous", "survival"):
-            repeated(arguments.repetitions, arguments.resamples, kind=kind, zepid=arguments.zepid)
+        for kind in (arguments.outcome,) if arguments.outcome else ("continuous", "survival"):
+            repeated(arguments.repetitions, intervals, arguments.resamples, kind=kind, zepid=arguments.zepid)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pytest
 
 from careloop import InputError
 from careloop.evaluate import Outcomes
-from careloop.outcome.untreated import acted_days, judge_silent, judge_untreated
+from careloop.outcome.untreated import acted_days, judge_untreated
 
 HORIZON = 180.0
 
@@ -105,31 +105,3 @@ def test_days_to_action_count_from_each_prediction() -> None:
     keys = pl.DataFrame({"subject_id": [1, 1, 2], "prediction_time": [start, start + timedelta(days=10), start]})
     actions = pl.DataFrame({"subject_id": [1, 1], "time": [start, start + timedelta(days=12)]})
     assert acted_days(keys, actions).tolist() == [0.0, 2.0, np.inf]
-
-
-def test_silent_predictions_stand_beside_shown_ones() -> None:
-    risk, outcomes, _, _ = _alarm(2000, 6)
-    untouched = _alarm(2000, 7, acts=-50.0)
-    rows = pl.concat(
-        pl.DataFrame(
-            {
-                "subject_id": np.arange(2000) + 2000 * shown,
-                "prediction_time": [datetime(2023, 1, 1, tzinfo=UTC)] * 2000,
-                "model": "alarm",
-                "model_version": "2",
-                "predicted_boolean_probability": p,
-                "abstained": False,
-                "follow_up_days": o.follow_up_days,
-                "event": o.event,
-                "shown": bool(shown),
-            }
-        )
-        for shown, p, o in ((0, untouched[0], untouched[1]), (1, risk, outcomes))
-    )
-    (found,) = judge_silent(rows, horizon_days=HORIZON)
-    assert found.silent.observed_expected.low < 1 < found.silent.observed_expected.high
-    assert found.shown.observed_expected.high < 1
-    assert found.words.startswith("Predictions that nobody saw: alarm (2): on 2000 later patients")
-    assert judge_silent(rows.filter("shown"), horizon_days=HORIZON) == ()
-    with pytest.raises(InputError, match="no column 'shown'"):
-        judge_silent(rows.drop("shown"), horizon_days=HORIZON)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from careloop.train import Package
 
 FOLDER = click.Path(path_type=Path)
-EXAMPLES = click.Choice(["actg175", "nafld", "nafld_sequences"])
+EXAMPLES = click.Choice(["actg175", "nafld", "nafld_sequences", "nsaids"])
 Command = Callable[..., Any]
 
 

@@ -183,18 +183,21 @@ def explain(package: Path, as_json: bool, **patients: Any) -> None:
 @cli.command()
 @click.argument("run", type=FOLDER)
 @record_option(required=True)
+@click.option("--page", type=FOLDER, help="Also write an HTML page with charts.")
 @json_option
-def outcome(run: Path, record_path: Path, as_json: bool) -> None:
-    """Judge the predictions that RUN's models left in the record by what the record holds by now."""
-    from careloop.outcome import verify_record
+def outcome(run: Path, record_path: Path, page: Path | None, as_json: bool) -> None:
+    """Judge RUN's predictions and plan by what the record holds by now, month by month and as a whole."""
     from careloop.record import Record
-    from careloop.study import RunFolder, Study, packages
+    from careloop.study import RunFolder, Study
+    from careloop.study.later import judge_later
 
-    folder = RunFolder.reopen(run)
     study = Study.read(run / "study.yaml")
-    versions = [package.version for package in packages(study, folder)]
-    verdict = verify_record(Record.open(record_path), study.cohort, model_versions=versions)
-    show(verdict.to_json(), "\n".join(f"- {sentence}" for sentence in verdict.words), as_json=as_json)
+    later = judge_later(study, RunFolder.reopen(run), Record.open(record_path))
+    if page is not None:
+        from careloop.report.outcome_page import write_outcome_page
+
+        write_outcome_page(later.to_json(), page, study=study.name, primary=study.primary)
+    show(later.to_json(), "\n".join(f"- {sentence}" for sentence in later.words), as_json=as_json)
 
 
 def _run(study: Study, record_path: Path, out: Path, *, as_json: bool, on: str = "here") -> None:

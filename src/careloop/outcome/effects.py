@@ -79,9 +79,18 @@ def _verdict(effect: GoalEffect, planned: Contrast, later: Contrast, *, patients
     )
     if answer == "cannot tell yet":
         text += f"; about {needed:,} more patients are needed" if needed else "; the plan claimed no effect here"
+    elif answer == "not borne out":
+        text += _how(planned.adjusted, later.adjusted)
     return EffectVerdict(
         effect.goal, planned.option, planned.versus, planned.adjusted, later.adjusted, patients, answer, needed, text
     )
+
+
+def _how(planned: Estimate, later: Estimate) -> str:
+    (p, _), (q, _) = _with_error(planned), _with_error(later)
+    if p * q <= 0:
+        return ", it points the other way"
+    return ", it is larger than the plan said" if abs(q) > abs(p) else ", it is smaller than the plan said"
 
 
 def compare(planned: Estimate, later: Estimate) -> Answer:

@@ -63,12 +63,13 @@ def judge_followed(
     rows = rows.with_columns(treatment=arms.otherwise(pl.lit(NOT_FOLLOWED)))
     counts = tuple(rows.filter(pl.col("treatment") == arm)["subject_id"].n_unique() for arm in ARMS)
     deviations = _deviations(rows)
-    few = min(counts) < section.minimum_per_arm
-    if few:
+    if min(counts) < section.minimum_per_arm:
         reason = (
             f"the plan was followed in {counts[1]} patients and not in {counts[0]}; "
             f"at least {section.minimum_per_arm} of each are needed"
         )
+        if not rows.height:
+            reason = "the plan recommended no option to any of these patients, so there was nothing to follow"
         return tuple(
             _cannot_tell(goal.name, counts, reason, deviations=deviations, balance=None) for goal in section.goals
         )

@@ -1,4 +1,4 @@
-"""Predictions that were acted upon: the risk without the action beside the raw figures, and the silent trial.
+"""Predictions that were acted upon: the risk had nobody acted, beside the figures as they are.
 
 An alarm that works prevents outcomes it foretold, and then looks wrong. What can be right or wrong about it is the risk
 had nobody acted. It is estimated from the patients who remained without action as long as they did: follow-up ends at
@@ -23,7 +23,7 @@ from careloop.evaluate.calibration import Spline, WeakStatistic, logit, weighted
 from careloop.evaluate.censoring import CensoringCurve, HorizonWeights
 from careloop.evaluate.discrimination import DiscriminationStatistic
 from careloop.evaluate.estimate import Statistic, Support, estimate, replicate
-from careloop.outcome.accuracy import FIGURES, PredictionVerdict, judge_group
+from careloop.outcome.accuracy import FIGURES
 from careloop.plan.effect.balance import effective_sample
 
 RESAMPLES = 400
@@ -56,17 +56,6 @@ class UntreatedVerdict:
     raw: dict[str, Estimate]
     untreated: dict[str, Estimate]
     reason: str | None
-    words: str
-
-
-@dataclass(frozen=True)
-class SilentTrial:
-    """One model's predictions that were recorded but not shown, beside those that were; None where there are none."""
-
-    model: str
-    model_version: str
-    silent: PredictionVerdict | None
-    shown: PredictionVerdict | None
     words: str
 
 
@@ -293,34 +282,3 @@ def _ratio(figures: dict[str, Estimate]) -> str:
     if ratio.low is None or ratio.high is None:
         return f"observed : expected is {ratio.value:.2f}"
     return f"observed : expected is {ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
-
-
-def judge_silent(rows: pl.DataFrame, *, horizon_days: float, who: str = "later") -> tuple[SilentTrial, ...]:
-    """Silent and shown predictions of each model and version that has silent ones.
-
-    `rows`: prediction columns joined with follow_up_days and event, and `shown` Boolean (null counts as shown).
-    Raises InputError without that column.
-    """
-    if "shown" not in rows.columns:
-        raise InputError(
-            "a silent trial needs to know which predictions were shown: got no column 'shown'; record predictions "
-            "with it"
-        )
-    silent = ~pl.col("shown").fill_null(True)
-    groups = rows.with_columns(pl.col("model_version").fill_null("")).partition_by(
-        "model", "model_version", as_dict=True
-    )
-    found = []
-    for model, version in sorted(groups):
-        parts = groups[model, version].filter(silent), groups[model, version].filter(~silent)
-        if parts[0].height:
-            hidden, shown = (judge_group(p, horizon_days=horizon_days, who=who) if p.height else None for p in parts)
-            found.append(SilentTrial(str(model), str(version), hidden, shown, _silent_words(hidden, shown)))
-    return tuple(found)
-
-
-def _silent_words(hidden: PredictionVerdict | None, shown: PredictionVerdict | None) -> str:
-    sentences = [f"Predictions that nobody saw: {hidden.words}"] if hidden else []
-    if shown:
-        sentences.append(f"Predictions that were shown, so that care may have changed what happened: {shown.words}")
-    return " ".join(sentences)

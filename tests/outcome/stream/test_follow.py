@@ -52,7 +52,7 @@ def test_a_drifted_stream_is_told_in_all_parts(stream, after_all) -> None:
 def test_a_right_model_is_left_alone_and_told_how_many_patients_are_needed(stream) -> None:
     rows = stream(480, 4)
     found = follow(rows, horizon_days=30.0, as_of=rows["prediction_time"].max())
-    assert "no alarm after 300 patients whose outcome is known" in found.words[0] or "no alarm" in found.words[0]
+    assert "no alarm after 300 predictions whose outcome is known, 180 are still waited for" in found.words[0]
     assert found.borne_out[0].answer == "cannot tell yet"
     assert f"about {found.borne_out[0].still_needed} more patients" in found.words[1]
 
@@ -64,6 +64,12 @@ def test_inputs_are_watched_before_any_outcome_is_known(stream) -> None:
     assert verdict.entered == 0
     assert verdict.first_alarm.feature == "crea"
     assert verdict.first_alarm.alarm_row > 700
+
+
+def test_inputs_with_other_columns_are_refused(stream) -> None:
+    inputs = _inputs(stream(800, 6))
+    with pytest.raises(InputError, match="columns of the reference in the same order"):
+        Inputs(inputs.reference, inputs.stream.select(["crea", "hb"]))
 
 
 def test_the_record_is_followed_up_to_its_last_fact(tmp_path: Path) -> None:

@@ -68,6 +68,13 @@ def test_unchanged_inputs_raise_few_alarms() -> None:
     assert alarms <= 0.2 * 40
 
 
+def test_later_rows_change_no_earlier_evidence_even_with_ties() -> None:
+    values = np.random.default_rng(3).poisson(1, (150, 2)).astype(float)
+    early, late = (_watch(values[:40], values[40:end]) for end in (90, 150))
+    for before, after in zip(early, late, strict=True):
+        assert before.log10 == pytest.approx(after.log10[:50])
+
+
 def test_shapes_and_a_short_reference_are_refused() -> None:
     with pytest.raises(InputError, match="one column a feature"):
         _watch(np.zeros((30, 2)), np.zeros((5, 3)))

@@ -1,4 +1,4 @@
-"""Regressions that effects are adjusted by: the candidate that predicts better is taken, and weights count."""
+"""Regressions that effects are adjusted by: the candidate that predicts better is taken."""
 
 from __future__ import annotations
 
@@ -14,26 +14,32 @@ def test_trees_are_taken_only_where_they_predict_better() -> None:
     x = random.normal(size=(1500, 3))
     bent = np.where(np.abs(x[:, 0]) > 1, 0.9, 0.1)
     label = (random.random(1500) < bent).astype(float)
-    predicted = fit_regression(x, label, np.ones(1500), kind="risk")(x)
+    predicted = fit_regression(x, label, kind="risk")(x)
     assert np.corrcoef(predicted, bent)[0, 1] > 0.9  # a line cannot: the truth is even in x0
     straight = 2 * x[:, 0] + random.normal(size=1500)
-    assert np.abs(fit_regression(x, straight, np.ones(1500), kind="mean")(x) - 2 * x[:, 0]).mean() < 0.15
+    assert np.abs(fit_regression(x, straight, kind="mean")(x) - 2 * x[:, 0]).mean() < 0.15
 
 
 @pytest.mark.parametrize("target", [np.zeros(50), np.ones(50)])
 def test_a_target_that_does_not_vary_is_predicted_as_it_is(target: np.ndarray) -> None:
     x = np.random.default_rng(0).normal(size=(50, 2))
-    np.testing.assert_array_equal(fit_regression(x, target, np.ones(50), kind="risk")(x), target)
+    np.testing.assert_array_equal(fit_regression(x, target, kind="risk")(x), target)
 
 
-def test_weights_count_as_copies() -> None:
+def test_a_bent_line_follows_what_is_even_in_a_covariate_and_leaves_two_valued_ones_alone() -> None:
     random = np.random.default_rng(0)
-    x, y = random.normal(size=(60, 2)), random.normal(size=60)
-    weight = np.repeat([1.0, 3.0], 30)
-    lines = learners._ridge(x, y, weight)(x)
-    copies = np.repeat(np.arange(60), weight.astype(int))
-    again = learners._ridge(x[copies], y[copies], np.ones(len(copies)))(x)
-    assert np.corrcoef(lines, again)[0, 1] > 0.999
+    x = np.column_stack([random.normal(size=300), random.integers(0, 2, 300)])
+    even = np.abs(x[:, 0]) + x[:, 1]
+    assert np.corrcoef(learners.bent(learners._ridge)(x, even)(x), even)[0, 1] > 0.98
+    assert np.corrcoef(learners._ridge(x, even)(x), even)[0, 1] < 0.8
+    widths: list[int] = []
+
+    def noted(rows: np.ndarray, target: np.ndarray) -> learners.Predictor:
+        widths.append(rows.shape[1])
+        return lambda asked: np.zeros(len(asked))
+
+    learners.bent(noted)(x, even)
+    assert widths == [3]
 
 
 def test_inner_folds_are_even_and_share_out_what_is_rare() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from careloop import InputError
 from careloop.evaluate import to_json
@@ -17,7 +18,7 @@ from careloop.plan.effect.doubly_robust import Scores, estimate_effect
 from careloop.plan.effect.goals import MeasureGoalData
 from careloop.plan.effect.nuisance import subject_folds
 from careloop.plan.policy.splits import Question, TreeFeatures, in_words, questions_of, useful_questions
-from careloop.plan.policy.tree import Leaf, learn_tree, options_of, tree_as_text, tree_in_words
+from careloop.plan.policy.tree import Leaf, PolicyTree, learn_tree, options_of, tree_as_text, tree_in_words
 from careloop.plan.policy.tree_search import assigned, best_tree
 
 OPTIONS = ("a", "b", "c")
@@ -93,7 +94,8 @@ def test_a_rule_that_is_there_is_found_in_round_numbers_and_shown_to_be_better()
     assert "This rule is shown to be better than a for everybody" in tree_in_words(tree)
     drawn = tree_as_text(tree).splitlines()
     assert len([line for line in drawn if line.endswith("%)")]) == len(tree.rules)
-    assert json.loads(json.dumps(to_json(tree)))["root"]["met"]
+    content = json.loads(json.dumps(to_json(tree)))
+    assert TypeAdapter(PolicyTree).validate_python(content) == tree
 
 
 def test_a_lower_value_may_be_better() -> None:

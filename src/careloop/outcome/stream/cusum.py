@@ -26,8 +26,8 @@ SEED = 0
 class Cusum:
     """Two charts, for odds multiplied and divided by `odds_ratio`, and their shared `limit`.
 
-    `alpha` is the probability of a false alarm within these rows; `more` and `fewer` (n,) the charts; `alarm_row`
-    counts from 1, None without alarm.
+    `alpha` is the probability of a false alarm within these rows; `more` and `fewer` (n,) the charts over
+    predictions with a known outcome; `alarm_row` counts these from 1, None without alarm.
     """
 
     model: str
@@ -57,7 +57,7 @@ def risk_adjusted_cusum(
         limit,
         tuple(more[0].tolist()),
         tuple(fewer[0].tolist()),
-        int(np.flatnonzero(seen)[over[0]]) + 1 if len(over) else None,
+        int(over[0]) + 1 if len(over) else None,
     )
 
 

@@ -52,9 +52,10 @@ def watch_inputs(
             f"inputs are compared with at least {FEWEST_REFERENCE} reference rows, got {len(reference)}; "
             "pass the features of the training rows"
         )
-    random = np.random.default_rng(seed)
     found = []
     for feature, name in enumerate(names):
+        # A generator of its own, so that ties among earlier rows are drawn alike when later rows have come.
+        random = np.random.default_rng([seed, feature])
         rank = sequential_ranks(reference[:, feature], stream[:, feature], random)
         directions = tuple(f"{name}: values {word} than before" for word in DIRECTIONS)
         share = alpha / len(names)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from careloop import InputError
 from careloop.evaluate import to_json
 from careloop.features import FeatureMatrix
 from careloop.outcome.stream.arrivals import Arrivals, arrivals
@@ -29,14 +30,29 @@ SHARE_OF_INPUTS = 0.5
 MOST_QUIET_INPUTS = 5
 # Of a path in JSON: enough for a page-wide chart.
 MOST_POINTS = 500
+TO_DO = {
+    "level": "see whether recalibration is advised, and whether patients, care or the recording of outcomes changed",
+    "spread": "see whether recalibration is advised; if not, the model should be trained anew",
+    "input": "check the unit, the assay and who is measured before the model is used further",
+}
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Features of the training rows and of the predictions to come, with the same columns."""
+    """Features of the training rows and of the predictions that are watched.
+
+    Raises InputError where their columns differ.
+    """
 
     reference: FeatureMatrix
     stream: FeatureMatrix
+
+    def __post_init__(self) -> None:
+        if self.reference.names != self.stream.names:
+            raise InputError(
+                f"watched inputs need the columns of the reference in the same order: got {len(self.stream.names)} "
+                f"columns and {len(self.reference.names)}; align both to the model's features"
+            )
 
 
 @dataclass(frozen=True)
@@ -44,7 +60,8 @@ class StreamVerdict:
     """One model's stream: counts, evidence, and the first alarm.
 
     `entered` predictions whose horizon has passed, of which `lost` were not followed to it; `waiting`, `overlapping`
-    and `abstained` as in `Arrivals`. `alpha` is the probability of any false alarm however long one looks.
+    and `abstained` as in `Arrivals`. `alpha` is the probability of any false alarm on this model however long one
+    looks.
     """
 
     model: str
@@ -155,7 +172,8 @@ def _dense(values: Any, rows: np.ndarray) -> np.ndarray:
 def stream_in_words(verdict: StreamVerdict) -> str:
     """What a clinician reads: no sign of drift, or which, from when, and what to look at."""
     name = f"{verdict.model} ({verdict.model_version})" if verdict.model_version else verdict.model
-    looked = f"after {verdict.entered} patients whose outcome is known" if verdict.entered else "before any outcome"
+    known = verdict.entered - verdict.lost
+    looked = f"after {known} predictions whose outcome is known" if known else "before any outcome is known"
     first = verdict.first_alarm
     if first is None:
         waiting = f", {verdict.waiting} are still waited for" if verdict.waiting else ""
@@ -169,16 +187,9 @@ def stream_in_words(verdict: StreamVerdict) -> str:
 def _alarms(verdict: StreamVerdict) -> Iterator[str]:
     raised = [each for each in verdict.evidence if each.alarm_time is not None]
     for each in sorted(raised, key=lambda one: one.alarm_time or ""):
-        unit = "predictions" if each.kind == "input" else "patients with a known outcome"
+        unit = "predictions" if each.kind == "input" else "predictions whose horizon had passed"
         since, when = ((text or "")[:10] for text in (each.since, each.alarm_time))
         yield (
             f"alarm on {when} after {each.alarm_row} {unit}: {each.direction}, probably since {since}; "
             f"{TO_DO[each.kind]}"
         )
-
-
-TO_DO = {
-    "level": "see whether recalibration is advised, and whether patients, care or the recording of outcomes changed",
-    "spread": "see whether recalibration is advised; if not, the model should be trained anew",
-    "input": "check the unit, the assay and who is measured before the model is used further",
-}

@@ -1,8 +1,10 @@
-"""Does the effect differ between patients: individual effects by the DR-learner, and whether they hold out of fold.
+"""Does the effect differ between patients: individual effects, and whether they hold on patients not learned from.
 
-Individual effects: doubly robust scores of the difference, regressed on the covariates (DR-learner: Kennedy 2023,
-Electron J Stat 17:3008). A wide spread of them is no evidence that effects differ, so they are judged on rows that
-neither they nor their nuisances were fitted to:
+A wide spread of estimated individual effects is no evidence that effects differ, so they are judged on rows that
+neither they nor their nuisances were fitted to. Each fold's are learned from the folds before it, never from those
+after it: were all folds learned from all others, their errors would go together, and the RATE's interval would be too
+short (Wager 2024, arXiv:2405.05534; simulated without any difference, by a fifth to a third). Figures are made within
+folds and averaged.
 
 - group effects: mean score of the fifths of patients in order of their estimated effect (GATES), and the slope of the
   score on the estimate (BLP; 1 where estimates are right, 0 where they say nothing): Chernozhukov, Demirer, Duflo &
@@ -13,7 +15,6 @@ neither they nor their nuisances were fitted to:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,15 +29,13 @@ from careloop.plan.effect.doubly_robust import (
     normal_interval,
     standard_error,
 )
+from careloop.plan.effect.dr_learner import EffectLearner, dr_learner
 from careloop.plan.effect.goals import Array, GoalData
-from careloop.plan.effect.nuisance import fit_regression, subject_folds
+from careloop.plan.effect.nuisance import subject_folds
 
 GROUPS = 5
 INNER_FOLDS = 2  # of the nuisances behind each fold's individual effects
 HALF_SAMPLES = 200
-FEWEST_TREATED_FIRST = 0.02  # share of patients from which the advantage of treating them first is averaged
-
-Learner = Callable[[Array, Array], Callable[[Array], Array]]
 
 
 @dataclass(frozen=True)
@@ -53,9 +52,10 @@ class GroupEffect:
 class Heterogeneity:
     """Whether the effect of option minus versus differs between patients.
 
-    `spread` is the standard deviation of the estimated individual effects, which by itself says nothing; `groups` the
-    fifths, `extremes` the last minus the first of them, `slope` of score on estimate, `rate` the AUTOC, whose sign is
-    that of effects that follow their estimates. `shown` where the interval of the RATE lies above 0.
+    `spread` is the standard deviation of the estimated individual effects within folds, which by itself says nothing;
+    `groups` the fifths (those that have patients), `extremes` the last minus the first of them, `slope` of score on
+    estimate, `rate` the AUTOC, whose sign is that of effects that follow their estimates. `shown` where the interval
+    of the RATE lies above 0.
     """
 
     option: str
@@ -69,11 +69,6 @@ class Heterogeneity:
     words: str
 
 
-def dr_learner(covariates: Array, difference: Array) -> Callable[[Array], Array]:
-    """Individual effects from scores of the difference (n,): a ridge regression or small trees, whichever is closer."""
-    return fit_regression(covariates, difference, np.ones(len(difference)), kind="mean")
-
-
 def individual_effects(
     covariates: Array,
     scores: Scores,
@@ -81,24 +76,26 @@ def individual_effects(
     *,
     fold: Array,
     assignment: Literal["randomised", "observed"],
-    learner: Learner = dr_learner,
+    learner: EffectLearner = dr_learner,
 ) -> Array:
-    """Each option minus the first for each row, (n, K), from scores of which no part has seen the row's fold."""
-    effects = np.zeros(scores.value.shape)
-    options = scores.value.shape[1]
-    for k in range(fold.max() + 1):
-        train, test = np.flatnonzero(fold != k), fold == k
-        value = _scores_of(covariates[train], scores, goal, train, assignment=assignment).value
-        for a in range(1, options):
-            effects[test, a] = learner(covariates[train], value[:, a] - value[:, 0])(covariates[test])
+    """Each option minus the first for each row, (n, K), learned from rows of earlier folds; NaN in the first fold."""
+    effects = np.full(scores.value.shape, np.nan)
+    for k in range(1, fold.max() + 1):
+        train, test = np.flatnonzero(fold < k), fold == k
+        own = _scores_of(covariates[train], scores, goal, train, assignment=assignment)
+        effects[test, 0] = 0.0
+        for a in range(1, effects.shape[1]):
+            effects[test, a] = learner(covariates[train], own, a)(covariates[test])
     return effects
 
 
-def _scores_of(covariates: Array, scores: Scores, goal: GoalData, rows: Array, *, assignment: str) -> Scores:
+def _scores_of(
+    covariates: Array, scores: Scores, goal: GoalData, rows: Array, *, assignment: Literal["randomised", "observed"]
+) -> Scores:
+    """Scores of these rows, made without any other: those at hand have learned from the rows to be judged."""
     subjects, arm, options = scores.subjects[rows], scores.arm[rows], scores.value.shape[1]
     inner = subject_folds(subjects, INNER_FOLDS, 0)
-    kind: Literal["randomised", "observed"] = "randomised" if assignment == "randomised" else "observed"
-    propensity = cross_fit_propensity(covariates, arm, options, fold=inner, assignment=kind)
+    propensity = cross_fit_propensity(covariates, arm, options, fold=inner, assignment=assignment)
     return cross_fit_scores(covariates, arm, goal.take(rows), subjects=subjects, propensity=propensity, fold=inner)
 
 
@@ -107,87 +104,113 @@ def heterogeneity(
 ) -> Heterogeneity:
     """Judge `individual_effects` (n, K) of the pair's first option minus its second on the scores of their rows."""
     a, b = pair
-    estimated, found = effects[:, a] - effects[:, b], scores.value[:, a] - scores.value[:, b]
+    rows = np.flatnonzero(~np.isnan(effects[:, a] - effects[:, b]))
+    estimated, found = effects[rows, a] - effects[rows, b], scores.value[rows, a] - scores.value[rows, b]
+    subjects, fold = scores.subjects[rows], fold[rows]
     group = _fifths(estimated, fold)
-    groups = tuple(_group_effect(g, estimated, found, scores.subjects, group) for g in range(GROUPS))
-    slope, rate = (
-        _slope(estimated, found, scores.subjects),
-        _rate(_within_fold(estimated, fold), found, scores.subjects),
-    )
+    rate = _rate(estimated, found, subjects, fold)
     shown = rate.low is not None and rate.low > 0
     return Heterogeneity(
         option=options[a],
         versus=options[b],
-        spread=float(estimated.std()),
-        groups=groups,
-        extremes=_extremes(found, scores.subjects, group),
-        slope=slope,
+        spread=float(_within(estimated, fold).std()),
+        groups=tuple(_group_effect(g, estimated, found, subjects, group == g) for g in np.unique(group)),
+        extremes=_extremes(found, subjects, group),
+        slope=_slope(estimated, found, subjects, fold),
         rate=rate,
         shown=shown,
         words=_in_words(options[a], options[b], shown, rate),
     )
 
 
-def _within_fold(estimated: Array, fold: Array) -> Array:
-    """Share (n,) of the rows of the same fold with a smaller estimate: folds' models need not share a scale."""
-    share = np.empty(len(estimated))
+def _fifths(estimated: Array, fold: Array) -> Array:
+    """Fifth (n,) from 0 of each row in its fold: folds' models need not share a scale; ties stay together."""
+    from scipy.stats import rankdata
+
+    group = np.empty(len(estimated), dtype=int)
     for k in np.unique(fold):
         own = fold == k
-        share[own] = np.argsort(np.argsort(estimated[own], kind="stable"), kind="stable") / own.sum()
-    return share
+        group[own] = GROUPS * (rankdata(estimated[own]) - 0.5) / own.sum()
+    return group
 
 
-def _fifths(estimated: Array, fold: Array) -> Array:
-    return np.minimum((_within_fold(estimated, fold) * GROUPS).astype(int), GROUPS - 1)
-
-
-def _group_effect(g: int, estimated: Array, found: Array, subjects: Array, group: Array) -> GroupEffect:
-    own = group == g
+def _group_effect(g: int, estimated: Array, found: Array, subjects: Array, own: Array) -> GroupEffect:
     mean = mean_estimate(found[own], subjects[own])
-    return GroupEffect(g + 1, len(np.unique(subjects[own])), float(estimated[own].mean()), mean)
+    return GroupEffect(int(g) + 1, len(np.unique(subjects[own])), float(estimated[own].mean()), mean)
 
 
 def _extremes(found: Array, subjects: Array, group: Array) -> Estimate:
     first, last = group == 0, group == GROUPS - 1
+    if not first.any() or not last.any():
+        return Estimate(None, reason="too many estimated effects are the same")
     difference = float(found[last].mean() - found[first].mean())
     influence = np.where(last, (found - found[last].mean()) / last.sum(), 0.0)
     influence -= np.where(first, (found - found[first].mean()) / first.sum(), 0.0)
     return normal_interval(difference, standard_error(influence, subjects))
 
 
-def _slope(estimated: Array, found: Array, subjects: Array) -> Estimate:
-    centred = estimated - estimated.mean()
+def _slope(estimated: Array, found: Array, subjects: Array, fold: Array) -> Estimate:
+    """Least squares of score on estimate with an intercept for each fold."""
+    centred, left = _within(estimated, fold), _within(found, fold)
     variance = float((centred**2).sum())
-    if variance < 1e-12 * len(estimated):
+    if variance <= 1e-12 * float((estimated**2).sum()):
         return Estimate(None, reason="all estimated effects are the same")
-    slope = float((centred * found).sum() / variance)
-    residual = found - found.mean() - slope * centred
-    return normal_interval(slope, standard_error(centred * residual / variance, subjects))
+    slope = float((centred * left).sum() / variance)
+    return normal_interval(slope, standard_error(centred * (left - slope * centred) / variance, subjects))
 
 
-def autoc(priority: Array, found: Array, weight: Array) -> float:
-    """Mean over shares q of the mean score among the q with the highest priority minus that of all, by row weight."""
+def _within(values: Array, fold: Array) -> Array:
+    mean = np.bincount(fold, weights=values) / np.maximum(np.bincount(fold), 1)
+    return values - mean[fold]
+
+
+def autoc(priority: Array, found: Array) -> float:
+    """Mean over shares q of the mean score among the q of rows with the highest priority minus that of all.
+
+    Rows of the same priority count with the mean of the orders they could be taken in.
+    """
+    order, first = _highest_first(priority)
+    return _autoc(found[order], first, np.ones(len(order)))
+
+
+def _highest_first(priority: Array) -> tuple[Array, Array]:
+    """Order of the rows, and where in it each new priority begins."""
     order = np.argsort(-priority, kind="stable")
-    value, w = found[order], weight[order]
-    total = w.cumsum()
-    share = total / total[-1]
-    advantage = (w * value).cumsum() / np.maximum(total, 1e-12) - (w * value).sum() / total[-1]
-    counted = w * (share >= FEWEST_TREATED_FIRST)
-    return float((advantage * counted).sum() / counted.sum())
+    return order, np.append(0, np.flatnonzero(np.diff(priority[order])) + 1)
 
 
-def _rate(priority: Array, found: Array, subjects: Array) -> Estimate:
-    """AUTOC with the half-sample bootstrap's standard error, subjects being drawn."""
-    if np.ptp(priority) == 0:
+def _autoc(found: Array, first: Array, kept: Array) -> float:
+    """AUTOC of the rows kept (n,), 1 or 0, given in order."""
+    place = kept.cumsum()
+    # The row at place r is among the first j, with weight 1 / j, for every j from r on.
+    weight = (kept / np.maximum(place, 1.0))[::-1].cumsum()[::-1]
+    tied_weight, tied_found, tied = (np.add.reduceat(kept * v, first) for v in (weight, found, np.ones(len(found))))
+    return float(((tied_weight / np.maximum(tied, 1.0) - 1.0) * tied_found).sum() / place[-1])
+
+
+def _rate(estimated: Array, found: Array, subjects: Array, fold: Array) -> Estimate:
+    """AUTOC within folds, averaged over their rows."""
+    if all(np.ptp(estimated[fold == k]) == 0 for k in np.unique(fold)):
         return Estimate(None, reason="all estimated effects are the same")
-    unique, position = np.unique(subjects, return_inverse=True)
+    value, variance = 0.0, 0.0
+    for k in np.unique(fold):
+        own = fold == k
+        share = own.mean()
+        value += share * autoc(estimated[own], found[own])
+        variance += share**2 * _half_sample_variance(estimated[own], found[own], subjects[own])
+    return normal_interval(value, float(np.sqrt(variance)))
+
+
+def _half_sample_variance(priority: Array, found: Array, subjects: Array) -> float:
+    """Variance of the AUTOC over draws of half of the subjects without replacement."""
+    order, first = _highest_first(priority)
+    unique, position = np.unique(subjects[order], return_inverse=True)
     random = np.random.default_rng(0)
     draws = np.empty(HALF_SAMPLES)
     for i in range(HALF_SAMPLES):
-        kept = np.zeros(len(unique))
-        kept[random.permutation(len(unique))[: len(unique) // 2]] = 1.0
-        draws[i] = autoc(priority, found, kept[position])
-    return normal_interval(autoc(priority, found, np.ones(len(found))), float(draws.std(ddof=1)))
+        drawn = random.permutation(len(unique)) < len(unique) // 2
+        draws[i] = _autoc(found[order], first, drawn[position].astype(float))
+    return float(draws.var(ddof=1))
 
 
 def _in_words(option: str, versus: str, shown: bool, rate: Estimate) -> str:

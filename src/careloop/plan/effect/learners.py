@@ -19,6 +19,7 @@ Array = np.ndarray
 PENALTIES = (0.01, 0.1, 1.0)  # inverse strengths C of the logistic models and proportional hazards tried
 MIDDLE_PENALTY = 0.1  # of the line that trees start from
 BEND_SCALE = 3.0  # a bend of a normal covariate then has about its standard deviation
+FARTHEST_LOG_ODDS = 30.0  # beyond, a probability is 0 or 1 to the last digit that counts
 RIDGE_STRENGTHS = (1.0, 10.0, 100.0, 1000.0)
 INNER_FOLDS = 3
 FEWEST_FOR_TREES = 200
@@ -35,27 +36,27 @@ TREES: dict[str, Any] = {
 }
 
 Predictor = Callable[[Array], Array]
-Learner = Callable[[Array, Array, Array], Predictor]  # covariates (n, p), target (n,), weight (n,)
+Learner = Callable[[Array, Array], Predictor]  # covariates (n, p), target (n,)
 
 
-def fit_regression(covariates: Array, target: Array, weight: Array, *, kind: Literal["risk", "mean"]) -> Predictor:
+def fit_regression(covariates: Array, target: Array, *, kind: Literal["risk", "mean"]) -> Predictor:
     """Fit the candidate with the lowest cross-validated loss; a constant where the target does not vary."""
     if len(target) == 0 or np.ptp(target) == 0.0 or covariates.shape[1] == 0:
-        constant = float(np.average(target, weights=weight)) if len(target) else 0.0
+        constant = float(target.mean()) if len(target) else 0.0
         return lambda rows: np.full(len(rows), constant)
     rare = min((target == 0).sum(), (target == 1).sum()) if kind == "risk" else len(target)
     candidates = _candidates(kind, len(target))
-    if rare < 2 * INNER_FOLDS or len(candidates) == 1:
-        return candidates[0](covariates, target, weight)
+    if rare < 2 * INNER_FOLDS:
+        return candidates[0](covariates, target)
     fold = inner_folds(target)
     losses = []
     for fit in candidates:
         predicted = np.empty(len(target))
         for k in range(INNER_FOLDS):
             train = fold != k
-            predicted[~train] = fit(covariates[train], target[train], weight[train])(covariates[~train])
-        losses.append(np.average(_loss(predicted, target, kind), weights=weight))
-    return candidates[int(np.argmin(losses))](covariates, target, weight)
+            predicted[~train] = fit(covariates[train], target[train])(covariates[~train])
+        losses.append(_loss(predicted, target, kind).mean())
+    return candidates[int(np.argmin(losses))](covariates, target)
 
 
 def inner_folds(target: Array) -> Array:
@@ -99,36 +100,41 @@ def bent(learner: Callable[..., Predictor]) -> Callable[..., Predictor]:
     return fit
 
 
-def _ridge(covariates: Array, target: Array, weight: Array) -> Predictor:
+def _ridge(covariates: Array, target: Array) -> Predictor:
     from sklearn.linear_model import RidgeCV
 
-    model = RidgeCV(alphas=RIDGE_STRENGTHS).fit(covariates, target, sample_weight=weight)
+    model = RidgeCV(alphas=RIDGE_STRENGTHS).fit(covariates, target)
     return lambda rows: np.asarray(model.predict(rows), dtype=float)
 
 
 def _logistic(inverse_strength: float) -> Learner:
     from sklearn.linear_model import LogisticRegression
 
-    def fit(covariates: Array, target: Array, weight: Array) -> Predictor:
-        model = LogisticRegression(C=inverse_strength, max_iter=500).fit(covariates, target, sample_weight=weight)
+    def fit(covariates: Array, target: Array) -> Predictor:
+        model = LogisticRegression(C=inverse_strength, max_iter=500).fit(covariates, target)
         return lambda rows: np.asarray(model.predict_proba(rows)[:, 1], dtype=float)
 
     return fit
 
 
-def _risk_trees(covariates: Array, target: Array, weight: Array) -> Predictor:
+def _risk_trees(covariates: Array, target: Array) -> Predictor:
     """Trees on what a line leaves: shrunken trees alone would be slow to follow it."""
     from lightgbm import LGBMClassifier
 
-    line = _logistic(MIDDLE_PENALTY)(covariates, target, weight)
+    line = _logistic(MIDDLE_PENALTY)(covariates, target)
     start = logit(line(covariates))
-    model = LGBMClassifier(**TREES).fit(covariates, target, sample_weight=weight, init_score=start)
-    return lambda rows: expit(logit(line(rows)) + np.asarray(model.predict_proba(rows, raw_score=True), dtype=float))
+    model = LGBMClassifier(**TREES).fit(covariates, target, init_score=start)
+
+    def predict(rows: Array) -> Array:
+        log_odds = logit(line(rows)) + np.asarray(model.predict_proba(rows, raw_score=True), dtype=float)
+        return expit(np.clip(log_odds, -FARTHEST_LOG_ODDS, FARTHEST_LOG_ODDS))
+
+    return predict
 
 
-def _mean_trees(covariates: Array, target: Array, weight: Array) -> Predictor:
+def _mean_trees(covariates: Array, target: Array) -> Predictor:
     from lightgbm import LGBMRegressor
 
-    line = _ridge(covariates, target, weight)
-    model = LGBMRegressor(**TREES).fit(covariates, target, sample_weight=weight, init_score=line(covariates))
+    line = _ridge(covariates, target)
+    model = LGBMRegressor(**TREES).fit(covariates, target, init_score=line(covariates))
     return lambda rows: line(rows) + np.asarray(model.predict(rows), dtype=float)

@@ -139,11 +139,9 @@ def fit_outcome_model(covariates: Array, arm: Array, goal: GoalData, options: in
 
 
 def _fit_measure(covariates: Array, goal: MeasureGoalData) -> MeasureModel:
-    known = goal.known
-    ones = np.ones(len(known))
     return MeasureModel(
-        mean=fit_regression(covariates[known], goal.value[known], ones[known], kind="mean"),
-        observed=fit_regression(covariates, known.astype(float), ones, kind="risk"),
+        mean=fit_regression(covariates[goal.known], goal.value[goal.known], kind="mean"),
+        observed=fit_regression(covariates, goal.known.astype(float), kind="risk"),
     )
 
 
@@ -154,9 +152,8 @@ def fit_propensity(
     shares = np.bincount(arm, minlength=options) / len(arm)
     if assignment == "randomised":
         return lambda rows: np.tile(shares, (len(rows), 1))
-    ones = np.ones(len(arm))
     modelled = range(1 if options == 2 else options)  # of two options, the one is the other's complement
-    fitted = [fit_regression(covariates, (arm == a).astype(float), ones, kind="risk") for a in modelled]
+    fitted = [fit_regression(covariates, (arm == a).astype(float), kind="risk") for a in modelled]
 
     def predict(rows: Array) -> Array:
         each = np.column_stack([one(rows) for one in fitted])

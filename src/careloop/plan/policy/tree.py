@@ -3,8 +3,8 @@
 The tree maximises the mean score of the options that it assigns (Athey & Wager 2021, Econometrica 89:133), over all
 trees of round-numbered questions to depth 2, at depth 3 with each split looking two ahead (exact and hybrid search of
 R's policytree: Sverdrup et al. 2020, JOSS 5:2232). Splits that do not do clearly better than a simpler tree are taken
-back. What the tree is worth is the gain over the best single option of trees learned without each
-fold's rows; it is shown to be better only if the lower limit of that gain's 95 % interval is above zero.
+back. What the tree is worth is the gain, over the best single option, of trees learned without each fold's rows; it is
+shown to be better only if the lower limit of that gain's 95 % interval is above zero.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The study file's `plan.trial`: the strategies that a target trial would have compared, and how it is emulated.
+"""The study file's `trial` section: the strategies that a target trial would have compared, and how it is emulated.
 
 Eligibility, time zero, outcome and horizon are the cohort's; strategies, grace period and estimation stand here (the
 protocol of Hernan & Robins 2016, Am J Epidemiol 183:758, table 1).
@@ -161,21 +161,21 @@ def check_trial(section: TrialSection, cohort: CohortSection) -> None:
     horizon = cohort.outcome.horizon_days
     if cohort.treatment is not None:
         raise InputError(
-            "plan.trial compares strategies, so its cohort must not be chosen by later treatment; got "
-            "cohort.treatment; remove it and name its codes in plan.trial.strategies"
+            "trial compares strategies over time, so its cohort must not be chosen by later treatment; got "
+            "cohort.treatment; remove it and name its codes in trial.strategies"
         )
     if cohort.index.which == "last":
         raise InputError(
-            "plan.trial needs a time zero that is known when it comes; got cohort.index.which: last; use first or every"
+            "trial needs a time zero that is known when it comes; got cohort.index.which: last; use first or every"
         )
     for name, strategy in section.strategies.items():
         if strategy.within_days > horizon:
             raise InputError(
-                f"plan.trial.strategies.{name}.within_days must lie within the horizon of {horizon:g} days, got "
+                f"trial.strategies.{name}.within_days must lie within the horizon of {horizon:g} days, got "
                 f"{strategy.within_days:g}; shorten the grace period"
             )
     if math.ceil(horizon / section.interval_days) > MOST_INTERVALS:
         raise InputError(
-            f"plan.trial.interval_days must divide the horizon of {horizon:g} days into at most {MOST_INTERVALS} "
+            f"trial.interval_days must divide the horizon of {horizon:g} days into at most {MOST_INTERVALS} "
             f"intervals, got {section.interval_days:g}; lengthen it"
         )

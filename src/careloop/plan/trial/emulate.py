@@ -111,7 +111,7 @@ def emulate_trial(
     rows, treated = rows.filter(~prevalent), treated.filter(~prevalent)
     if rows.is_empty():
         raise InputError(
-            f"plan.trial: nobody is eligible: {int(prevalent.sum())} rows had a treatment of the strategies before "
+            f"trial: nobody is eligible: {int(prevalent.sum())} rows had a treatment of the strategies before "
             "time zero; change cohort.index or set previous: keep"
         )
     grid = Grid.of(section.interval_days, horizon_days)
@@ -142,7 +142,7 @@ def _treatment_days(record: Record, keys: pl.DataFrame, section: TrialSection, o
     for field, code in section.named_codes():
         if not any(other.startswith(code[:-1]) if code.endswith("*") else other == code for other in known):
             raise InputError(
-                f"plan.trial.{field}: no event in the record has code {code}; see its codes with `careloop check`"
+                f"trial.{field}: no event in the record has code {code}; see its codes with `careloop check`"
             )
     found = pl.concat([frame for frame, _ in parts])
     return keys.join(found, on=KEY, how="left", maintain_order="left")
@@ -235,8 +235,8 @@ def _confounders(
         _, matrix = fit_features(record, keys, features, exclude_codes=section.codes, on=on)
     if keys.height * len(matrix.names) > MOST_CELLS:
         raise InputError(
-            f"plan.trial adjusts for every confounder in every interval, at most {MOST_CELLS:,} cells; got "
-            f"{keys.height:,} x {len(matrix.names):,}; name fewer codes in plan.trial.features, or longer interval_days"
+            f"trial adjusts for every confounder in every interval, at most {MOST_CELLS:,} cells; got "
+            f"{keys.height:,} x {len(matrix.names):,}; name fewer codes in trial.features, or longer interval_days"
         )
     return matrix
 

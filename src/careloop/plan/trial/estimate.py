@@ -140,7 +140,8 @@ def _following(courses: Sequence[Course], models: HazardModels, section: TrialSe
                 f"{section.minimum_effective_sample:g})"
             )
         name, strategy = course.clones.name, course.clones.strategy
-        found.append(Following(name, strategy.words, count, effective, largest, cap, not reason, reason))
+        limit = cap if np.isfinite(cap) else None
+        found.append(Following(name, strategy.words, count, effective, largest, limit, not reason, reason))
     return tuple(found)
 
 

@@ -58,7 +58,7 @@ class Following:
     """How many rows stand for a strategy, and what their weights are like; `usable` is False, with the reason, if few.
 
     `followers` go on to the outcome, a competing event or the horizon without departing; weights have mean 1 in each
-    interval, `largest_weight` is before and `weight_limit` where they are cut.
+    interval, `largest_weight` is before and `weight_limit` where they are cut, if at all.
     """
 
     strategy: str
@@ -66,7 +66,7 @@ class Following:
     followers: int
     effective_sample: float
     largest_weight: float
-    weight_limit: float
+    weight_limit: float | None
     usable: bool
     reason: str
 
@@ -96,8 +96,8 @@ class TrialResult:
         "reference": name,
         "flow": [{"strategy", "eligible", "clones", "started", "outcome", "competing", "lost", "completed",
         "not_started", "started_forbidden", "stopped"}],
-        "following": [{"strategy", "words", "followers", "effective_sample", "largest_weight", "weight_limit", "usable",
-        "reason"}],
+        "following": [{"strategy", "words", "followers", "effective_sample", "largest_weight",
+        "weight_limit": weight|null, "usable", "reason"}],
         "models": [{"process", "person_intervals", "events", "at_zero", "covariates"}],
         "balance": {"days": [day], "before": [SMD], "after": [SMD], "effective_sample": {strategy: [number]},
         "covariates": [{"covariate", "before", "after"}], "notable": 0.1},

@@ -93,8 +93,9 @@ def plain_weights(course: Course) -> CloneWeights:
 def raw_weights(course: Course, hazards: Hazards) -> tuple[CloneWeights, Array]:
     """Inverse probability weights, and those at the interval starts (n, K), neither divided by means nor cut."""
     leaving = Leaving.of(course, hazards)
-    before_full = course.before_full
-    passed = leaving.waiting * before_full + leaving.treated * (course.grid.lengths - before_full)
+    passed = leaving.waiting * course.grid.lengths
+    if leaving.treated is not leaving.waiting:
+        passed += (leaving.treated - leaving.waiting) * (course.grid.lengths - course.before_full)
     log_weight = np.cumsum(passed, axis=1) - passed + _log_weight_at_zero(course, hazards)[:, None]
     log_weight[:, course.last + 1 :] += leaving.jump[:, None]
     at_start = np.exp(log_weight)
@@ -186,10 +187,12 @@ def stabilised(course: Course, raw: CloneWeights, counts: Array, *, cap: float) 
 
 
 def weight_cap(course: Course, raw: CloneWeights, quantile: float) -> tuple[float, float]:
-    """The quantile at which weights are cut, and the largest weight, over person-intervals at risk."""
+    """Where weights are cut (inf for quantile 1), and the largest weight, over clone-intervals at risk."""
     relative, _ = _relative(course, raw, np.ones(len(raw.at_end)))
-    seen = relative[course.at_risk]
-    return (float(np.quantile(seen, quantile)), float(seen.max())) if len(seen) else (1.0, 1.0)
+    seen = relative[course.cells]
+    if not len(seen):
+        return np.inf, 1.0
+    return float(np.quantile(seen, quantile)) if quantile < 1 else np.inf, float(seen.max())
 
 
 def _relative(course: Course, raw: CloneWeights, counts: Array) -> tuple[Array, Array]:

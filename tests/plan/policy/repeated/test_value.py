@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from careloop import InputError
-from careloop.plan.policy.episodes import Episodes, episodes_of, logged_probabilities, within
-from careloop.plan.policy.fitted_q import Logged, fitted_q, unseen_share, visit_ratio, worst_and_best
-from careloop.plan.policy.repeated import DECIDES, ESTIMATORS, FITTED_Q, Trajectories, value_of_repeated
+from careloop.plan.policy.repeated.episodes import Episodes, episodes_of, logged_probabilities, within
+from careloop.plan.policy.repeated.fitted_q import Logged, fitted_q, unseen_share, visit_ratio, worst_and_best
+from careloop.plan.policy.repeated.value import DECIDES, ESTIMATORS, FITTED_Q, Trajectories, value_of_repeated
 
 STATES, ACTIONS = 8, 3
 
@@ -288,7 +288,7 @@ def clusters() -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
 
 
 def test_features_become_states_by_their_clusters(clusters: Callable) -> None:
-    from careloop.plan.policy.episodes import states_of_features
+    from careloop.plan.policy.repeated.episodes import states_of_features
 
     kind, features = clusters(0)
     states = states_of_features(features, states=3, seed=0)

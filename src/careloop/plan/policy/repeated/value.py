@@ -31,15 +31,15 @@ from careloop.evaluate.estimate import PERCENTILES, draw_counts
 from careloop.plan.effect.balance import effective_sample
 from careloop.plan.effect.goals import Array
 from careloop.plan.effect.nuisance import subject_folds
-from careloop.plan.policy.episodes import (
+from careloop.plan.policy.off_policy import SMALLEST_EFFECTIVE_SAMPLE
+from careloop.plan.policy.repeated.episodes import (
     Episodes,
     check_policy,
     logged_probabilities,
     outside,
     within,
 )
-from careloop.plan.policy.fitted_q import Logged, Unseen, fitted_q, unseen_share, visit_ratio, worst_and_best
-from careloop.plan.policy.off_policy import SMALLEST_EFFECTIVE_SAMPLE
+from careloop.plan.policy.repeated.fitted_q import Logged, Unseen, fitted_q, unseen_share, visit_ratio, worst_and_best
 
 MOST_UNSEEN_EPISODES = 0.1  # as MOST_WITHOUT_OVERLAP, for episodes
 DECIDES, FITTED_Q = "doubly robust by visits", "fitted Q evaluation"

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from careloop.plan.effect.goals import Array
-from careloop.plan.policy.episodes import Episodes, within
+from careloop.plan.policy.repeated.episodes import Episodes, within
 
 MOST_STEPS = 10  # times the longest logged episode are followed; what comes later has the value of an unknown pair
 TOLERANCE = 1e-9
