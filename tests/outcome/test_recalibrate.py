@@ -149,7 +149,7 @@ def test_a_right_model_is_not_shown_beside_itself() -> None:
     risk, label = _risks(1500, 9)
     rows = _rows(risk, label)
     found = suggest_recalibration(rows, horizon_days=HORIZON, as_of=rows["prediction_time"][-1] + timedelta(days=30))
-    assert found.words == "model (1): the risks can stay as they are; no recalibration is needed."
+    assert found.words == "model (1): the outcomes known so far call for no recalibration."
 
 
 def test_before_any_horizon_nothing_is_advised() -> None:

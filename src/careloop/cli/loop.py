@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -125,8 +125,9 @@ def features(study: Path, record_path: Path, out: Path, on: str, as_json: bool) 
 @patient_options
 @click.option("--out", type=FOLDER, help="Also write the predictions to this parquet file.")
 @click.option("--write-back", is_flag=True, help="With --record: append the predictions to the record as events.")
+@click.option("--silent", is_flag=True, help="With --write-back: for a silent trial, in which nobody is shown them.")
 @json_option
-def predict(package: Path, out: Path | None, write_back: bool, as_json: bool, **patients: Any) -> None:
+def predict(package: Path, out: Path | None, write_back: bool, silent: bool, as_json: bool, **patients: Any) -> None:
     """Predict with a trained model, PACKAGE (RUN/models/NAME), for patients of a file or of a record."""
     from careloop.predict import predict as apply_package
     from careloop.predict import record_predictions
@@ -135,13 +136,16 @@ def predict(package: Path, out: Path | None, write_back: bool, as_json: bool, **
 
     if write_back and patients["record_path"] is None:
         raise click.UsageError("--write-back goes with --record")
+    if silent and not write_back:
+        raise click.UsageError("--silent goes with --write-back")
     opened = open_package(package)
     matrix, version, note = asked_patients(opened, **patients)
     predictions = apply_package(opened, matrix, record_version=version)
     if out is not None:
         predictions.write_parquet(out)
     if write_back:
-        record_predictions(patients["record_path"], predictions, horizon_days=opened.horizon_days)
+        mode: Literal["shown", "silent"] = "silent" if silent else "shown"
+        record_predictions(patients["record_path"], predictions, horizon_days=opened.horizon_days, mode=mode)
     rows = [
         (p["subject_id"], f"{p['predicted_boolean_probability']:.1%}", f"{p['low']:.1%} to {p['high']:.1%}",
          NOT_RULED_OUT[tuple(p["conformal_set"] or ())], p["abstained_reason"] or "")
@@ -183,16 +187,21 @@ def explain(package: Path, as_json: bool, **patients: Any) -> None:
 @cli.command()
 @click.argument("run", type=FOLDER)
 @record_option(required=True)
+@click.option("--acted", multiple=True, metavar="CODE", help="Code of what is done on a high risk; may be repeated.")
 @click.option("--page", type=FOLDER, help="Also write an HTML page with charts.")
 @json_option
-def outcome(run: Path, record_path: Path, page: Path | None, as_json: bool) -> None:
-    """Judge RUN's predictions and plan by what the record holds by now, month by month and as a whole."""
+def outcome(run: Path, record_path: Path, acted: tuple[str, ...], page: Path | None, as_json: bool) -> None:
+    """Judge RUN's predictions and plan by what the record holds by now, month by month and as a whole.
+
+    An alarm that works prevents what it foretold, and then looks wrong: with --acted, the risk had nobody acted is
+    judged beside the figures as they are. Predictions of a silent trial (careloop predict --silent) stand apart.
+    """
     from careloop.record import Record
     from careloop.study import RunFolder, Study
     from careloop.study.later import judge_later
 
     study = Study.read(run / "study.yaml")
-    later = judge_later(study, RunFolder.reopen(run), Record.open(record_path))
+    later = judge_later(study, RunFolder.reopen(run), Record.open(record_path), acted=acted)
     if page is not None:
         from careloop.report.outcome_page import write_outcome_page
 

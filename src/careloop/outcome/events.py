@@ -14,12 +14,24 @@ from careloop.plan.patients import KEYS
 from careloop.record import CARELOOP, EVENTS, Record, conform
 
 VERDICT = f"{CARELOOP}VERDICT//"
-DETAILS = pl.Struct({"version": pl.String, "horizon_days": pl.Float64, "abstained": pl.Boolean})
+DETAILS = pl.Struct({"version": pl.String, "horizon_days": pl.Float64, "abstained": pl.Boolean, "shown": pl.Boolean})
 MICROSECONDS_PER_DAY = 86_400_000_000
 
 
 def verify_record(record: Record, section: CohortSection, *, model_versions: Sequence[str] | None = None) -> Verdict:
     """Judge the predictions that the record holds by the outcomes it holds by now, as later events arrive.
+
+    Rows and errors as `labelled_predictions`.
+    """
+    rows = labelled_predictions(record, section, model_versions=model_versions)
+    labels = rows.select(*KEYS, "boolean_value", "follow_up_days", "event").unique(KEYS, maintain_order=True)
+    return verify(rows, labels, horizon_days=section.outcome.horizon_days, who="later")
+
+
+def labelled_predictions(
+    record: Record, section: CohortSection, *, model_versions: Sequence[str] | None = None
+) -> pl.DataFrame:
+    """The record's predictions (`recorded_predictions`) with boolean_value, follow_up_days and event as known by now.
 
     Only predictions for the section's horizon count, and only those of `model_versions` if given: a record may hold
     predictions of other outcomes. Raises InputError where the record has none.
@@ -34,13 +46,16 @@ def verify_record(record: Record, section: CohortSection, *, model_versions: Seq
             "predict and write them back first"
         )
     labels = label_outcomes(record, predictions.select(KEYS).unique().sort(KEYS), section)
-    return verify(predictions, labels, horizon_days=horizon_days, who="later")
+    return predictions.join(
+        labels.select(*KEYS, "boolean_value", "follow_up_days", "event"), on=KEYS, maintain_order="left"
+    )
 
 
 def recorded_predictions(record: Record, *, horizon_days: float) -> pl.DataFrame:
     """Predictions in the record for this horizon, one row per (subject_id, prediction_time, model, model_version).
 
-    Columns subject_id, prediction_time, model, model_version, predicted_boolean_probability Float64, abstained.
+    Columns subject_id, prediction_time, model, model_version, predicted_boolean_probability Float64, abstained, shown
+    (False for those of a silent trial).
     """
     from careloop.predict.apply import PREDICTION  # here, because it loads scikit-learn
 
@@ -56,6 +71,7 @@ def recorded_predictions(record: Record, *, horizon_days: float) -> pl.DataFrame
             model_version=pl.col("details").struct.field("version"),
             predicted_boolean_probability=pl.col("numeric_value").cast(pl.Float64),
             abstained=pl.col("details").struct.field("abstained"),
+            shown=pl.col("details").struct.field("shown").fill_null(True),
         )
         .unique([*KEYS, "model", "model_version"], keep="last", maintain_order=True)
         .sort("model", "model_version", *KEYS)

@@ -204,7 +204,7 @@ def _words(model: str, version: str, test: ClosedTest, beside: BesideOld | None)
     name = f"{model} ({version})" if version else model
     new = f"intercept {test.recalibration.intercept:.2f}, slope {test.recalibration.slope:.2f}"
     advice = {
-        "keep": "the risks can stay as they are; no recalibration is needed",
+        "keep": "the outcomes known so far call for no recalibration",
         "intercept": f"a new intercept is enough ({new})",
         "intercept and slope": f"recalibrate intercept and slope ({new})",
         "train anew": f"train the model anew; until then recalibrate ({new}), which does not mend it wholly",

@@ -37,6 +37,7 @@ FEWEST_ACTIONS = 20  # in a period, so that its hazard exists in every resample
 SMALLEST_REMAINING = 0.05
 MOST_WITHOUT_STAND_IN = 0.1
 FEWEST_EFFECTIVE = 50.0
+TAILS = (0.01, 0.99)
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,8 @@ class Remaining:
             passed[:, 0] = 1.0  # the decision on the prediction comes before all else
         here = (acted[:, None] >= start) & (acted[:, None] < stop)
         row, period = np.nonzero((passed > 0) | here)
-        score = logit(probability)
+        # The few most extreme risks are taken alike, or their tails would steer the fit.
+        score = np.clip(logit(probability), *np.quantile(logit(probability), TAILS))
         patient = np.column_stack([Spline.of(score).design(score)[:, 1:], _standard(covariates)])
         decision = np.zeros(len(start))
         decision[0] = float(stop[0] <= DECISION_DAYS and len(start) > 1)

@@ -18,9 +18,11 @@ def plan_events(plan: Plan, *, name: str, known_time: datetime | None = None) ->
 
     `name` is the study's. Code `CARELOOP//PLAN//NAME//OPTION`; `time` the prediction time and `known_time` when the
     plan was made (default: the prediction time); `numeric_value` the expected value of the first goal, a risk as a
-    fraction; `text_value` JSON with rank, low, high, recommended, abstained and reason.
+    fraction; `text_value` JSON with rank, low, high, recommended, abstained, reason, and,
+    where safety was checked, status and safety.
     """
-    detail = pl.struct("rank", "low", "high", "recommended", "abstained", "reason").struct.json_encode()
+    safety = [name for name in ("status", "safety") if name in plan.table.columns]
+    detail = pl.struct("rank", "low", "high", "recommended", "abstained", "reason", *safety).struct.json_encode()
     return _events(
         plan.table,
         code=pl.lit(f"{PLAN}{name}//") + pl.col("option"),

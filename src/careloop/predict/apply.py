@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -71,12 +71,14 @@ def label_lists(sets: LabelSets) -> pl.Series:
     return pl.Series(lists, dtype=pl.List(pl.Boolean))
 
 
-def prediction_events(predictions: pl.DataFrame, *, horizon_days: float) -> pl.DataFrame:
+def prediction_events(
+    predictions: pl.DataFrame, *, horizon_days: float, mode: Literal["shown", "silent"] = "shown"
+) -> pl.DataFrame:
     """Predictions as events to append to the record with origin `careloop`.
 
     Code `CARELOOP//PREDICTION//<model>`, known at the prediction time, `numeric_value` the probability, `text_value`
     JSON with version, low, high, horizon_days, abstained, reason and label set; `source` names model, version, subject
-    and time.
+    and time. In `silent` mode, where nobody is shown them (a silent trial), the JSON has `shown: false`.
     """
     absent = [name for name in PREDICTIONS.names() if name not in predictions.columns]
     if absent:
@@ -92,6 +94,7 @@ def prediction_events(predictions: pl.DataFrame, *, horizon_days: float) -> pl.D
                 "abstained": row["abstained"],
                 "reason": row["abstained_reason"],
                 "set": row["conformal_set"],
+                **({"shown": False} if mode == "silent" else {}),
             },
             separators=(",", ":"),
             ensure_ascii=False,

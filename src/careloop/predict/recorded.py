@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 
@@ -52,8 +53,10 @@ def patient_keys(record: Record, subjects: Sequence[int], prediction_time: datet
     return last
 
 
-def record_predictions(path: Path, predictions: pl.DataFrame, *, horizon_days: float) -> Record:
+def record_predictions(
+    path: Path, predictions: pl.DataFrame, *, horizon_days: float, mode: Literal["shown", "silent"] = "shown"
+) -> Record:
     """Append predictions to the record in folder `path` as events; the same predictions again change nothing."""
-    events = prediction_events(predictions, horizon_days=horizon_days)
+    events = prediction_events(predictions, horizon_days=horizon_days, mode=mode)
     digest = hashlib.sha256(events.write_csv().encode()).hexdigest()
     return Record.open(path).append(events, key=f"careloop:predictions:{digest}", origin="careloop")

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from careloop import InputError
 from careloop.cohort import label_outcomes
 from careloop.evaluate import to_json
 from careloop.record import Record
 from careloop.study.folder import RunFolder
 from careloop.study.stages import KEYS, cohort_rows, feature_matrix, packages, read_plan
+from careloop.train import open_package
 
 if TYPE_CHECKING:
     from careloop.outcome import Verdict
     from careloop.outcome.effects import EffectVerdict
     from careloop.outcome.followed import FollowedVerdict
+    from careloop.outcome.silent import SilentTrial
     from careloop.outcome.stream.follow import Following
+    from careloop.outcome.untreated import UntreatedVerdict
     from careloop.study.study import Study
 
 
@@ -25,11 +30,14 @@ if TYPE_CHECKING:
 class Later:
     """Predictions in all and as they arrived, whether plans were followed and what that did, and each effect again.
 
-    `followed` and `effects` are empty where the study has no plan.
+    `silent` has the models with predictions that nobody was shown, `untreated` the primary model's risk had nobody
+    acted (None where no action was named); `followed` and `effects` are empty where the study has no plan.
     """
 
     predictions: Verdict
     following: Following
+    silent: tuple[SilentTrial, ...]
+    untreated: UntreatedVerdict | None
     followed: tuple[FollowedVerdict, ...]
     effects: tuple[EffectVerdict, ...]
 
@@ -37,16 +45,19 @@ class Later:
     def words(self) -> tuple[str, ...]:
         """All of it in sentences."""
         plan = (*(verdict.words for verdict in self.followed), *(f"{verdict.words}." for verdict in self.effects))
-        return (*self.predictions.words, *self.following.words, *plan)
+        acted = (*(trial.words for trial in self.silent), *([self.untreated.words] if self.untreated else []))
+        return (*self.predictions.words, *acted, *self.following.words, *plan)
 
     def to_json(self) -> dict[str, Any]:
-        """The layout of outcome.json (`Verdict.to_json`), with "following", "followed" and "effects" beside."""
-        plan = {"followed": to_json(self.followed), "effects": to_json(self.effects)}
-        return {**self.predictions.to_json(), "following": self.following.to_json(), **plan, "words": list(self.words)}
+        """The layout of outcome.json (`Verdict.to_json`), with the other parts beside under their names."""
+        parts = {name: to_json(getattr(self, name)) for name in ("silent", "untreated", "followed", "effects")}
+        return {**self.predictions.to_json(), "following": self.following.to_json(), **parts, "words": list(self.words)}
 
 
-def judge_later(study: Study, run: RunFolder, record: Record) -> Later:
+def judge_later(study: Study, run: RunFolder, record: Record, *, acted: Sequence[str] = ()) -> Later:
     """Judge the predictions that the run's models left in the record, and the run's plan, by the record as it is.
+
+    `acted` are codes (a prefix ends in *) of what is done about a high risk.
 
     The plan is judged on held-out patients: did they do better where the decision in the record (`careloop decide`, or
     else the treatment it shows) was the option recommended, and did the options do what the plan says.
@@ -55,16 +66,21 @@ def judge_later(study: Study, run: RunFolder, record: Record) -> Later:
     """
     from careloop.outcome import verify_record
     from careloop.outcome.effects import judge_effects
+    from careloop.outcome.events import labelled_predictions
     from careloop.outcome.followed import judge_followed
+    from careloop.outcome.silent import judge_silent
     from careloop.outcome.stream.follow import follow_record
     from careloop.plan.decisions import recorded_decisions
 
     versions = [package.version for package in packages(study, run)]
     predictions = verify_record(record, study.cohort, model_versions=versions)
     following = follow_record(record, study.cohort, model_versions=versions)
+    labelled = labelled_predictions(record, study.cohort, model_versions=versions)
+    silent = judge_silent(labelled, horizon_days=study.cohort.outcome.horizon_days)
+    untreated = _untreated(study, run, record, labelled, acted=acted) if acted else None
     plan = read_plan(run)
     if plan is None:
-        return Later(predictions, following, (), ())
+        return Later(predictions, following, silent, untreated, (), ())
     matrix, rows = feature_matrix(run, "held_out"), _relabelled(study, run, record)
     recommended = plan.table.filter("recommended").select(*KEYS, pl.col("option").alias("recommended"))
     decisions = recorded_decisions(record, plan=study.name).select(*KEYS, "chosen")
@@ -72,7 +88,34 @@ def judge_later(study: Study, run: RunFolder, record: Record) -> Later:
         decisions, on=KEYS, how="left", maintain_order="left"
     )
     followed = judge_followed(decided, matrix, plan.section, horizon_days=plan.horizon_days)
-    return Later(predictions, following, followed, judge_effects(rows, matrix, plan))
+    effects = judge_effects(rows, matrix, plan)
+    return Later(predictions, following, silent, untreated, followed, effects)
+
+
+def _untreated(
+    study: Study, run: RunFolder, record: Record, labelled: pl.DataFrame, *, acted: Sequence[str]
+) -> UntreatedVerdict:
+    """The primary model's risk had nobody acted; reasons to act are its features, as known when it predicted."""
+    from careloop.evaluate import Outcomes
+    from careloop.features import extract
+    from careloop.outcome.untreated import acted_days, judge_untreated
+    from careloop.plan.effect.nuisance import fit_design
+
+    package = open_package(run.path / "models" / study.primary)
+    rows = labelled.filter((pl.col("model_version") == package.version) & ~pl.col("abstained").fill_null(False)).sort(
+        KEYS
+    )
+    matrix = extract(record, rows.select(KEYS), package.recipe)
+    actions = record.events(codes=list(acted)).select("subject_id", "time").collect()
+    if actions.is_empty():
+        raise InputError(f"none of {', '.join(acted)} is in the record, so nobody acted; check --acted")
+    subject_id, follow_up_days, event = (rows[name].to_numpy() for name in ("subject_id", "follow_up_days", "event"))
+    return judge_untreated(
+        rows["predicted_boolean_probability"].to_numpy(),
+        Outcomes(subject_id, follow_up_days, event, study.cohort.outcome.horizon_days),
+        acted_days=acted_days(rows, actions),
+        covariates=fit_design(matrix.values, matrix.names).transform(matrix.values),
+    )
 
 
 def _relabelled(study: Study, run: RunFolder, record: Record) -> pl.DataFrame:

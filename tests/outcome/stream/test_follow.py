@@ -85,7 +85,7 @@ def test_the_record_is_followed_up_to_its_last_fact(tmp_path: Path) -> None:
     record = Record.create(tmp_path / "record", shards=2).append(
         table.filter(pl.col("time") <= START + timedelta(days=150)), key="facts"
     )
-    with pytest.raises(InputError, match="nothing to follow"):
+    with pytest.raises(InputError, match="a verdict needs predictions"):
         follow_record(record, section)
     record = record.append(prediction_events(_predictions(made), horizon_days=100), key="p", origin="careloop")
     found = follow_record(record, section)

@@ -9,18 +9,16 @@ from typing import Any
 
 import polars as pl
 
-from careloop import InputError
-from careloop.cohort import CohortSection, label_outcomes
+from careloop.cohort import CohortSection
 from careloop.evaluate import to_json
 from careloop.outcome.accuracy import judge_group, outcomes_of, risk_of, used_rows
 from careloop.outcome.borne_out import BorneOut, judge_borne_out
-from careloop.outcome.events import recorded_predictions
+from careloop.outcome.events import labelled_predictions
 from careloop.outcome.recalibrate import Suggestion, suggest_recalibration
 from careloop.outcome.stream.arrivals import arrivals
 from careloop.outcome.stream.cusum import Cusum, risk_adjusted_cusum
 from careloop.outcome.stream.months import ModelMonths, judge_months, months_json
 from careloop.outcome.stream.watch import ALPHA, Inputs, StreamVerdict, thinned, watch_models
-from careloop.plan.patients import KEYS
 from careloop.record import CARELOOP, Record
 
 
@@ -73,17 +71,8 @@ def follow_record(
 
     Raises InputError where the record has no such predictions.
     """
+    rows = labelled_predictions(record, section, model_versions=model_versions)
     horizon_days = section.outcome.horizon_days
-    predictions = recorded_predictions(record, horizon_days=horizon_days)
-    if model_versions is not None:
-        predictions = predictions.filter(pl.col("model_version").is_in(list(model_versions)))
-    if predictions.is_empty():
-        raise InputError(
-            f"{record.path}: nothing to follow, the record has no predictions for {horizon_days:g} days; predict and "
-            "write them back first"
-        )
-    labels = label_outcomes(record, predictions.select(KEYS).unique().sort(KEYS), section)
-    rows = predictions.join(labels.select(*KEYS, "follow_up_days", "event"), on=KEYS)
     return follow(rows, horizon_days=horizon_days, as_of=last_fact(record), alpha=alpha, inputs=inputs)
 
 

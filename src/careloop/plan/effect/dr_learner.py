@@ -47,7 +47,7 @@ def stacked(covariates: Array, target: Array, weight: Array, *, subjects: Array)
             predicted[~train, c] = fit(covariates[train], target[train], weight[train])(covariates[~train])
     shares = convex_shares(predicted, target, weight)
     used = np.flatnonzero(shares)
-    fitted = [candidates[c](covariates, target, weight) for c in used]
+    fitted = [candidates[c](covariates, target, weight) for c in used.tolist()]
     return lambda rows: np.column_stack([predict(rows) for predict in fitted]) @ shares[used]
 
 

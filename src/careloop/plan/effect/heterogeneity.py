@@ -79,12 +79,13 @@ def individual_effects(
     learner: EffectLearner = dr_learner,
 ) -> Array:
     """Each option minus the first for each row, (n, K), learned from rows of earlier folds; NaN in the first fold."""
-    effects = np.full(scores.value.shape, np.nan)
+    options = scores.value.shape[1]
+    effects = np.full((len(fold), options), np.nan)
     for k in range(1, fold.max() + 1):
         train, test = np.flatnonzero(fold < k), fold == k
         own = _scores_of(covariates[train], scores, goal, train, assignment=assignment)
         effects[test, 0] = 0.0
-        for a in range(1, effects.shape[1]):
+        for a in range(1, options):
             effects[test, a] = learner(covariates[train], own, a)(covariates[test])
     return effects
 

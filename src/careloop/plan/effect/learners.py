@@ -36,7 +36,7 @@ TREES: dict[str, Any] = {
 }
 
 Predictor = Callable[[Array], Array]
-Learner = Callable[[Array, Array], Predictor]  # covariates (n, p), target (n,)
+Learner = Callable[..., Predictor]  # covariates (n, p), then what is to be learned about them
 
 
 def fit_regression(covariates: Array, target: Array, *, kind: Literal["risk", "mean"]) -> Predictor:
@@ -84,7 +84,7 @@ def _candidates(kind: str, rows: int) -> list[Learner]:
     return [*lines, *(bent(line) for line in lines), *([trees] if rows >= FEWEST_FOR_TREES else [])]
 
 
-def bent(learner: Callable[..., Predictor]) -> Callable[..., Predictor]:
+def bent(learner: Learner) -> Learner:
     """The same learner (covariates, ...) -> predictor, given also a bend of every covariate with over two values."""
 
     def fit(covariates: Array, *rest: Any) -> Predictor:
