@@ -1,8 +1,9 @@
 """Emulated trials and repeated treatment on simulated patients whose true effects are known: bias and coverage.
 
-    python benchmarks/target_trial.py                            # 200 repetitions of each, about half an hour
-    python benchmarks/target_trial.py --repetitions 20           # a quick try
-    python benchmarks/target_trial.py --zepid VENV/bin/python    # and zEpid's g-formula on the same rows
+    python benchmarks/target_trial.py                                     # 200 repetitions of each
+    python benchmarks/target_trial.py --intervals 100 --resamples 100     # intervals of the first 100 only
+    python benchmarks/target_trial.py --repetitions 20 --resamples 50     # a quick try
+    python benchmarks/target_trial.py --zepid VENV/bin/python             # and zEpid's g-formula on the same rows
 
 Part 1, a trial of "start within 90 days" against "never start", on 2,000 simulated patients over 360 days: the worse
 start sooner, treatment improves what decides about starting, some are lost, some die of other causes, and nobody
