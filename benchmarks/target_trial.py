@@ -31,11 +31,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from careloop.plan.trial.courses import Courses, Kind
+from careloop.plan.longitudinal.courses import Courses, Kind
+from careloop.plan.longitudinal.regimes import Method, regime_effects
 from careloop.plan.trial.definition import TrialSection
 from careloop.plan.trial.emulate import Grid, TrialData
 from careloop.plan.trial.estimate import estimate_trial
-from careloop.plan.trial.longitudinal import Method, regime_effects
 from careloop.plan.trial.result import Analysis
 
 DAYS, INTERVALS, GRACE_INTERVALS = 30.0, 12, 3

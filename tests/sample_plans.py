@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from careloop.evaluate import Estimate
-from careloop.plan.lifestyle import LifestyleOption
-from careloop.plan.patient_plan import PatientOption, PatientPlan, PatientPrediction, PlanGoal, Reason
+from careloop.plan.document.lifestyle import LifestyleOption
+from careloop.plan.document.patient_plan import PatientOption, PatientPlan, PatientPrediction, PlanGoal, Reason
 from careloop.plan.safety import Finding
 
 AS_OF = datetime(2024, 3, 1, 8, 30, tzinfo=UTC)

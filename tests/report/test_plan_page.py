@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from careloop import InputError
 from careloop.evaluate import Estimate
-from careloop.plan.benefit import benefit
-from careloop.plan.patient_plan import PatientPlan, PlanGoal, Reason, ReasonKind, Status
+from careloop.plan.document.benefit import benefit
+from careloop.plan.document.patient_plan import PatientPlan, PlanGoal, Reason, ReasonKind, Status
 from careloop.report.plan_page import plan_page, write_plan_page, write_plan_pdf
 from careloop.report.plan_sentences import Sentences
 from careloop.report.plan_words import LANGUAGES, Language, plan_words

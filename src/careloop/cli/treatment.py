@@ -101,7 +101,7 @@ def _ranked(found: Plan, rows: pl.DataFrame) -> str:
 def _write_documents(folder: Any, subject: int, wanted: dict[str, Path], *, at: datetime | None, language: str) -> None:
     import json
 
-    from careloop.plan.fhir import plan_bundle
+    from careloop.plan.document.fhir import plan_bundle
     from careloop.report.plan_page import write_plan_page, write_plan_pdf
     from careloop.study import Study
     from careloop.study.patient_plans import read_patient_plan

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from careloop.outcome.accuracy import PredictionVerdict
 from careloop.outcome.events import recorded_predictions, verdict_events, verify_record
-from careloop.outcome.value import Comparison, PlanVerdict, Value
+from careloop.outcome.treatment.value import Comparison, PlanVerdict, Value
 from careloop.outcome.verdict import Verdict, verify
 
 __all__ = [

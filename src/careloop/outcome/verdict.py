@@ -11,7 +11,7 @@ from careloop import InputError
 from careloop.evaluate import to_json
 from careloop.features import FeatureMatrix
 from careloop.outcome.accuracy import PredictionVerdict, judge_predictions
-from careloop.outcome.value import PlanVerdict, judge_plan
+from careloop.outcome.treatment.value import PlanVerdict, judge_plan
 from careloop.plan.make import Plan
 from careloop.plan.patients import KEYS
 

@@ -1,7 +1,8 @@
 """One patient's plan as a page to print: HTML in English or Chinese, one sheet of A4 where it fits, and PDF of it.
 
-The page is made from a `careloop.plan.patient_plan.PatientPlan` only, loads nothing, and has no script. Every text from
-the data is escaped. Where options or findings are many it goes on on a second sheet, rows whole and headings repeated.
+The page is made from a `PatientPlan` (`careloop.plan.document.patient_plan`) only, loads nothing, and has no script.
+Every text from the data is escaped. Where options or findings are many it goes on on a second sheet, rows whole and
+headings repeated.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from careloop import InputError
-from careloop.plan.patient_plan import PatientOption, PatientPlan
+from careloop.plan.document.patient_plan import PatientOption, PatientPlan
 from careloop.report.icon_array import ArrayWords, icon_array
 from careloop.report.plan_sentences import Sentences
 from careloop.report.plan_words import Language

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from careloop.evaluate import Estimate
-from careloop.plan.benefit import Benefit, Needed
-from careloop.plan.lifestyle import LifestyleOption
-from careloop.plan.patient_plan import PatientPlan, Reason
+from careloop.plan.document.benefit import Benefit, Needed
+from careloop.plan.document.lifestyle import LifestyleOption
+from careloop.plan.document.patient_plan import PatientPlan, Reason
 from careloop.plan.safety.finding import Finding
 from careloop.report.plan_words import Language, plan_words
 

@@ -18,11 +18,11 @@ from careloop.train import open_package
 
 if TYPE_CHECKING:
     from careloop.outcome import Verdict
-    from careloop.outcome.effects import EffectVerdict
-    from careloop.outcome.followed import FollowedVerdict
-    from careloop.outcome.silent import SilentTrial
+    from careloop.outcome.acted_upon.silent import SilentTrial
+    from careloop.outcome.acted_upon.untreated import UntreatedVerdict
     from careloop.outcome.stream.follow import Following
-    from careloop.outcome.untreated import UntreatedVerdict
+    from careloop.outcome.treatment.effects import EffectVerdict
+    from careloop.outcome.treatment.followed import FollowedVerdict
     from careloop.study.study import Study
 
 
@@ -65,11 +65,11 @@ def judge_later(study: Study, run: RunFolder, record: Record, *, acted: Sequence
     Raises InputError where the record has no such predictions.
     """
     from careloop.outcome import verify_record
-    from careloop.outcome.effects import judge_effects
+    from careloop.outcome.acted_upon.silent import judge_silent
     from careloop.outcome.events import labelled_predictions
-    from careloop.outcome.followed import judge_followed
-    from careloop.outcome.silent import judge_silent
     from careloop.outcome.stream.follow import follow_record
+    from careloop.outcome.treatment.effects import judge_effects
+    from careloop.outcome.treatment.followed import judge_followed
     from careloop.plan.decisions import recorded_decisions
 
     versions = [package.version for package in packages(study, run)]
@@ -98,7 +98,7 @@ def _untreated(
     """The primary model's risk had nobody acted; reasons to act are its features, as known when it predicted."""
     from careloop.evaluate import Outcomes
     from careloop.features import extract
-    from careloop.outcome.untreated import acted_days, judge_untreated
+    from careloop.outcome.acted_upon.untreated import acted_days, judge_untreated
     from careloop.plan.effect.nuisance import fit_design
 
     package = open_package(run.path / "models" / study.primary)

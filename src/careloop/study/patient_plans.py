@@ -13,7 +13,7 @@ from careloop.study.stages import cohort_rows, feature_matrix, primary_predictio
 from careloop.train import open_package
 
 if TYPE_CHECKING:
-    from careloop.plan.patient_plan import PatientPlan
+    from careloop.plan.document.patient_plan import PatientPlan
     from careloop.study.study import Study
 
 
@@ -23,8 +23,8 @@ def read_patient_plan(study: Study, run: RunFolder, subject: int, *, at: datetim
     Prediction by the study's primary model, the options of the plan with what safety found, and lifestyle. Raises
     InputError for a subject without a prediction in the run, and for a moment that is none of its prediction times.
     """
-    from careloop.plan.assemble import findings_of, patient_plan, prediction_of
-    from careloop.plan.lifestyle import lifestyle_options
+    from careloop.plan.document.assemble import findings_of, patient_plan, prediction_of
+    from careloop.plan.document.lifestyle import lifestyle_options
 
     row = _prediction(primary_predictions(study, run), subject, at)
     package, matrix = open_package(run.path / "models" / study.primary), feature_matrix(run, "held_out")

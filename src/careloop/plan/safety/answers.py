@@ -9,8 +9,8 @@ from datetime import timedelta
 from careloop import InputError
 from careloop.clean.faults.units import conversion
 from careloop.plan.safety.definition import OptionDrug
-from careloop.plan.safety.facts import Diagnosis, PatientFacts
-from careloop.plan.safety.organ_function import ADULT_YEARS, child_pugh, creatinine_clearance, egfr_ckd_epi_2021
+from careloop.plan.safety.patient.facts import Diagnosis, PatientFacts
+from careloop.plan.safety.patient.organ_function import ADULT_YEARS, child_pugh, creatinine_clearance, egfr_ckd_epi_2021
 from careloop.plan.safety.rules import SAME, Rule, RuleBook
 
 DIALYSIS_ML_PER_MIN = 10.0  # creatinine says nothing on dialysis; such patients count as below every limit from 15

@@ -12,8 +12,8 @@ from typing import Literal
 import polars as pl
 
 from careloop.plan.safety.check import OptionFindings
-from careloop.plan.safety.facts import Key
 from careloop.plan.safety.finding import Finding
+from careloop.plan.safety.patient.facts import Key
 from careloop.record.schema import TIME
 
 KEYS = ["subject_id", "prediction_time"]

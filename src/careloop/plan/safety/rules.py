@@ -22,7 +22,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from careloop import InputError
-from careloop.plan.safety.medicines import Drug, DrugClass, Formulary
+from careloop.plan.safety.patient.medicines import Drug, DrugClass, Formulary
 
 SHIPPED_FOLDER = Path(__file__).parent / "tables"
 VOCABULARY = ("drugs", "classes", "diagnoses")  # files of a folder that are no rules

@@ -1,0 +1,1 @@
+"""Predictions that were acted upon, or kept from those who would act."""
