@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
-from careloop.plan.definition import EventGoal, MeasureGoal, PlanSection
+from careloop.plan.decisions import Decision, record_decision, recorded_decisions
+from careloop.plan.definition import EventGoal, MeasureGoal, PlanSection, RmstGoal
 from careloop.plan.events import decision_events, plan_events
 from careloop.plan.make import Plan, make_plan
 
-__all__ = ["EventGoal", "MeasureGoal", "Plan", "PlanSection", "decision_events", "make_plan", "plan_events"]
+__all__ = [
+    "Decision",
+    "EventGoal",
+    "MeasureGoal",
+    "Plan",
+    "PlanSection",
+    "RmstGoal",
+    "decision_events",
+    "make_plan",
+    "plan_events",
+    "record_decision",
+    "recorded_decisions",
+]
