@@ -1,7 +1,7 @@
 """Effects where the truth is known: bias, coverage of 95 % intervals, their width beside an oracle's, and abstaining.
 
 Run: python benchmarks/effect_simulation.py [--repetitions 200] [--patients 1500] [--seed 1] [--workers 2]
-                                            [--divisions 1] [--settings observed competing ...]
+                                            [--settings observed competing ...]
 
 Simulated patients: six covariates; who gets the drug, who is lost to follow-up (also by arm), whose measure is missing,
 and how much the drug does all depend on them, partly in bent ways that no fitted line can follow. Goals: risk of the
@@ -205,36 +205,28 @@ def oracle_scores(data: Simulated, setting: str) -> tuple[Scores, ...]:
     return tuple(scores)
 
 
-def estimated_scores(data: Simulated, setting: str, divisions: int) -> tuple[Scores, ...]:
-    """Scores by careloop, averaged over divisions into folds."""
+def estimated_scores(data: Simulated, setting: str) -> tuple[Scores, ...]:
+    """Scores by careloop: one fit for risk and days free, one for the measure."""
     subjects = np.arange(len(data.arm))
     design = fit_design(data.x, tuple("abcdef"))
     covariates = design.transform(data.x)
     assignment = "randomised" if setting == "randomised" else "observed"
-    found: list[list[Scores]] = [[] for _ in data.goals]
-    for seed in range(divisions):
-        fold = subject_folds(subjects, 5, seed)
-        propensity = cross_fit_propensity(covariates, data.arm, 2, fold=fold, assignment=assignment)
-        event, _, measure = data.goals
-        survival, means = (
-            cross_fit(covariates, data.arm, goal, subjects=subjects, propensity=propensity, fold=fold)
-            for goal in (event, measure)
-        )
-        for place, goal in enumerate(data.goals):
-            fitted = means if goal is measure else survival
-            found[place].append(fitted.score(goal))
-    return tuple(
-        Scores(np.mean([s.value for s in each], axis=0), *(getattr(each[0], part) for part in list(vars(each[0]))[1:]))
-        for each in found
+    fold = subject_folds(subjects, 5, 0)
+    propensity = cross_fit_propensity(covariates, data.arm, 2, fold=fold, assignment=assignment)
+    risk, days, measure = data.goals
+    survival, means = (
+        cross_fit(covariates, data.arm, goal, subjects=subjects, propensity=propensity, fold=fold)
+        for goal in (risk, measure)
     )
+    return survival.score(risk), survival.score(days), means.score(measure)
 
 
-def one_study(seed: int, *, setting: str, patients: int, base: int, divisions: int) -> Array:
+def one_study(seed: int, *, setting: str, patients: int, base: int) -> Array:
     """Estimate, low, high, plain estimate, oracle's estimate and its width, by goal (3, 6)."""
     data = simulate(patients, setting, np.random.default_rng([base, seed]))
     rows = []
     oracles = oracle_scores(data, setting)
-    for goal, scores, oracle in zip(data.goals, estimated_scores(data, setting, divisions), oracles, strict=True):
+    for goal, scores, oracle in zip(data.goals, estimated_scores(data, setting), oracles, strict=True):
         contrast = estimate_effect(scores, goal, OPTIONS, reference=OPTIONS[0]).contrasts[0]
         ideal = estimate_effect(oracle, goal, OPTIONS, reference=OPTIONS[0]).contrasts[0].adjusted
         mine = contrast.adjusted
@@ -302,7 +294,6 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--divisions", type=int, default=1, help="divisions into folds that scores are averaged over")
     parser.add_argument("--settings", nargs="+", default=[*SETTINGS, NO_OVERLAP])
     wanted = parser.parse_args()
     same = {"patients": wanted.patients, "base": wanted.seed}
@@ -312,7 +303,7 @@ def main() -> None:
         if setting == NO_OVERLAP:
             continue
         start = perf_counter()
-        work = partial(one_study, setting=setting, divisions=wanted.divisions, **same)
+        work = partial(one_study, setting=setting, **same)
         results = np.array(run(work, wanted.repetitions, wanted.workers))
         print_setting(setting, results, perf_counter() - start)
     if NO_OVERLAP in wanted.settings:

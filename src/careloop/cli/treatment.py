@@ -53,7 +53,7 @@ def plan(
     found = read_plan(folder)
     if found is None and not wanted:
         raise InputError(f"{run} has no plan; add cohort.treatment and plan to the study, and run it again")
-    text, shown = ([], {}) if found is None else _effects(found)
+    text, shown = ([], {}) if found is None else _effects(found, run)
     if found is not None and subjects:
         rows = found.table.filter(pl.col("subject_id").is_in(list(subjects)))
         unknown = sorted(set(subjects) - set(rows["subject_id"]))
@@ -72,14 +72,19 @@ def plan(
     show({**shown, "not_for_clinical_use": True}, "\n".join([*text, NOT_CLINICAL]), as_json=as_json)
 
 
-def _effects(found: Plan) -> tuple[list[str], dict[str, Any]]:
-    from careloop.plan.policy.tree import tree_in_words
+def _effects(found: Plan, run: Path) -> tuple[list[str], dict[str, Any]]:
+    """The plan in sentences, a readable rule with its features in words, and the plan as JSON."""
+    from careloop.features import Recipe
+    from careloop.report.treatments import in_labels, policy_tree
 
-    sentences = [*found.words[:-1], *found.checks.words, found.words[-1]]
-    lines = [f"- {sentence}" for sentence in sentences]
-    if found.tree is not None:
-        lines += ["Rules that could be read:", tree_in_words(found.tree)]
-    return lines, found.to_json()
+    content, sentences = found.to_json(), [*found.words[:-1], *found.checks.words, found.words[-1]]
+    recipe = Recipe.from_json((run / "recipe.json").read_text(encoding="utf-8"))
+    lines = [f"- {in_labels(sentence, recipe)}" for sentence in sentences]
+    tree = policy_tree(content, recipe)
+    if tree is not None:
+        lines.append(f"A rule that can be read, {'' if tree['shown_better'] else 'not '}shown to be better:")
+        lines += [f"  {' and '.join(rule['conditions'])}: {rule['option']}" for rule in tree["rules"]]
+    return lines, content
 
 
 def _ranked(found: Plan, rows: pl.DataFrame) -> str:
@@ -90,10 +95,20 @@ def _ranked(found: Plan, rows: pl.DataFrame) -> str:
 
     limits = pl.format("{} to {}", pl.col("low").round_sig_figs(3), pl.col("high").round_sig_figs(3))
     advice = pl.when("recommended").then(pl.lit("recommended")).otherwise("status")
-    columns = ["subject", "option", "rank", f"expected {found.goals[0].goal}", "95 % interval", "advice", "safety"]
+    columns = [
+        "subject",
+        "prediction time, UTC",
+        "option",
+        "rank",
+        f"expected {found.goals[0].goal}",
+        "95 % interval",
+        "advice",
+        "safety",
+    ]
     shown = rows.sort("subject_id", "prediction_time", "rank", nulls_last=True).select(
-        "subject_id", "option", "rank", pl.col("expected").round_sig_figs(3), limits, advice,
-        pl.col("safety").list.join("; "),
+        "subject_id", pl.col("prediction_time").dt.strftime("%Y-%m-%dT%H:%M:%S"), "option", "rank",
+        pl.col("expected").round_sig_figs(3), limits, advice,
+        pl.col("safety").list.eval(pl.element().str.replace(r" \[[^\]]*\]$", "")).list.join("; "),
     )  # fmt: skip
     return table(columns, shown.rows())
 

@@ -111,7 +111,10 @@ def _in_words(
 ) -> tuple[str, ...]:
     sentences = [f"On {t.goal}, {t.option} against {t.versus}: {t.words}." for t in estimators if t.disagreements]
     if estimators and not sentences:
-        sentences.append(f"All ways of estimating the {len(estimators)} effects agree within chance.")
+        sentences.append(f"The ways of estimating the {len(estimators)} effects agree within chance.")
+    abstaining = dict.fromkeys(row.estimator for t in estimators for row in t.rows if row.difference.value is None)
+    if abstaining:
+        sentences.append(f"Not every effect could be estimated by {' or '.join(abstaining)}; the table says why.")
     sentences += [f"{_capital(words)}." for words in (*(c.words for c in robust), *(c.words for c in spread))]
     failed = [c for c in controls if not c.null]
     if failed:

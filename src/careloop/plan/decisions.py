@@ -80,7 +80,7 @@ def _options(record: Record, decision: Decision) -> dict[str, bool]:
     if found.is_empty():
         raise InputError(
             f"{record.path} holds no plan {decision.plan!r} for subject {decision.subject_id} at "
-            f"{decision.prediction_time:%Y-%m-%d %H:%M}; check all three, or run the study that makes the plan"
+            f"{decision.prediction_time:%Y-%m-%dT%H:%M:%S}; check all three, or run the study that makes the plan"
         )
     return {str(option): bool(recommended) for option, recommended in found.iter_rows()}
 

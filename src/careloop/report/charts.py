@@ -150,7 +150,7 @@ def love_plot(differences: Sequence[tuple[str, float, float]], notable: float = 
     axes.plot([abs(after) for _, _, after in shown], places, "o", color=COLOURS[0], markersize=4, label="weighted")
     axes.axvline(notable, color=GREY, linewidth=1, linestyle=":")
     axes.set_yticks(places, [name for name, _, _ in shown])
-    axes.set(xlabel="largest standardised mean difference between arms", title="Balance of the arms", xlim=(0, None))
+    axes.set(xlabel="standardised mean difference, largest", title="Balance of the arms", xlim=(0, None))
     axes.legend(loc="lower right")
     return _svg(figure)
 

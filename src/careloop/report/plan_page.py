@@ -57,7 +57,7 @@ def plan_page(plan: PatientPlan, *, language: Language = "en") -> str:
         headings=_headings(plan, say),
         icons=_icons(plan, say),
         benefit=_benefit(plan, say),
-        asked=[finding for finding in plan.findings if finding.severity == "ask"],
+        asked=_asked(plan),
         findings=_findings(plan, say),
         lifestyle=_lifestyle(plan, say),
     )
@@ -154,6 +154,15 @@ def _benefit(plan: PatientPlan, say: Sentences) -> tuple[str, ...]:
     name = plan.compared
     found = plan.benefit(name) if name is not None else None
     return () if name is None or found is None else say.benefit(plan, name, found)
+
+
+def _asked(plan: PatientPlan) -> dict[str, list[str]]:
+    """What is to be found out, each once, with the options that wait for it."""
+    waiting: dict[str, list[str]] = {}
+    for finding in plan.findings:
+        if finding.severity == "ask" and finding.option not in (options := waiting.setdefault(finding.remedy, [])):
+            options.append(finding.option)
+    return waiting
 
 
 def _findings(plan: PatientPlan, say: Sentences) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from careloop.features.words import is_yes_or_no, label, unit
 from careloop.report import charts
 from careloop.report.checklist import checklist
 from careloop.report.timeline_chart import timeline
-from careloop.report.treatments import policy_tree, treatment_charts, trial_chart
+from careloop.report.treatments import in_labels, policy_tree, treatment_charts, trial_chart
 
 Json = Mapping[str, Any]
 SPLITS = ("train", "tuning", "held_out")
@@ -93,6 +93,7 @@ def write_report(run: Path, path: Path) -> None:
     environment.filters["expected"] = expected
     environment.filters["sentence"] = sentence
     environment.filters["inline"] = inline
+    environment.filters["in_labels"] = lambda words: in_labels(words, contents.recipe)
     page = environment.get_template("report.html.j2").render(
         version=__version__,
         study=contents.study,
@@ -125,7 +126,7 @@ def with_interval(estimate: Json | None, sign: Literal["", "+"] = "") -> Markup:
     if estimate is None:
         return Markup("–")
     if estimate["value"] is None:
-        return Markup('<span title="{}">not estimable</span>').format(estimate["reason"])
+        return Markup('<span title="{0}">not estimable<small>{0}</small></span>').format(estimate["reason"])
     size = abs(estimate["value"])
     form = f"{sign}.{3 if size < 2 else 2 if size < 10 else 1}f"
     if estimate["low"] is None:

@@ -36,7 +36,7 @@ def policy_tree(effects: Json | None, recipe: Recipe) -> Json | None:
     if effects is None or effects["tree"] is None or not effects["tree"]["rules"][0]["conditions"]:
         return None
     rules = [
-        {**rule, "conditions": [_worded(text, recipe) for text in rule["conditions"]]}
+        {**rule, "conditions": [in_labels(text, recipe) for text in rule["conditions"]]}
         for rule in effects["tree"]["rules"]
     ]
     return {**effects["tree"], "rules": rules}
@@ -46,10 +46,11 @@ def _labels(recipe: Recipe) -> dict[str, str]:
     return {column.name: label(column) for column in recipe.columns}
 
 
-def _worded(condition: str, recipe: Recipe) -> str:
-    """The condition with the feature's name, the longest that it begins with, replaced by its label."""
-    names = sorted((name for name in _labels(recipe) if condition.startswith(name)), key=len)
-    return condition.replace(names[-1], _labels(recipe)[names[-1]], 1) if names else condition
+def in_labels(words: str, recipe: Recipe) -> str:
+    """Words with the names of features replaced by their labels."""
+    for name, shown in sorted(_labels(recipe).items(), key=lambda item: -len(item[0])):
+        words = words.replace(name, shown)
+    return words
 
 
 def _effect_chart(goal: Json) -> str:

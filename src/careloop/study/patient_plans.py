@@ -52,8 +52,8 @@ def _prediction(predictions: pl.DataFrame, subject: int, at: datetime | None) ->
             f"the run has no prediction of subject {subject}; held-out subjects are in predictions.parquet"
         )
     if at is not None:
-        moments = ", ".join(f"{moment:%Y-%m-%dT%H:%M}" for moment in own["prediction_time"])
+        moments = ", ".join(f"{moment:%Y-%m-%dT%H:%M:%S}" for moment in own["prediction_time"])
         own = own.filter(pl.col("prediction_time") == at)
         if own.is_empty():
-            raise InputError(f"subject {subject} has no prediction at {at:%Y-%m-%dT%H:%M}; it has some at {moments}")
+            raise InputError(f"subject {subject} has no prediction at {at:%Y-%m-%dT%H:%M:%S}; it has some at {moments}")
     return own.row(-1, named=True)

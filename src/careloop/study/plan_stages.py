@@ -47,7 +47,13 @@ def make_plans(study: Study, facts: Record, run: RunFolder) -> None:
         )
         held_out, findings = cohort_rows(run, "held_out").select(KEYS), {}
         if section.safety is not None:
-            findings = safety_findings(facts.events(), held_out, section.safety, codes=facts.code_metadata())
+            findings = safety_findings(
+                facts.events(),
+                held_out,
+                section.safety,
+                codes=facts.code_metadata(),
+                chosen=_chosen(study, facts, held_out),
+            )
         judged = plan.table.join(held_out, on=KEYS, how="semi", maintain_order="left")
         others = plan.table.join(held_out, on=KEYS, how="anti", maintain_order="left")
         checked = unchecked(judged) if section.safety is None else withhold(judged, findings)
@@ -62,6 +68,17 @@ def make_plans(study: Study, facts: Record, run: RunFolder) -> None:
     rules = [] if section.safety is None else [folder_digest(folder) for folder in section.safety.folders if folder]
     settings = [section.model_dump(mode="json"), options, outcome_settings(study), record_identity(facts), rules]
     run.stage("plan", work, writes=list(PLAN_FILES), settings=settings, reads=reads)
+
+
+def _chosen(study: Study, facts: Record, rows: pl.DataFrame) -> pl.DataFrame:
+    """The events by which the rows got their arm: what the plan decides about, not drugs that were taken before."""
+    treatment = study.cohort.treatment
+    assert treatment is not None
+    first, last = (pl.duration(days=1) * days for days in treatment.window_days)
+    given = facts.events(codes=list(treatment.codes)).select("subject_id", "time", "code").collect()
+    return given.join(rows, on="subject_id").filter(
+        pl.col("time").is_between(pl.col("prediction_time") + first, pl.col("prediction_time") + last)
+    )
 
 
 def negative_controls(study: Study, facts: Record, rows: pl.DataFrame) -> dict[str, pl.DataFrame]:

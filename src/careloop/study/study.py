@@ -22,6 +22,8 @@ from careloop.study.file import explain_mistakes, read_yaml
 from careloop.study.folder import RunFolder
 from careloop.train import ModelSection, PretrainingSection, default_models, with_references
 
+STOPPED = "STOPPED//"  # what ingest puts before a drug's code where it ended
+
 
 class Study(BaseModel):
     """A study file as a typed object; each section is defined in the room that uses it."""
@@ -95,8 +97,11 @@ class Study(BaseModel):
 
     @property
     def arm_codes(self) -> tuple[str, ...]:
-        """Codes of the treatment arms: what is chosen at the prediction time, never what the choice rests on."""
-        return () if self.cohort.treatment is None else self.cohort.treatment.codes
+        """Codes of the treatment arms and of their end: what is chosen at the prediction time, no ground to choose."""
+        if self.cohort.treatment is None:
+            return ()
+        codes = self.cohort.treatment.codes
+        return (*codes, *(f"{STOPPED}{code}" for code in codes))
 
     @property
     def primary(self) -> str:

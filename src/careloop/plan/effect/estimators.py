@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from statistics import NormalDist
 
@@ -114,12 +115,12 @@ def _all_means(goal: GoalData, covariates: Array, scores: Scores) -> dict[str, O
     weighted = _or_reason(lambda: weighted_means(goal, covariates, arm), covariates, np.bincount(arm[arm >= 0]).min())
     most_terms = int(support.min()) // PATIENTS_PER_TERM
     interactions = range(covariates.shape[1]) if covariates.shape[1] <= most_terms else ()
-    degree = _degree(goal, arm)
-    standardised = _or_reason(
-        lambda: standardised_means(goal, covariates, arm, interactions=interactions, degree=degree),
-        covariates,
-        support.min() if interactions else support.sum(),
-    )
+    cases = support.min() if interactions else support.sum()
+    for degree in range(_degree(goal, arm), -1, -1):  # where no event falls late, steep courses of time have no end
+        fit = partial(standardised_means, goal, covariates, arm, interactions=interactions, degree=degree)
+        standardised = _or_reason(fit, covariates, cases)
+        if isinstance(standardised, OptionMeans):
+            break
     augmented: OptionMeans | str = standardised if isinstance(standardised, str) else weighted
     if isinstance(standardised, OptionMeans) and isinstance(weighted, OptionMeans):
         augmented = augmented_means(goal, covariates, arm, standardised)

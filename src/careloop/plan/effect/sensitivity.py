@@ -158,8 +158,9 @@ def _in_words(option: str, versus: str, limit: float, yardsticks: tuple[Yardstic
     if limit == 0.0:
         return f"{option} and {versus} are not told apart, so there is nothing for an unmeasured confounder to explain"
     text = (
-        f"an unmeasured confounder that explains under {limit:.1%} of what the covariates leave open, of both the "
-        f"outcome and the choice between {option} and {versus}, cannot bring the interval of their difference to 0"
+        f"an unmeasured confounder that explains less than {max(limit, 0.001):.1%} of what the covariates leave open, "
+        f"of both the outcome and the choice between {option} and {versus}, cannot bring the interval of their "
+        "difference to 0"
     )
     if not yardsticks:
         return text

@@ -26,16 +26,17 @@ def safety_findings(
     section: SafetySection,
     *,
     codes: pl.DataFrame | None = None,
+    chosen: pl.DataFrame | None = None,
 ) -> dict[Key, dict[str, list[Finding]]]:
     """Findings of every option for each (subject_id, prediction_time), from the record as it was known then, genes too.
 
-    `events` are uncut (`Record.events`), `codes` the record's codes table.
+    `events` are uncut (`Record.events`), `codes` the record's codes table, `chosen` as in `patient_facts`.
 
     Raises:
         InputError: a folder of rules that cannot be read.
     """
     book = read_rules(section.folders)
-    known = patient_facts(events, prediction_times, book.formulary, section=section, codes=codes)
+    known = patient_facts(events, prediction_times, book.formulary, section=section, codes=codes, chosen=chosen)
     genotypes = patient_genotypes(events, prediction_times)
     ingredients = {option: ingredients_of(drugs, book) for option, drugs in section.options.items()}
     return {

@@ -122,13 +122,15 @@ def patient_facts(
     *,
     section: SafetySection,
     codes: pl.DataFrame | None = None,
+    chosen: pl.DataFrame | None = None,
 ) -> dict[Key, PatientFacts]:
     """Facts of each (subject_id, prediction_time), read from `events` (uncut) as of that time.
 
     `codes` is the record's codes table (`Record.code_metadata`): descriptions recognise drugs, parents widen diagnoses,
-    units complete values without one.
+    units complete values without one. `chosen` are events that are the decision which the plan is about, and no drug
+    taken before it: subject_id, prediction_time, time, code.
     """
-    known = _last_known(events, prediction_times)
+    known = _last_known(events, prediction_times, chosen)
     meaning = _Meaning.of(codes)
     rows: dict[Key, list[dict[str, Any]]] = {}
     for row in known.iter_rows(named=True):
@@ -137,7 +139,7 @@ def patient_facts(
     return {key: _facts(key, rows.get(key, []), formulary, section=section, meaning=meaning) for key in keys}
 
 
-def _last_known(events: pl.LazyFrame, prediction_times: pl.DataFrame) -> pl.DataFrame:
+def _last_known(events: pl.LazyFrame, prediction_times: pl.DataFrame, chosen: pl.DataFrame | None) -> pl.DataFrame:
     """The last event of each code (and text, where that says how it is meant), with when it was first met."""
     code = pl.col("code")
     wanted = ~code.str.starts_with("LOINC//") | code.is_in([*MEASURE_OF, *PREGNANCY_CODES])
@@ -147,9 +149,11 @@ def _last_known(events: pl.LazyFrame, prediction_times: pl.DataFrame) -> pl.Data
     said = pl.col("text_value").str.to_lowercase()
     manner = pl.when(said.is_in([*TAKEN, *SUSPECTED, *NOT_SO])).then(said).otherwise(pl.lit(""))
     order = ["time", "known_time", "numeric_value", "unit", "text_value"]
+    seen = history(events, prediction_times)
+    if chosen is not None:
+        seen = seen.join(chosen.lazy(), on=[*KEYS, "time", "code"], how="anti", nulls_equal=True)
     return (
-        history(events, prediction_times)
-        .filter(wanted & ~own & happened & valued)
+        seen.filter(wanted & ~own & happened & valued)
         .select(*KEYS, "code", *order, manner=manner)
         .sort(order)
         .group_by(*KEYS, "code", "manner", maintain_order=True)
