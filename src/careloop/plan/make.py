@@ -10,13 +10,13 @@ import numpy as np
 import polars as pl
 from pydantic import TypeAdapter
 
-from careloop.evaluate import to_json
+from careloop.evaluate import Band, to_json
 from careloop.features import FeatureMatrix
 from careloop.plan.checks import Checks, check_effects
 from careloop.plan.definition import PlanSection
 from careloop.plan.effect.balance import Balance
-from careloop.plan.effect.doubly_robust import GoalEffect, estimate_effect
-from careloop.plan.effect.goals import Array, EventGoalData
+from careloop.plan.effect.doubly_robust import GoalEffect, effect_by_day, estimate_effect
+from careloop.plan.effect.goals import Array, EventGoalData, MeasureGoalData
 from careloop.plan.effect.nuisance import fit_outcome_model, fit_propensity
 from careloop.plan.patients import (
     KEYS,
@@ -35,6 +35,16 @@ from careloop.plan.policy.splits import TreeFeatures
 from careloop.plan.policy.tree import PolicyTree, learn_tree
 from careloop.plan.words import decision_in_words, plan_in_words
 
+CURVE_POINTS = 10  # days at which the risk under each option is estimated
+
+
+@dataclass(frozen=True)
+class OptionCurve:
+    """Risk of the outcome by each day if everybody were given the option, adjusted, with pointwise 95 % limits."""
+
+    option: str
+    risk: Band
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -52,6 +62,7 @@ class Plan:
     horizon_days: float
     patients: int
     goals: tuple[GoalEffect, ...]
+    curves: tuple[OptionCurve, ...]
     balance: Balance
     checks: Checks
     policy: Policy
@@ -67,6 +78,7 @@ class Plan:
         "options": [{"option", "patients", "adjusted": E, "plain": E}],
         "contrasts": [{"option", "versus", "adjusted": E, "plain": E, "e_value", "e_value_limit"}] to the reference,
         "pairs": [the same for the other pairs]}],
+        "curves": [{"option", "risk": {"x": [day], "value", "low", "high"}}],
         "balance": {"covariates": [{"covariate", "before", "after"}], "options": [{"option", "patients",
         "propensity_low", "propensity_median", "propensity_high", "without_overlap", "effective_sample", "usable",
         "reason"}],
@@ -94,6 +106,7 @@ class Plan:
             horizon_days=content["horizon_days"],
             patients=content["patients"],
             goals=TypeAdapter(tuple[GoalEffect, ...]).validate_python(content["goals"]),
+            curves=TypeAdapter(tuple[OptionCurve, ...]).validate_python(content["curves"]),
             balance=TypeAdapter(Balance).validate_python(content["balance"]),
             checks=TypeAdapter(Checks).validate_python(content["checks"]),
             policy=TypeAdapter(Policy).validate_python(content["policy"]),
@@ -145,6 +158,7 @@ def make_plan(
         horizon_days=float(horizon_days),
         patients=len(np.unique(learned.patients.subjects)),
         goals=effects,
+        curves=_curves(learned, names, reference),
         balance=learned.balance,
         checks=checks,
         policy=policy,
@@ -157,6 +171,29 @@ def make_plan(
         ),
         words=plan_in_words(effects, learned.balance, policy, assignment=section.assignment),
         table=_table(cohort_rows, patients, learned, policy=policy, section=section),
+    )
+
+
+def _curves(learned: Learned, options: tuple[str, ...], reference: str) -> tuple[OptionCurve, ...]:
+    """One curve an option; none without a goal about follow-up."""
+    goal = next((goal for goal in learned.patients.goals if not isinstance(goal, MeasureGoalData)), None)
+    if goal is None or learned.follow_up is None:
+        return ()
+    risk = EventGoalData(goal.name, goal.follow_up_days, goal.event, goal.horizon_days)
+    days = np.linspace(0, goal.horizon_days, CURVE_POINTS + 1)[1:]
+    effects = effect_by_day(learned.follow_up, risk, days.tolist(), options=options, reference=reference)
+    by_option = [[effect.options[a].adjusted for effect in effects] for a in range(len(options))]
+    return tuple(
+        OptionCurve(
+            option,
+            Band(
+                (0.0, *days.tolist()),
+                (0.0, *(estimate.value for estimate in found)),
+                (0.0, *(estimate.low for estimate in found)),
+                (0.0, *(estimate.high for estimate in found)),
+            ),
+        )
+        for option, found in zip(options, by_option, strict=True)
     )
 
 

@@ -13,13 +13,14 @@ from careloop import InputError
 from careloop.features import FeatureMatrix
 from careloop.plan.definition import EventGoal, Goal, MeasureGoal, PlanSection
 from careloop.plan.effect.balance import Balance, check_balance
-from careloop.plan.effect.doubly_robust import Scores, cross_fit_propensity, cross_fit_scores
+from careloop.plan.effect.doubly_robust import CrossFit, Scores, cross_fit, cross_fit_propensity
 from careloop.plan.effect.goals import Array, EventGoalData, GoalData, MeasureGoalData, RmstGoalData, require_told
 from careloop.plan.effect.nuisance import Design, fit_design, subject_folds
 from careloop.plan.policy.projection import Summaries, fit_summaries, prognosis_of
 
 LEARNING_SPLITS = ("train", "tuning")
 KEYS = ["subject_id", "prediction_time"]
+FOLLOW_UP = "follow-up"
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ class Learned:
     propensity: Array  # (n, K), cross-fitted
     balance: Balance
     allowed: Array  # (n, K) the option is usable, and usable for this row
+    follow_up: CrossFit | None  # models of the event goals, if there are any
     scores: tuple[Scores, ...]
     prognosis: Array  # (n,) first goal's expectation averaged over options, cross-fitted
     summaries: Summaries
@@ -141,10 +143,13 @@ def learn(cohort_patients: Patients, rows: Array, section: PlanSection, *, optio
         options=options,
         minimum_effective_sample=section.minimum_effective_sample,
     )
-    scores = tuple(
-        cross_fit_scores(covariates, patients.arm, goal, subjects=patients.subjects, propensity=propensity, fold=fold)
-        for goal in patients.goals
-    )
+    fitted: dict[str, CrossFit] = {}
+    for goal in patients.goals:
+        about = _about(goal)
+        fitted[about] = fitted.get(about) or cross_fit(
+            covariates, patients.arm, goal, subjects=patients.subjects, propensity=propensity, fold=fold
+        )
+    scores = tuple(fitted[_about(goal)].score(goal) for goal in patients.goals)
     prognosis = prognosis_of(scores[0].expected, patients.goals[0].kind)
     summaries = fit_summaries(covariates, prognosis)
     return Learned(
@@ -156,11 +161,17 @@ def learn(cohort_patients: Patients, rows: Array, section: PlanSection, *, optio
         propensity=propensity,
         balance=balance,
         allowed=allowed_options(propensity, balance),
+        follow_up=fitted.get(FOLLOW_UP),
         scores=scores,
         prognosis=prognosis,
         summaries=summaries,
         summarised=summaries.transform(covariates, prognosis),
     )
+
+
+def _about(goal: GoalData) -> str:
+    """What a goal's models are fitted to: goals about the same follow-up share them."""
+    return goal.name if isinstance(goal, MeasureGoalData) else FOLLOW_UP
 
 
 def _check_arm_sizes(patients: Patients, options: tuple[str, ...], minimum: int) -> None:

@@ -186,10 +186,12 @@ def contributions(factors: Sequence[tuple[str, float]], *, unit: str) -> str:
 
 
 def strategies(curves: Sequence[tuple[str, Json]]) -> str:
-    """Risk of the outcome over time had everybody followed each strategy, with pointwise bands."""
+    """Risk of the outcome over time had everybody followed each option, with pointwise bands; empty without any."""
+    if not curves:
+        return ""
     figure, axes = _figure(5.6, 4.2)
     for colour, (name, band) in zip(COLOURS, curves, strict=False):
-        _draw_band(axes, band, colour, name, step=True)
+        _draw_band(axes, band, colour, name)
     axes.set(xlabel="days from time zero", ylabel="risk of the outcome", title="If everybody followed", ylim=(0, None))
     axes.legend(loc="upper left")
     return _svg(figure)

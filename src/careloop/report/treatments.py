@@ -19,6 +19,7 @@ def treatment_charts(effects: Json, recipe: Recipe) -> dict[str, Any]:
     differences = [(words.get(c["covariate"], c["covariate"]), c["before"], c["after"]) for c in balance["covariates"]]
     return {
         "effects": [_effect_chart(goal) for goal in effects["goals"]],
+        "curves": charts.strategies([(curve["option"], curve["risk"]) for curve in effects["curves"]]),
         "balance": charts.love_plot(differences),
         "overlap": charts.overlap(balance["options"], balance["overlap_floor"]),
         "heterogeneity": [_group_chart(found) for found in effects["checks"]["heterogeneity"]],
