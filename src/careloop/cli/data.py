@@ -63,7 +63,7 @@ def ingest(
     vcf       VCF 4.1 to 4.5, headers only
     waveform  WFDB, EDF, EDF+ and BDF recordings, headers only
     events    files with the record's own columns (CSV, JSON, parquet)
-    actg175, nafld  published examples, which need no PATHS
+    actg175, nafld, nsaids  published examples, which need no PATHS
     """
     from careloop.ingest import example_record, ingest_paths
 
