@@ -149,7 +149,7 @@ def test_an_abstaining_plan_says_so_first_and_asks() -> None:
     assert text.index("No option is recommended") < text.index("Risk as things are") < text.index("Options")
     assert "The model gives no risk for this patient: CD4 cell count" in text
     assert "24.1 %" not in text.split("Options")[0]
-    assert "To be asked before a decision zidovudine+zalcitabine · zalcitabine: Measure creatinine." in text
+    assert "To be asked before a decision Measure creatinine. (zidovudine+zalcitabine)" in text
     assert "Proposed" not in text
     assert "19.0" not in text  # what the model says of another value is not shown where it does not know the patient
 

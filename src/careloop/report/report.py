@@ -142,7 +142,8 @@ def signed(estimate: Json | None) -> Markup:
 
 def inline(estimate: Json) -> str:
     """A difference with its sign and interval, for use in a sentence."""
-    return f"{estimate['value']:+.3g} ({estimate['low']:+.3g} to {estimate['high']:+.3g})"
+    low, high = estimate["low"], estimate["high"]
+    return f"{estimate['value']:+.3g}" + ("" if low is None else f" ({low:+.3g} to {high:+.3g})")
 
 
 def expected(option: Json) -> str:

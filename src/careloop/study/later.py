@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from careloop.outcome.acted_upon.silent import SilentTrial
     from careloop.outcome.acted_upon.untreated import UntreatedVerdict
     from careloop.outcome.stream.follow import Following
+    from careloop.outcome.stream.watch import Inputs
     from careloop.outcome.treatment.effects import EffectVerdict
     from careloop.outcome.treatment.followed import FollowedVerdict
     from careloop.study.study import Study
@@ -67,15 +68,20 @@ def judge_later(study: Study, run: RunFolder, record: Record, *, acted: Sequence
     from careloop.outcome import verify_record
     from careloop.outcome.acted_upon.silent import judge_silent
     from careloop.outcome.events import labelled_predictions
-    from careloop.outcome.stream.follow import follow_record
+    from careloop.outcome.stream.follow import follow, last_fact
     from careloop.outcome.treatment.effects import judge_effects
     from careloop.outcome.treatment.followed import judge_followed
     from careloop.plan.decisions import recorded_decisions
 
     versions = [package.version for package in packages(study, run)]
     predictions = verify_record(record, study.cohort, model_versions=versions)
-    following = follow_record(record, study.cohort, model_versions=versions)
     labelled = labelled_predictions(record, study.cohort, model_versions=versions)
+    following = follow(
+        labelled,
+        horizon_days=study.cohort.outcome.horizon_days,
+        as_of=last_fact(record),
+        inputs=_inputs(study, run, record, labelled),
+    )
     silent = judge_silent(labelled, horizon_days=study.cohort.outcome.horizon_days)
     untreated = _untreated(study, run, record, labelled, acted=acted) if acted else None
     plan = read_plan(run)
@@ -90,6 +96,16 @@ def judge_later(study: Study, run: RunFolder, record: Record, *, acted: Sequence
     followed = judge_followed(decided, matrix, plan.section, horizon_days=plan.horizon_days)
     effects = judge_effects(rows, matrix, plan)
     return Later(predictions, following, silent, untreated, followed, effects)
+
+
+def _inputs(study: Study, run: RunFolder, record: Record, labelled: pl.DataFrame) -> Inputs:
+    """The primary model's features in training, and as they were known at each recorded prediction."""
+    from careloop.features import extract
+    from careloop.outcome.stream.watch import Inputs
+
+    recipe = open_package(run.path / "models" / study.primary).recipe
+    keys = labelled.select(KEYS).unique().sort(KEYS)
+    return Inputs(feature_matrix(run, "train").select(recipe.names), extract(record, keys, recipe))
 
 
 def _untreated(

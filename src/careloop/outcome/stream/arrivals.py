@@ -63,7 +63,7 @@ def arrivals(rows: pl.DataFrame, *, horizon_days: float, as_of: datetime) -> Arr
     """
     usable = used_rows(rows)
     entry = pl.col("prediction_time") + pl.duration(microseconds=round(horizon_days * 86_400_000_000))
-    ordered = usable.with_columns(entry=entry).sort("prediction_time", "subject_id")
+    ordered = in_order(usable.with_columns(entry=entry))
     single = ordered.filter(_first_of_open(ordered))
     entered = single.filter(pl.col("entry") <= as_of)
     outcomes = outcomes_of(entered, horizon_days) if entered.height else None
@@ -77,6 +77,17 @@ def arrivals(rows: pl.DataFrame, *, horizon_days: float, as_of: datetime) -> Arr
         overlapping=ordered.height - single.height,
         abstained=rows.height - usable.height,
     )
+
+
+def in_order(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows by prediction_time; those at one time in an order drawn by lot, but always the same.
+
+    Identifiers often follow sites or years, and so does what is measured there: in their order, patients of one moment
+    would look like a drift.
+    """
+    ordered = rows.sort("prediction_time", "subject_id")
+    lot = pl.Series("lot", np.random.default_rng(0).random(ordered.height))
+    return ordered.with_columns(lot).sort("prediction_time", "lot").drop("lot")
 
 
 def _first_of_open(ordered: pl.DataFrame) -> pl.Series:

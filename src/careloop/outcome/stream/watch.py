@@ -18,7 +18,7 @@ import polars as pl
 from careloop import InputError
 from careloop.evaluate import to_json
 from careloop.features import FeatureMatrix
-from careloop.outcome.stream.arrivals import Arrivals, arrivals
+from careloop.outcome.stream.arrivals import Arrivals, arrivals, in_order
 from careloop.outcome.stream.calibration import watch_level, watch_spread
 from careloop.outcome.stream.evidence import Evidence
 from careloop.outcome.stream.inputs import watch_inputs
@@ -151,7 +151,7 @@ def _of_inputs(group: pl.DataFrame, alpha: float, inputs: Inputs | None) -> tupl
     if inputs is None:
         return ()
     keys = inputs.stream.keys.with_row_index("row").join(group.select(KEYS), on=KEYS, how="semi")
-    keys = keys.sort("prediction_time", "subject_id").unique("subject_id", keep="first", maintain_order=True)
+    keys = in_order(keys).unique("subject_id", keep="first", maintain_order=True)
     once = inputs.reference.keys.with_row_index("row").unique("subject_id", keep="last", maintain_order=True)
     found = watch_inputs(
         _dense(inputs.reference.values, once["row"].to_numpy()),
