@@ -24,8 +24,8 @@ from careloop.study.stages import write_json
 # DESIGN.md, "Contracts between rooms", and the files that the report is made from.
 FILES = {
     "study.yaml", "record.json", "cohort.parquet", "flow.json", "features.parquet", "recipe.json", "evaluation.json",
-    "predictions.parquet", "plan.parquet", "effects.json", "safety.parquet", "patients.json", "outcome.json", "written.json",
-    "report.html",
+    "predictions.parquet", "plan.parquet", "effects.json", "safety.parquet", "patients.json", "outcome.json",
+    "written.json", "report.html",
 }  # fmt: skip
 STAGES = [
     "study", "cohort", "features", "model logistic_regression", "model lightgbm", "model cox", "predictions",
