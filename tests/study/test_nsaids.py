@@ -74,7 +74,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 def test_cohort_is_that_of_the_book_of_ohdsi(nsaids: Finished) -> None:
     """The Book of OHDSI, suggested answers to chapter 12: persons, and the Cox regression of exercise 3."""
-    from careloop.plan.effect.hazard_ratio import fit_cox
+    from careloop.plan.effect.parametric.hazard_ratio import fit_cox
 
     cohort = nsaids.table("cohort.parquet")
     assert dict(cohort["treatment"].value_counts().iter_rows()) == {CELECOXIB: 1800, DICLOFENAC: 830}

@@ -6,11 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from careloop.plan.definition import PlanSection
-from careloop.plan.effect.doubly_robust import cross_fit_scores
-from careloop.plan.effect.estimators import EstimatorTable, compare_estimators
-from careloop.plan.effect.goals import GoalData
-from careloop.plan.effect.heterogeneity import Heterogeneity, heterogeneity, individual_effects
-from careloop.plan.effect.negative_control import (
+from careloop.plan.effect.diagnostics.negative_control import (
     ControlEffect,
     Placebo,
     SystematicError,
@@ -18,7 +14,11 @@ from careloop.plan.effect.negative_control import (
     placebo_arm,
     systematic_error,
 )
-from careloop.plan.effect.sensitivity import Robustness, robustness
+from careloop.plan.effect.diagnostics.sensitivity import Robustness, robustness
+from careloop.plan.effect.doubly_robust import cross_fit_scores
+from careloop.plan.effect.goals import GoalData
+from careloop.plan.effect.individual.heterogeneity import Heterogeneity, heterogeneity, individual_effects
+from careloop.plan.effect.parametric.estimators import EstimatorTable, compare_estimators
 from careloop.plan.patients import Learned
 
 

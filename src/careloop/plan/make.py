@@ -14,7 +14,7 @@ from careloop.evaluate import Band, to_json
 from careloop.features import FeatureMatrix
 from careloop.plan.checks import Checks, check_effects
 from careloop.plan.definition import PlanSection
-from careloop.plan.effect.balance import Balance
+from careloop.plan.effect.diagnostics.balance import Balance
 from careloop.plan.effect.doubly_robust import GoalEffect, effect_by_day, estimate_effect
 from careloop.plan.effect.goals import Array, EventGoalData, MeasureGoalData
 from careloop.plan.effect.nuisance import fit_outcome_model, fit_propensity

@@ -12,7 +12,7 @@ import polars as pl
 from careloop import InputError
 from careloop.features import FeatureMatrix
 from careloop.plan.definition import EventGoal, Goal, MeasureGoal, PlanSection
-from careloop.plan.effect.balance import Balance, check_balance
+from careloop.plan.effect.diagnostics.balance import Balance, check_balance
 from careloop.plan.effect.doubly_robust import CrossFit, Scores, cross_fit, cross_fit_propensity
 from careloop.plan.effect.goals import Array, EventGoalData, GoalData, MeasureGoalData, RmstGoalData, require_told
 from careloop.plan.effect.nuisance import Design, fit_design, subject_folds

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from careloop.evaluate import Estimate
-from careloop.plan.effect.balance import NOTABLE_DIFFERENCE, Balance
+from careloop.plan.effect.diagnostics.balance import NOTABLE_DIFFERENCE, Balance
 from careloop.plan.effect.doubly_robust import GoalEffect, OptionEffect
 from careloop.plan.effect.goals import Kind
 from careloop.plan.policy.choose import Policy

@@ -24,7 +24,7 @@ from careloop.evaluate.censoring import CensoringCurve, HorizonWeights
 from careloop.evaluate.discrimination import DiscriminationStatistic
 from careloop.evaluate.estimate import Statistic, Support, estimate, replicate
 from careloop.outcome.accuracy import FIGURES
-from careloop.plan.effect.balance import effective_sample
+from careloop.plan.effect.diagnostics.balance import effective_sample
 
 RESAMPLES = 400
 SEED = 0

@@ -17,7 +17,7 @@ from careloop import InputError
 from careloop.evaluate import Estimate
 from careloop.features import FeatureMatrix
 from careloop.plan.definition import PlanSection
-from careloop.plan.effect.balance import Balance
+from careloop.plan.effect.diagnostics.balance import Balance
 from careloop.plan.effect.doubly_robust import Contrast, GoalEffect, estimate_effect
 from careloop.plan.patients import learn, patients_of
 from careloop.plan.words import with_interval

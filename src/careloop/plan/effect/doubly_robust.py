@@ -22,7 +22,7 @@ import numpy as np
 
 from careloop import InputError
 from careloop.evaluate import Estimate
-from careloop.plan.effect.balance import e_value_of_difference, e_value_of_ratio
+from careloop.plan.effect.diagnostics.balance import e_value_of_difference, e_value_of_ratio
 from careloop.plan.effect.goals import Array, EventGoalData, GoalData, Kind, MeasureGoalData
 from careloop.plan.effect.nuisance import OutcomeModel, fit_outcome_model, fit_propensity
 from careloop.plan.effect.survival import plain_estimate

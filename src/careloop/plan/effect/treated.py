@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from careloop.evaluate import Estimate
-from careloop.plan.effect.balance import effective_sample
+from careloop.plan.effect.diagnostics.balance import effective_sample
 from careloop.plan.effect.doubly_robust import Scores, normal_interval, standard_error
 from careloop.plan.effect.goals import Array
 

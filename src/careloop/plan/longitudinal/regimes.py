@@ -22,7 +22,7 @@ import numpy as np
 from careloop.evaluate import Estimate
 from careloop.evaluate.calibration import expit
 from careloop.evaluate.estimate import PERCENTILES, draw_counts
-from careloop.plan.effect.balance import effective_sample
+from careloop.plan.effect.diagnostics.balance import effective_sample
 from careloop.plan.effect.doubly_robust import mean_estimate
 from careloop.plan.effect.goals import Array
 from careloop.plan.longitudinal.courses import (

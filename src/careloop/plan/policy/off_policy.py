@@ -15,7 +15,7 @@ import numpy as np
 
 from careloop import InputError
 from careloop.evaluate import Estimate
-from careloop.plan.effect.balance import effective_sample
+from careloop.plan.effect.diagnostics.balance import effective_sample
 from careloop.plan.effect.doubly_robust import (
     PROPENSITY_CLIP,
     Scores,

@@ -16,7 +16,7 @@ from itertools import combinations
 
 import numpy as np
 
-from careloop.plan.effect.balance import NOTABLE_DIFFERENCE, effective_sample
+from careloop.plan.effect.diagnostics.balance import NOTABLE_DIFFERENCE, effective_sample
 from careloop.plan.effect.goals import Array
 from careloop.plan.trial.clones import COMPETING, COMPLETED, OUTCOME, Clones
 from careloop.plan.trial.emulate import Grid, treatment_key

@@ -28,7 +28,7 @@ import numpy as np
 from careloop import InputError
 from careloop.evaluate import Estimate
 from careloop.evaluate.estimate import PERCENTILES, draw_counts
-from careloop.plan.effect.balance import effective_sample
+from careloop.plan.effect.diagnostics.balance import effective_sample
 from careloop.plan.effect.goals import Array
 from careloop.plan.effect.nuisance import subject_folds
 from careloop.plan.policy.off_policy import SMALLEST_EFFECTIVE_SAMPLE

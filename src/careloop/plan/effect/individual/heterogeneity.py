@@ -29,8 +29,8 @@ from careloop.plan.effect.doubly_robust import (
     normal_interval,
     standard_error,
 )
-from careloop.plan.effect.dr_learner import EffectLearner, dr_learner
 from careloop.plan.effect.goals import Array, GoalData
+from careloop.plan.effect.individual.dr_learner import EffectLearner, dr_learner
 from careloop.plan.effect.nuisance import subject_folds
 
 GROUPS = 5

@@ -11,7 +11,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from careloop import InputError
 from careloop.evaluate import aalen_johansen
 from careloop.plan.effect.goals import EventGoalData, RmstGoalData
-from careloop.plan.effect.parametric import (
+from careloop.plan.effect.parametric.regression import (
     cut_periods,
     expected_under,
     fit_linear,

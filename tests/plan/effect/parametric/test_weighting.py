@@ -12,7 +12,12 @@ from careloop import InputError
 from careloop.evaluate import aalen_johansen
 from careloop.plan.effect.doubly_robust import standard_error
 from careloop.plan.effect.goals import EventGoalData, GoalData, MeasureGoalData, RmstGoalData
-from careloop.plan.effect.weighting import plain_means, weighted_hazard_means, weighted_means, weighted_statistic
+from careloop.plan.effect.parametric.weighting import (
+    plain_means,
+    weighted_hazard_means,
+    weighted_means,
+    weighted_statistic,
+)
 
 HORIZON = 365.0
 

@@ -9,8 +9,8 @@ import pytest
 
 from careloop.plan.effect.doubly_robust import standard_error
 from careloop.plan.effect.goals import EventGoalData, GoalData, MeasureGoalData, RmstGoalData
-from careloop.plan.effect.standardisation import augmented_means, pseudo_values, standardised_means
-from careloop.plan.effect.weighting import plain_means
+from careloop.plan.effect.parametric.standardisation import augmented_means, pseudo_values, standardised_means
+from careloop.plan.effect.parametric.weighting import plain_means
 
 HORIZON = 365.0
 

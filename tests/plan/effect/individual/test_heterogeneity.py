@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from careloop.plan.effect.doubly_robust import Scores, cross_fit_propensity, cross_fit_scores
 from careloop.plan.effect.goals import MeasureGoalData
-from careloop.plan.effect.heterogeneity import Heterogeneity, autoc, heterogeneity, individual_effects
+from careloop.plan.effect.individual.heterogeneity import Heterogeneity, autoc, heterogeneity, individual_effects
 from careloop.plan.effect.nuisance import subject_folds
 
 OPTIONS = ("control", "drug")

@@ -18,8 +18,8 @@ from careloop.evaluate import Estimate
 from careloop.evaluate.censoring import OUTCOME
 from careloop.plan.effect.doubly_robust import Z_95, standard_error
 from careloop.plan.effect.goals import Array, SurvivalGoalData
-from careloop.plan.effect.parametric import NO_FINITE_FIT, STEPS, require_finite, settled, shortened, solve
-from careloop.plan.effect.weighting import arm_weights, event_codes
+from careloop.plan.effect.parametric.regression import NO_FINITE_FIT, STEPS, require_finite, settled, shortened, solve
+from careloop.plan.effect.parametric.weighting import arm_weights, event_codes
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from careloop import InputError
 from careloop.evaluate.censoring import CENSORED, COMPETING, OUTCOME
 from careloop.plan.effect.doubly_robust import PROPENSITY_CLIP
 from careloop.plan.effect.goals import Array, GoalData, MeasureGoalData, SurvivalGoalData, shortfall
-from careloop.plan.effect.parametric import (
+from careloop.plan.effect.parametric.regression import (
     DEGREE,
     PERIODS,
     OptionMeans,

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from careloop.plan.effect.balance import check_balance, e_value_of_difference
+from careloop.plan.effect.diagnostics.balance import check_balance, e_value_of_difference
 from careloop.plan.effect.doubly_robust import Scores, score
-from careloop.plan.effect.estimators import (
+from careloop.plan.effect.goals import EventGoalData, MeasureGoalData, RmstGoalData
+from careloop.plan.effect.parametric.estimators import (
     AUGMENTED,
     CROSS_FITTED,
     PLAIN,
@@ -19,10 +20,9 @@ from careloop.plan.effect.estimators import (
     EstimatorTable,
     compare_estimators,
 )
-from careloop.plan.effect.goals import EventGoalData, MeasureGoalData, RmstGoalData
-from careloop.plan.effect.parametric import fit_logistic, with_constant
-from careloop.plan.effect.standardisation import augmented_means, standardised_means
-from careloop.plan.effect.weighting import weighted_hazard_means, weighted_means
+from careloop.plan.effect.parametric.regression import fit_logistic, with_constant
+from careloop.plan.effect.parametric.standardisation import augmented_means, standardised_means
+from careloop.plan.effect.parametric.weighting import weighted_hazard_means, weighted_means
 
 SQUARED = ("age", "smokeintensity", "smokeyrs", "wt71")
 LEVELS = {"education": (2, 3, 4, 5), "exercise": (1, 2), "active": (1, 2)}

@@ -12,7 +12,7 @@ import pytest
 
 from careloop import InputError
 from careloop.plan.effect.goals import EventGoalData
-from careloop.plan.effect.hazard_ratio import fit_cox, hazard_ratios, marginal_hazard_ratios
+from careloop.plan.effect.parametric.hazard_ratio import fit_cox, hazard_ratios, marginal_hazard_ratios
 
 WHOLE = 1e5
 

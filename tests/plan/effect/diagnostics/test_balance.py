@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from careloop.plan.effect.balance import check_balance, e_value_of_difference, e_value_of_ratio, effective_sample
+from careloop.plan.effect.diagnostics.balance import (
+    check_balance,
+    e_value_of_difference,
+    e_value_of_ratio,
+    effective_sample,
+)
 
 
 def _check(x: np.ndarray, arm: np.ndarray, propensity: np.ndarray, minimum: float = 50):

@@ -18,7 +18,7 @@ import numpy as np
 
 from careloop.evaluate.censoring import COMPETING
 from careloop.plan.effect.goals import Array, GoalData, MeasureGoalData, SurvivalGoalData
-from careloop.plan.effect.parametric import (
+from careloop.plan.effect.parametric.regression import (
     DEGREE,
     PERIODS,
     OptionMeans,
@@ -31,7 +31,7 @@ from careloop.plan.effect.parametric import (
     time_basis,
     with_constant,
 )
-from careloop.plan.effect.weighting import arm_weights, event_codes, weighted_statistic
+from careloop.plan.effect.parametric.weighting import arm_weights, event_codes, weighted_statistic
 
 
 def standardised_means(

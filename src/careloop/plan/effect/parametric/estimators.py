@@ -21,9 +21,9 @@ from careloop.evaluate import Estimate
 from careloop.evaluate.censoring import CENSORED, COMPETING, OUTCOME
 from careloop.plan.effect.doubly_robust import Scores, normal_interval, standard_error
 from careloop.plan.effect.goals import Array, GoalData, Kind, MeasureGoalData
-from careloop.plan.effect.parametric import DEGREE, OptionMeans
-from careloop.plan.effect.standardisation import augmented_means, standardised_means
-from careloop.plan.effect.weighting import event_codes, plain_means, weighted_means
+from careloop.plan.effect.parametric.regression import DEGREE, OptionMeans
+from careloop.plan.effect.parametric.standardisation import augmented_means, standardised_means
+from careloop.plan.effect.parametric.weighting import event_codes, plain_means, weighted_means
 from careloop.plan.words import number, with_interval
 
 PLAIN, WEIGHTED, STANDARDISED = "plain difference", "inverse probability weighting", "g-formula"

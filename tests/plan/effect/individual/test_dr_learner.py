@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from careloop.plan.effect.doubly_robust import Scores
-from careloop.plan.effect.dr_learner import FEWEST_TO_STACK, convex_shares, dr_learner, stacked
+from careloop.plan.effect.individual.dr_learner import FEWEST_TO_STACK, convex_shares, dr_learner, stacked
 
 
 def scores_of(difference: np.ndarray, propensity: np.ndarray, subjects: np.ndarray | None = None) -> Scores:

@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 
 from careloop.evaluate import Estimate
+from careloop.plan.effect.diagnostics.negative_control import (
+    ControlEffect,
+    control_effects,
+    placebo_arm,
+    systematic_error,
+)
 from careloop.plan.effect.doubly_robust import Scores, cross_fit_propensity, cross_fit_scores
 from careloop.plan.effect.goals import MeasureGoalData
-from careloop.plan.effect.negative_control import ControlEffect, control_effects, placebo_arm, systematic_error
 from careloop.plan.effect.nuisance import subject_folds
 
 OPTIONS = ("control", "drug")

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from careloop.plan.effect.diagnostics.sensitivity import BiasBound, robustness, strength_of
 from careloop.plan.effect.doubly_robust import Scores
-from careloop.plan.effect.sensitivity import BiasBound, robustness, strength_of
 
 
 def scores_of(y: np.ndarray, arm: np.ndarray, expected: np.ndarray, propensity: np.ndarray) -> Scores:

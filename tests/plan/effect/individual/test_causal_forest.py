@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from careloop import InputError
-from careloop.plan.effect.causal_forest import causal_forest, residuals
 from careloop.plan.effect.doubly_robust import Scores
+from careloop.plan.effect.individual.causal_forest import causal_forest, residuals
 
 
 def scores_of(n: int, seed: int) -> tuple[np.ndarray, Scores, np.ndarray]:

@@ -1,0 +1,1 @@
+"""How effects differ between patients, and whether that is shown."""
