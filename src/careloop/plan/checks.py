@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from careloop import InputError
 from careloop.plan.definition import PlanSection
 from careloop.plan.effect.diagnostics.negative_control import (
     ControlEffect,
@@ -16,22 +17,28 @@ from careloop.plan.effect.diagnostics.negative_control import (
 )
 from careloop.plan.effect.diagnostics.sensitivity import Robustness, robustness
 from careloop.plan.effect.doubly_robust import cross_fit_scores
-from careloop.plan.effect.goals import GoalData
+from careloop.plan.effect.goals import GoalData, MeasureGoalData
 from careloop.plan.effect.individual.heterogeneity import Heterogeneity, heterogeneity, individual_effects
 from careloop.plan.effect.parametric.estimators import EstimatorTable, compare_estimators
+from careloop.plan.effect.parametric.hazard_ratio import HazardRatio, hazard_ratios, marginal_hazard_ratios
+from careloop.plan.effect.treated import EffectOnTreated, effect_on_treated
 from careloop.plan.patients import Learned
 
 
 @dataclass(frozen=True)
 class Checks:
-    """Checks of each option against the reference on the goal that decides; options without overlap are in none.
+    """Checks of each option against the reference on the goal that decides; those without overlap only in `treated`.
 
-    `estimators` are several ways to estimate each effect, on every goal. `robustness` to unmeasured confounding and
-    `placebo` arms are empty where treatment was randomised, `controls` where the study names none; `systematic` needs
-    five of these.
+    `estimators` are several ways to estimate each effect, on every goal, `hazard_ratios` those of the first goal about
+    follow-up, as the arms are or, where treatment was observed, weighted (none where a regression has no fit).
+    `treated` is the effect on those given the option, where treatment was observed. `robustness` to unmeasured
+    confounding and `placebo` arms are empty where treatment was randomised, `controls` where the study names none;
+    `systematic` needs five of these.
     """
 
     estimators: tuple[EstimatorTable, ...]
+    hazard_ratios: tuple[HazardRatio, ...]
+    treated: tuple[EffectOnTreated, ...]
     robustness: tuple[Robustness, ...]
     controls: tuple[ControlEffect, ...]
     systematic: SystematicError | None
@@ -54,6 +61,11 @@ def check_effects(
         for table in compare_estimators(own, learned.covariates, each, options=options, reference=reference)
         if options.index(table.option) in usable
     )
+    treated = tuple(
+        effect_on_treated(scores, options, a, r)
+        for a in range(len(options))
+        if a != r and section.assignment == "observed"
+    )
     robust = tuple(
         robustness(scores, options, (a, r), covariates=learned.covariates, names=learned.design.names) for a in observed
     )
@@ -67,7 +79,34 @@ def check_effects(
     spread = _heterogeneity(learned, section, options, [(a, r) for a in usable])
     systematic = systematic_error(found)
     words = _in_words(estimators, robust, found, systematic, placebo, spread)
-    return Checks(estimators, robust, found, systematic, placebo, spread, words)
+    return Checks(
+        estimators=estimators,
+        hazard_ratios=_hazard_ratios(learned, section, options, reference),
+        treated=treated,
+        robustness=robust,
+        controls=found,
+        systematic=systematic,
+        placebo=placebo,
+        heterogeneity=spread,
+        words=words,
+    )
+
+
+def _hazard_ratios(
+    learned: Learned, section: PlanSection, options: tuple[str, ...], reference: str
+) -> tuple[HazardRatio, ...]:
+    own = learned.patients
+    goal = next((goal for goal in own.goals if not isinstance(goal, MeasureGoalData)), None)
+    if goal is None:
+        return ()
+    try:
+        if section.assignment == "randomised":
+            return hazard_ratios(goal, own.arm, subjects=own.subjects, options=options, reference=reference)
+        return marginal_hazard_ratios(
+            goal, own.arm, learned.covariates, subjects=own.subjects, options=options, reference=reference
+        )
+    except InputError:  # too few events, or covariates that separate the arms: the ratio is left out, nothing else
+        return ()
 
 
 def _controls(
