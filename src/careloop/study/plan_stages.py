@@ -99,7 +99,6 @@ def negative_controls(study: Study, facts: Record, rows: pl.DataFrame) -> dict[s
 
 def emulate(study: Study, facts: Record, run: RunFolder, *, on: str) -> None:
     """Write trial.json: the target trial of the study's strategies, emulated on training and tuning rows."""
-    from careloop.plan.trial.definition import check_trial
     from careloop.plan.trial.emulate import emulate_trial
     from careloop.plan.trial.estimate import estimate_trial
 
@@ -107,7 +106,6 @@ def emulate(study: Study, facts: Record, run: RunFolder, *, on: str) -> None:
     if section is None:
         (run.path / "trial.json").unlink(missing_ok=True)  # of the study before its trial was taken out
         return
-    check_trial(section, study.cohort)
 
     def work(out: Path) -> None:
         data = emulate_trial(

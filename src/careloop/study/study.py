@@ -14,7 +14,7 @@ from careloop.evaluate import EvaluationSection
 from careloop.features import FeaturesSection
 from careloop.features.timelines import TimelinesSection
 from careloop.plan import PlanSection
-from careloop.plan.trial.definition import TrialSection
+from careloop.plan.trial.definition import TrialSection, check_trial
 from careloop.record import Record
 from careloop.record.shards import HERE
 from careloop.study import plan_stages, sequence_stages, stages
@@ -74,6 +74,11 @@ class Study(BaseModel):
                 raise ValueError(
                     f"plan.safety.options must list every arm; {unlisted[0]} is missing, name its drugs, or [] for none"
                 )
+        if self.trial is not None:
+            try:
+                check_trial(self.trial, self.cohort)
+            except InputError as error:
+                raise ValueError(str(error)) from None
         unprepared = [model.name for model in self.models if model.start == "pretrained" and self.pretraining is None]
         if unprepared:
             raise ValueError(
