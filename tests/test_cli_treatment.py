@@ -92,7 +92,7 @@ def allergic(tmp_path: Path) -> Path:
 
 
 def test_safety_of_drugs(careloop: Careloop, allergic: Path) -> None:
-    drugs = ["--drug", "clarithromycin", "--drug", "voriconazole", "--drug", "no such drug"]
+    drugs = ["--drug", "amoxicillin", "--drug", "clarithromycin", "--drug", "voriconazole", "--drug", "no such drug"]
     code, out, _ = careloop("safety", "--record", allergic, "--subject", 7, *drugs, "--json")
     assert code == 0
     found = json.loads(out)
@@ -101,7 +101,12 @@ def test_safety_of_drugs(careloop: Careloop, allergic: Path) -> None:
     kinds = {f["kind"] for f in found["findings"]["voriconazole"]}
     assert "pharmacogenomics" in kinds
     assert severities["no such drug"]  # never passed over
-    assert "ASK FIRST" in careloop("safety", "--record", allergic, "--subject", 7, "--drug", "warfarin")[1] or True
+    assert "block" in severities["amoxicillin"]
+    (refused,) = (f for f in found["findings"]["amoxicillin"] if f["severity"] == "block")
+    assert refused["facts"] == ["allergy: penicillin g (7980)"]
+    text = careloop("safety", "--record", allergic, "--subject", 7, "--drug", "metformin", "--at", "2024-12-31")[1]
+    assert "ASK FIRST" in text  # the creatinine is too old by then
+    assert "renal function" in text
 
 
 def test_a_decision_is_recorded_and_a_wrong_one_told(

@@ -87,5 +87,5 @@ def test_a_trial_and_arms_do_not_go_together(ran: tuple[Study, Record, RunFolder
     content = {**STUDY, "cohort": {**STUDY["cohort"], "treatment": arms}}
     file = tmp_path / "study.yaml"
     file.write_text(yaml.safe_dump(content), encoding="utf-8")
-    with pytest.raises(InputError, match="cohort.treatment"):
+    with pytest.raises(InputError, match=r"got cohort\.treatment"):
         Study.read(file)

@@ -9,7 +9,7 @@ from datetime import timedelta
 from careloop import InputError
 from careloop.clean.faults.units import conversion
 from careloop.plan.safety.definition import OptionDrug
-from careloop.plan.safety.patient.facts import Diagnosis, PatientFacts
+from careloop.plan.safety.patient.facts import Diagnosis, PatientFacts, Recognised
 from careloop.plan.safety.patient.organ_function import ADULT_YEARS, child_pugh, creatinine_clearance, egfr_ckd_epi_2021
 from careloop.plan.safety.rules import SAME, Rule, RuleBook
 
@@ -72,9 +72,15 @@ def _allergens(rule: Rule, asked: Asked) -> Answer:
         for substance in allergy.substances:
             same = SAME in rule.allergens and substance == asked.substance
             if same or named_in([t for t in rule.allergens if t != SAME], substance, asked.book):
-                said = f"allergy: {allergy.fact.words}" + (f" ({allergy.fact.text})" if allergy.fact.text else "")
-                return Answer(True, (said,))
+                return Answer(True, (_allergy_in_words(allergy),))
     return NO if facts.allergy_list != "not recorded" else Answer(None, ("allergies (no list is recorded)",))
+
+
+def _allergy_in_words(allergy: Recognised) -> str:
+    """What was recorded; a bare code with what it is recognised as."""
+    bare = allergy.fact.code.endswith(allergy.fact.words)
+    words = f"{', '.join(allergy.substances)} ({allergy.fact.words})" if bare else allergy.fact.words
+    return f"allergy: {words}" + (f" ({allergy.fact.text})" if allergy.fact.text else "")
 
 
 def has_condition(names: Sequence[str], asked: Asked, *, rule: Rule | None = None) -> list[Diagnosis]:
