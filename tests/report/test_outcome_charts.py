@@ -32,7 +32,7 @@ def test_months_are_labelled_and_unknown_ones_shaded() -> None:
             [_month("2023-01", 1.1), _month("2023-02", 1.9), _month("2023-03", None, known=False)], "cox"
         )
     ET.fromstring(svg)
-    for text in ("2023-01", "2023-03", "outcomes not yet known", "by month of prediction, cox"):
+    for text in ("2023-01", "2023-03", "outcomes not yet known", "by time of prediction, cox"):
         assert text in svg
     assert charts.COLOURS[1].lower() in svg.lower()  # a month outside its limits
 

@@ -196,17 +196,21 @@ def outcome(run: Path, record_path: Path, acted: tuple[str, ...], page: Path | N
     An alarm that works prevents what it foretold, and then looks wrong: with --acted, the risk had nobody acted is
     judged beside the figures as they are. Predictions of a silent trial (careloop predict --silent) stand apart.
     """
+    from careloop.features import Recipe
     from careloop.record import Record
+    from careloop.report.treatments import all_in_labels
     from careloop.study import RunFolder, Study
     from careloop.study.later import judge_later
 
     study = Study.read(run / "study.yaml")
     later = judge_later(study, RunFolder.reopen(run), Record.open(record_path), acted=acted)
+    content = later.to_json()
+    worded = all_in_labels(content, Recipe.from_json((run / "recipe.json").read_text(encoding="utf-8")))
     if page is not None:
         from careloop.report.outcome_page import write_outcome_page
 
-        write_outcome_page(later.to_json(), page, study=study.name, primary=study.primary)
-    show(later.to_json(), "\n".join(f"- {sentence}" for sentence in later.words), as_json=as_json)
+        write_outcome_page(worded, page, study=study.name, primary=study.primary)
+    show(content, "\n".join(f"- {sentence}" for sentence in worded["words"]), as_json=as_json)
 
 
 def _run(study: Study, record_path: Path, out: Path, *, as_json: bool, on: str = "here") -> None:

@@ -41,13 +41,13 @@ def observed_expected_by_month(months: Sequence[Json], name: str) -> str:
     if waiting:
         axes.axvspan(min(waiting) - 0.5, max(waiting) + 0.5, color=COLOURS[5], alpha=0.15, linewidth=0)
         axes.plot([], [], "s", color=COLOURS[5], alpha=0.4, label="outcomes not yet known")
-    axes.fill_between([], [], [], color=GREY, alpha=0.25, label="95 % of months if predictions are right")
-    axes.plot([], [], "o", color=COLOURS[1], label="month outside")
+    axes.fill_between([], [], [], color=GREY, alpha=0.25, label="95 % of them if predictions are right")
+    axes.plot([], [], "o", color=COLOURS[1], label="outside")
     step = -(-len(months) // MOST_LABELS)
     axes.set_xticks(range(0, len(months), step), [month["month"] for month in months[::step]], rotation=45, ha="right")
     highest = [month["observed_expected"]["high"] or month["observed_expected"]["value"] for _, month in shown]
     top = min(LARGEST_RATIO, 1.1 * max([1.5, *highest, *(high for _, (_, high) in limited)]))
-    axes.set(ylabel="outcomes for each one predicted", title=f"Observed : expected by month of prediction, {name}")
+    axes.set(ylabel="outcomes for each one predicted", title=f"Observed : expected by time of prediction, {name}")
     axes.set(xlim=(-0.6, len(months) - 0.4), ylim=(0, top))
     axes.legend(loc="upper left")
     return _svg(figure)

@@ -54,6 +54,15 @@ def in_labels(words: str, recipe: Recipe) -> str:
     return words
 
 
+def all_in_labels(content: Any, recipe: Recipe) -> Any:
+    """Plain values with every text in labels."""
+    if isinstance(content, str):
+        return in_labels(content, recipe)
+    if isinstance(content, Mapping):
+        return {name: all_in_labels(value, recipe) for name, value in content.items()}
+    return [all_in_labels(value, recipe) for value in content] if isinstance(content, list | tuple) else content
+
+
 def _effect_chart(goal: Json) -> str:
     rows = [
         (f"{c['option']} vs {c['versus']}, {kind}", c[kind])

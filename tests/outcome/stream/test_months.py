@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -44,7 +44,7 @@ def test_a_month_is_not_known_before_the_horizon_of_its_last_day(months) -> None
     april = of_model.months[3]
     assert april.verdict.observed_expected.value is None
     assert april.limits is None
-    assert april.verdict.observed.reason == "the month's outcomes are known from 2023-05-31"
+    assert april.verdict.observed.reason == "the outcomes of 2023-04 are known from 2023-05-31"
     assert april.verdict.rows == 180
 
 
@@ -73,3 +73,26 @@ def test_versions_stand_apart_and_serialise(stream) -> None:
     assert {"observed_expected_low", "auroc", "note"} <= set(table.columns)
     content = json.loads(json.dumps(months_json(both)))
     assert set(content[0]["months"][0]["observed_expected"]) == {"value", "low", "high", "reason"}
+
+
+@pytest.mark.parametrize(
+    ("a_day", "names"), [(1.0, ["2023-01", "2023-02"]), (0.4, ["2023-Q1", "2023-Q2"]), (0.1, ["2023"])]
+)
+def test_periods_are_longer_where_predictions_are_few(a_day: float, names: list[str]) -> None:
+    made = [datetime(2023, 1, 1, tzinfo=UTC) + timedelta(days=i / a_day) for i in range(int(360 * a_day))]
+    rows = pl.DataFrame(
+        {
+            "subject_id": range(len(made)),
+            "prediction_time": pl.Series(made, dtype=pl.Datetime("us", "UTC")),
+            "model": "cox",
+            "model_version": "1",
+            "predicted_boolean_probability": 0.3,
+            "abstained": False,
+            "follow_up_days": 30.0,
+            "event": pl.Series([i % 3 == 0 for i in range(len(made))]).cast(pl.Int8),
+        }
+    )
+    (of_model,) = judge_months(rows, horizon_days=30, as_of=datetime(2024, 6, 1, tzinfo=UTC))
+    assert [m.month for m in of_model.months][: len(names)] == names
+    assert sum(m.verdict.rows for m in of_model.months) == len(made)
+    assert of_model.months[-1].known_from in {"2024-01-31"}

@@ -3,7 +3,8 @@
 A month is that of the prediction, not that in which the outcome became known: only so is it a group of patients who
 all had the same chance to have the outcome. Sorted by when they became known, this month's outcomes would be early ones
 of recent patients, beside late all-clears of patients from a horizon ago. The price is patience: a month is `known`
-when the horizon of its last day has passed, and until then no figure is given.
+when the horizon of its last day has passed, and until then no figure is given. Where most months have fewer than 20
+predictions, which say nothing by themselves, quarters or years take their place.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from careloop.outcome.accuracy import FIGURES, PredictionVerdict, judge_group, r
 
 # Observed : expected beyond these quantiles of its distribution under right predictions is a surprise once in twenty.
 LIMITS = (0.025, 0.975)
+FEWEST_PREDICTIONS = 20  # in the median period
+PERIODS = ("1mo", "1q", "1y")
 
 
 @dataclass(frozen=True)
 class Month:
-    """One model's predictions of one calendar month (`2024-03`), counts, and figures where the month is known.
+    """One model's predictions of a calendar month (`2024-03`), quarter (`2024-Q1`) or year, and figures where known.
 
     `known_from` is the date on which the horizon of the month's last day has passed. `limits` are those of
     observed : expected in 95 % of months with these patients if every predicted risk were right; None while not known.
@@ -51,29 +54,41 @@ def judge_months(rows: pl.DataFrame, *, horizon_days: float, as_of: datetime) ->
 
     `rows`: prediction columns joined with follow_up_days and event; `as_of`: up to when the record tells of outcomes.
     """
-    months = rows.with_columns(
-        pl.col("model_version").fill_null(""), month=pl.col("prediction_time").dt.strftime("%Y-%m")
-    )
-    groups = months.partition_by("model", "model_version", "month", as_dict=True)
+    every = _period(rows)
+    start = pl.col("prediction_time").dt.truncate(every)
+    months = rows.with_columns(pl.col("model_version").fill_null(""), start=start, end=start.dt.offset_by(every))
+    groups = months.partition_by("model", "model_version", "start", "end", as_dict=True)
     found: dict[tuple[str, str], list[Month]] = {}
-    for model, version, month in sorted(groups):
-        of_month = _month(str(month), groups[model, version, month], horizon_days=horizon_days, as_of=as_of)
+    for key in sorted(groups):
+        model, version, first, end = key
+        name = _name(first, every)
+        of_month = _month(name, groups[key], end=end, horizon_days=horizon_days, as_of=as_of)
         found.setdefault((str(model), str(version)), []).append(of_month)
     return tuple(ModelMonths(*names, tuple(each)) for names, each in found.items())
 
 
-def _month(month: str, rows: pl.DataFrame, *, horizon_days: float, as_of: datetime) -> Month:
-    known_from = _next_month(month, as_of) + timedelta(days=horizon_days)
+def _period(rows: pl.DataFrame) -> str:
+    """The shortest period whose median has predictions enough, else a year."""
+    made = rows.select("subject_id", "prediction_time").unique()["prediction_time"]
+    for every in PERIODS[:-1]:
+        counts = made.dt.truncate(every).value_counts(name="predictions")["predictions"]
+        if float(counts.median() or 0) >= FEWEST_PREDICTIONS:  # type: ignore[arg-type]
+            return every
+    return PERIODS[-1]
+
+
+def _name(start: datetime, every: str) -> str:
+    quarter = f"{start.year:04}-Q{(start.month + 2) // 3}"
+    return {"1mo": f"{start:%Y-%m}", "1q": quarter, "1y": f"{start.year:04}"}[every]
+
+
+def _month(month: str, rows: pl.DataFrame, *, end: datetime, horizon_days: float, as_of: datetime) -> Month:
+    known_from = end + timedelta(days=horizon_days)
     known = as_of >= known_from
-    reason = "" if known else f"the month's outcomes are known from {known_from:%Y-%m-%d}"
+    reason = "" if known else f"the outcomes of {month} are known from {known_from:%Y-%m-%d}"
     verdict = judge_group(rows, horizon_days=horizon_days, who="later", too_early=reason)
     limits = _limits(rows, horizon_days) if known and verdict.observed_expected.value is not None else None
     return Month(month, known, f"{known_from:%Y-%m-%d}", verdict, limits)
-
-
-def _next_month(month: str, as_of: datetime) -> datetime:
-    year, number = (int(part) for part in month.split("-"))
-    return datetime(year + number // 12, number % 12 + 1, 1, tzinfo=as_of.tzinfo)
 
 
 def _limits(rows: pl.DataFrame, horizon_days: float) -> tuple[float, float]:

@@ -42,7 +42,8 @@ class SafetySection(BaseModel):
     rules: tuple[str, ...] = Field(
         (SHIPPED,),
         min_length=1,
-        description="folders of rules, later ones replace rules of the same id; `shipped` are those of careloop",
+        description="folders of rules, as seen from where careloop is run; later ones replace rules of the same id; "
+        "`shipped` are those of careloop",
     )
     lab_days: float = Field(180.0, gt=0, description="days after which a laboratory value or a weight is missing")
     medication_days: float = Field(
