@@ -98,14 +98,20 @@ def judge_later(study: Study, run: RunFolder, record: Record, *, acted: Sequence
     return Later(predictions, following, silent, untreated, followed, effects)
 
 
-def _inputs(study: Study, run: RunFolder, record: Record, labelled: pl.DataFrame) -> Inputs:
-    """The primary model's features in training, and as they were known at each recorded prediction."""
+def _inputs(study: Study, run: RunFolder, record: Record, labelled: pl.DataFrame) -> Inputs | None:
+    """The primary model's features in training, and as they were known at each recorded prediction.
+
+    None where there are no features, or too few training patients to compare with.
+    """
     from careloop.features import extract
+    from careloop.outcome.stream.inputs import FEWEST_REFERENCE
     from careloop.outcome.stream.watch import Inputs
 
     recipe = open_package(run.path / "models" / study.primary).recipe
-    keys = labelled.select(KEYS).unique().sort(KEYS)
-    return Inputs(feature_matrix(run, "train").select(recipe.names), extract(record, keys, recipe))
+    training = feature_matrix(run, "train").select(recipe.names)
+    if not recipe.names or training.keys["subject_id"].n_unique() < FEWEST_REFERENCE:
+        return None
+    return Inputs(training, extract(record, labelled.select(KEYS).unique().sort(KEYS), recipe))
 
 
 def _untreated(

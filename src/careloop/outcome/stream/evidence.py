@@ -72,7 +72,6 @@ def weigh(
     directions: tuple[str, ...],
     *,
     kind: Kind,
-    feature: str | None = None,
     alpha: float,
     times: np.ndarray,
     made: np.ndarray,
@@ -89,7 +88,7 @@ def weigh(
     stamps, since = (np.datetime_as_string(moments, unit="s") for moments in (times, made))
     return Evidence(
         kind=kind,
-        feature=feature,
+        feature=None,
         alpha=alpha,
         line=line,
         rows=len(log10),

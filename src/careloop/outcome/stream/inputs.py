@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -60,7 +61,10 @@ def watch_inputs(
         directions = tuple(f"{name}: values {word} than before" for word in DIRECTIONS)
         share = alpha / len(names)
         found.append(
-            weigh(_log_factors(rank), directions, kind="input", feature=str(name), alpha=share, times=times, made=times)
+            replace(
+                weigh(_log_factors(rank), directions, kind="input", alpha=share, times=times, made=times),
+                feature=str(name),
+            )
         )
     return tuple(found)
 
