@@ -30,9 +30,8 @@ class Policy:
     """The decision, with the figures that led to it.
 
     `best` is the best single option, `tied` are those it cannot be told from and `worse` those it can; options without
-    overlap are in neither. `lead` is best minus next on the goal, `gain`
-    the cross-fitted improvement of individual choice over `best` (positive is better), `departing` the share of
-    patients for whom individual choice departs from `best`.
+    overlap are in neither. `lead` is best minus next on the goal, `gain` the cross-fitted improvement of individual
+    choice over `best` (positive is better), `departing` the share of patients for whom it departs from `best`.
     """
 
     goal: str
