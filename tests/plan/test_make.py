@@ -106,6 +106,9 @@ def test_table_ranks_every_option_of_every_row(actg: tuple[pl.DataFrame, Feature
         "expected": pl.Float64,
         "low": pl.Float64,
         "high": pl.Float64,
+        "difference": pl.Float64,
+        "difference_low": pl.Float64,
+        "difference_high": pl.Float64,
         "recommended": pl.Boolean,
         "abstained": pl.Boolean,
         "reason": pl.String,
@@ -215,3 +218,16 @@ def test_bad_input_names_place_and_remedy(simulate: Callable[..., object]) -> No
         make_plan(data.rows()[::-1], data.matrix(), PlanSection(), horizon_days=365)
     with pytest.raises(InputError, match="arm 'placebo' has 0"):
         make_plan(data.rows(), data.matrix(), PlanSection(), horizon_days=365, options=("control", "drug", "placebo"))
+
+
+def test_a_patients_difference_to_the_reference_has_an_interval_of_its_own(plan: Plan) -> None:
+    """Shared slopes: the errors of two options of one patient go together, so the difference is better known."""
+    rows = plan.table.filter(pl.col("difference").is_not_null())
+    wide = rows.with_columns(reference=pl.col("expected").filter(pl.col("option") == plan.reference).first().over(KEYS))
+    assert (wide["difference"] - (wide["expected"] - wide["reference"])).abs().max() < 1e-9
+    own = rows.filter(pl.col("option") == plan.reference)
+    assert own.select(pl.col("difference", "difference_low", "difference_high").abs().max()).row(0) == (0.0, 0.0, 0.0)
+    others = rows.filter(pl.col("option") != plan.reference)
+    assert (
+        (others["difference_low"] < others["difference"]) & (others["difference"] < others["difference_high"])
+    ).all()

@@ -15,7 +15,7 @@ from careloop.features import FeatureMatrix
 from careloop.plan.checks import Checks, check_effects
 from careloop.plan.definition import PlanSection
 from careloop.plan.effect.diagnostics.balance import Balance
-from careloop.plan.effect.doubly_robust import GoalEffect, effect_by_day, estimate_effect
+from careloop.plan.effect.doubly_robust import Z_95, GoalEffect, effect_by_day, estimate_effect
 from careloop.plan.effect.goals import Array, EventGoalData, MeasureGoalData
 from careloop.plan.effect.nuisance import fit_outcome_model, fit_propensity
 from careloop.plan.patients import (
@@ -35,6 +35,8 @@ from careloop.plan.policy.splits import TreeFeatures
 from careloop.plan.policy.tree import PolicyTree, learn_tree
 from careloop.plan.words import decision_in_words, plan_in_words
 
+EXPECTED = ("expected", "low", "high")
+DIFFERENCE = ("difference", "difference_low", "difference_high")
 CURVE_POINTS = 10  # days at which the risk under each option is estimated
 
 
@@ -52,8 +54,9 @@ class Plan:
 
     Table columns: `rank` Int32 (1 first; null where the option is not ranked), `expected`, `low`, `high` Float64 (the
     first goal's expected value under the option, for an event its risk by the horizon, with 95 % interval; null where
-    the option's effect is not usable), `recommended` Boolean (at most one option a row), `abstained` Boolean (no option
-    is recommended in this row), `reason` String.
+    the option's effect is not usable), `difference`, `difference_low`, `difference_high` Float64 (the same minus that
+    of the reference, whose errors go together), `recommended` Boolean (at most one option a row), `abstained` Boolean
+    (no option is recommended in this row), `reason` String.
     """
 
     section: PlanSection
@@ -221,12 +224,17 @@ def _table(
     expected = lines.expected(summaries)
     best = options.index(policy.best) if policy.best is not None else -1
     chosen = _recommend(policy, lines, summaries, best=best, better=goal.better, allowed=allowed)
+    reference = options.index(checked_reference(section, tuple(options)))
+    difference, reach = expected - expected[:, [reference]], Z_95 * lines.difference_error(summaries, reference)
     values = np.stack([expected, *lines.interval(summaries)])
-    values[:, :, ~learned.balance.usable] = np.nan
+    differences = np.stack([difference, difference - reach, difference + reach])
+    usable = learned.balance.usable
+    values[:, :, ~usable] = differences[:, :, ~(usable & usable[reference])] = np.nan
     columns = {
         "option": np.tile(options, len(chosen)),
         "rank": _ranks(improvement(expected, goal.better), chosen, allowed).ravel(),
-        **dict(zip(("expected", "low", "high"), np.clip(values, *goal.limits).reshape(3, -1), strict=True)),
+        **dict(zip(EXPECTED, np.clip(values, *goal.limits).reshape(3, -1), strict=True)),
+        **dict(zip(DIFFERENCE, differences.reshape(3, -1), strict=True)),
         "recommended": (chosen[:, None] == np.arange(len(options))).ravel(),
         "abstained": np.repeat(chosen < 0, len(options)),
         "reason": _reasons(policy, learned.balance, chosen=chosen, best=best, allowed=allowed).ravel(),
@@ -235,7 +243,7 @@ def _table(
     table = keys.hstack(pl.DataFrame({name: pl.Series(column) for name, column in columns.items()}))
     return table.with_columns(
         pl.col("rank").replace(0, None).cast(pl.Int32),
-        pl.col("expected", "low", "high").fill_nan(None),
+        pl.col(*EXPECTED, *DIFFERENCE).fill_nan(None),
         pl.col("option", "reason").cast(pl.String),
     )
 

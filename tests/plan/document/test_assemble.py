@@ -43,6 +43,9 @@ def plan(learned: Plan) -> Plan:
         expected=pl.when(is_drug).then(0.2).otherwise(0.3),
         low=pl.when(is_drug).then(0.15).otherwise(0.26),
         high=pl.when(is_drug).then(0.24).otherwise(0.35),
+        difference=pl.when(is_drug).then(-0.1).otherwise(0.0),
+        difference_low=pl.when(is_drug).then(-0.14).otherwise(0.0),
+        difference_high=pl.when(is_drug).then(-0.06).otherwise(0.0),
         recommended=is_drug,
         abstained=pl.lit(False),
     )
@@ -88,7 +91,8 @@ def test_an_advised_option_without_findings_is_recommended(plan: Plan, predictio
 def test_benefit_is_of_this_patient(plan: Plan, prediction: PatientPrediction) -> None:
     found = made(prediction, plan).benefit("drug")
     assert found is not None
-    assert found.reduction.value == pytest.approx(0.1)
+    assert found.reduction == Estimate(0.1, 0.06, 0.14)
+    assert found.basis == "given"
     assert made(prediction, plan).benefit("control") is None
     assert made(prediction, plan).compared == "drug"
 

@@ -36,12 +36,17 @@ WARFARIN = {
 }  # fmt: skip
 
 
-def allergy(code: dict[str, Any], status: str = "confirmed") -> dict[str, Any]:
+def allergy(code: dict[str, Any], status: str = "confirmed", clinical: str = "active") -> dict[str, Any]:
     return {
         "resourceType": "AllergyIntolerance", "id": "a", "patient": WHO, "code": code,
         "verificationStatus": {
             "coding": [
                 {"system": "http://terminology.hl7.org/CodeSystem/allergyintolerance-verification", "code": status}
+            ]
+        },
+        "clinicalStatus": {
+            "coding": [
+                {"system": "http://terminology.hl7.org/CodeSystem/allergyintolerance-clinical", "code": clinical}
             ]
         },
         "recordedDate": "2020-01-01T00:00:00Z",
@@ -76,6 +81,12 @@ def test_fhir_to_findings(fhir: Any) -> None:
     assert by_drug["amoxicillin"]["allergy-same-ingredient"] == "block"
     assert by_drug["metformin"] == {"metformin-egfr-30": "block"}
     assert by_drug["aspirin"]["anticoagulant-nsaid"] == "caution"
+
+
+@pytest.mark.parametrize("clinical", ["inactive", "resolved"])
+def test_an_allergy_that_is_over_blocks_nothing_and_is_an_answer(fhir: Any, clinical: str) -> None:
+    record = fhir(CREATININE, allergy(coded(RXNORM, "723", "amoxicillin"), clinical=clinical))
+    assert not [f for f in found(record, "amoxicillin") if f.kind == "allergy"]
 
 
 def test_a_refuted_allergy_leaves_the_list_unrecorded(fhir: Any) -> None:

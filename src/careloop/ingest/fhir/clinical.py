@@ -33,6 +33,7 @@ from careloop.ingest.fhir.shapes import (
 
 _ERROR = ("entered-in-error",)
 _DOUBTFUL = ("unconfirmed", "provisional", "differential")
+_PAST = ("inactive", "resolved")
 
 
 def condition(resource: Condition, reading: Reading) -> list[Row]:
@@ -73,14 +74,18 @@ def immunization(resource: Immunization, reading: Reading) -> list[Row]:
 
 
 def allergy_intolerance(resource: AllergyIntolerance, reading: Reading) -> list[Row]:
-    """An allergy, under a code of its own: the bare code of a drug would read as if it had been given."""
+    """An allergy, under a code of its own: the bare code of a drug would read as if it had been given.
+
+    One that the patient is no longer at risk of says so in its text (`inactive`, `resolved`).
+    """
     _refuse_verification(resource.verification_status)
     concepts = [resource.code, *(reaction.substance for reaction in resource.reaction or ())]
     code = coded(next((code for code in map(reading.codes.of, concepts) if code), None), resource)
     if code in reading.codes:
         reading.codes.setdefault(f"ALLERGY//{code}", f"allergy: {reading.codes[code]}")
     time = when(resource, resource.onset_date_time, start_of(resource.onset_period), resource.recorded_date)
-    return [Row(f"ALLERGY//{code}", time, resource.recorded_date)]
+    past = next((status for status in _PAST if has_code(resource.clinical_status, status)), None)
+    return [Row(f"ALLERGY//{code}", time, resource.recorded_date, text=past)]
 
 
 def diagnostic_report(resource: DiagnosticReport, reading: Reading) -> list[Row]:

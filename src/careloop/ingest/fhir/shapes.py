@@ -244,6 +244,7 @@ class AllergyIntolerance(Resource):
     """What the patient must not get."""
 
     code: Concept | None = None
+    clinical_status: Concept | None = None
     verification_status: Concept | None = None
     onset_date_time: str | None = None
     onset_period: Period | None = None

@@ -117,6 +117,12 @@ def _rows(plan: Plan, prediction: PatientPrediction, findings: Sequence[Finding]
     return withhold(rows, {(prediction.subject_id, prediction.as_of): by_option})
 
 
+def _difference(row: Mapping[str, Any], plan: Plan) -> Estimate | None:
+    if row["option"] == plan.reference or row["difference"] is None:
+        return None
+    return Estimate(row["difference"], row["difference_low"], row["difference_high"])
+
+
 def _option(row: Mapping[str, Any], plan: Plan, findings: Sequence[Finding]) -> PatientOption:
     name: str = row["option"]
     status: Status = row["status"] or "offered"
@@ -133,6 +139,7 @@ def _option(row: Mapping[str, Any], plan: Plan, findings: Sequence[Finding]) -> 
         status="not_ranked" if row["rank"] is None and status not in HELD_BACK else status,
         rank=row["rank"],
         expected=None if row["expected"] is None else Estimate(row["expected"], row["low"], row["high"]),
+        difference=_difference(row, plan),
         effect=next((c.adjusted for c in plan.goals[0].contrasts if c.option == name), None),
         reasons=(*reasons, *_rank_reasons(row, plan)),
     )

@@ -82,8 +82,9 @@ class PatientPrediction:
 class PatientOption:
     """One option for this patient.
 
-    `expected` is the first goal's expected value if it is given to this patient; `effect` the difference to the
-    reference, on average in the study (null for the reference).
+    `expected` is the first goal's expected value if it is given to this patient, `difference` that minus the
+    reference's for this patient; `effect` the difference to the reference, on average in the study (both null for the
+    reference).
     """
 
     name: str
@@ -92,6 +93,7 @@ class PatientOption:
     expected: Estimate | None
     effect: Estimate | None
     reasons: tuple[Reason, ...]
+    difference: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,10 @@ class PatientPlan:
         before, after = reference.expected, option.expected
         if option is reference or before is None or after is None or None in (before.value, after.value):
             return None
-        return benefit(before, after)
+        gain = option.difference
+        if gain is None or gain.value is None or gain.low is None or gain.high is None:
+            return benefit(before, after)
+        return benefit(before, after, reduction=Estimate(-gain.value, -gain.high, -gain.low))
 
     @property
     def compared(self) -> str | None:
