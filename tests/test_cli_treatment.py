@@ -143,3 +143,28 @@ def test_outcome_judges_plan_and_months_and_draws_them(careloop: Careloop, actg1
     months = found["following"]["months"][0]["months"]
     assert sum(month["rows"] for month in months) == found["predictions"][0]["rows"]
     assert page.read_text(encoding="utf-8").count("<svg") >= 2
+
+
+def test_outcome_tells_silent_predictions_and_the_risk_had_nobody_acted(
+    careloop: Careloop, actg175: Any, tmp_path: Path
+) -> None:
+    """Didanosine counts as what is done about a high risk: those given it leave the risk without it."""
+    path = shutil.copytree(actg175.record.path, tmp_path / "record")
+    package = actg175.run / "models" / "logistic_regression"
+    at = ["--at", "1992-02-01"]
+    subject = pl.read_parquet(actg175.run / "predictions.parquet")["subject_id"][0]
+    told = careloop("predict", package, "--record", path, "--subject", subject, *at, "--silent")
+    assert told[0] == 2  # only what is written back can be silent
+    assert careloop("predict", package, "--record", path, "--subject", subject, *at, "--write-back", "--silent")[0] == 0
+    code, out, _ = careloop("outcome", actg175.run, "--record", path, "--acted", "ACTG175//ARM//didanosine", "--json")
+    assert code == 0
+    found = json.loads(out)
+    (silent,) = found["silent"]
+    assert silent["model"] == "logistic_regression"
+    assert (silent["silent"]["rows"], silent["shown"]["rows"]) == (1, found["predictions"][2]["rows"] - 1)
+    untreated = found["untreated"]
+    assert 50 < untreated["acted"] < untreated["rows"] / 2
+    assert untreated["untreated"]["observed_expected"]["value"] > 0
+    code, _, wrong = careloop("outcome", actg175.run, "--record", path, "--acted", "NO//SUCH")
+    assert code == 1
+    assert "nobody acted" in wrong

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from careloop import InputError
@@ -136,7 +137,11 @@ def _untreated(
         rows["predicted_boolean_probability"].to_numpy(),
         Outcomes(subject_id, follow_up_days, event, study.cohort.outcome.horizon_days),
         acted_days=acted_days(rows, actions),
-        covariates=fit_design(matrix.values, matrix.names).transform(matrix.values),
+        covariates=(
+            fit_design(matrix.values, matrix.names).transform(matrix.values)
+            if matrix.names
+            else np.empty((rows.height, 0))  # a model of histories alone
+        ),
     )
 
 
