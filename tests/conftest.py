@@ -1,7 +1,9 @@
-"""Two whole runs for the tests of the top floors to look at: ACTG 175, and simulated patients without treatments."""
+"""Two whole runs for the tests of the top floors (ACTG 175, simulated patients without treatments), and the command."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -73,6 +75,24 @@ def run_loop(study_file: Path, record: Record, run: Path) -> Loop:
     from careloop.study import Study
 
     return Loop(Study.read(study_file), study_file, record, run, []).again(run)
+
+
+@pytest.fixture
+def careloop(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Run a command in this process: exit code, standard output, standard error."""
+    from careloop.cli import main
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["careloop", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main()
+        left, code = capsys.readouterr(), stop.value.code
+        return (1, left.out, code) if isinstance(code, str) else (code or 0, left.out, left.err)
+
+    return run
 
 
 @pytest.fixture(scope="session")

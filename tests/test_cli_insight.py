@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import polars as pl
 import pytest
 
-from careloop.cli import main
 from careloop.predict.counterfactual import NOT_AN_EFFECT
 from careloop.predict.similar import NOT_FITTED_TO
 
 Careloop = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def careloop(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Careloop:
-    """Run a command in this process: exit code, standard output, standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["careloop", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main()
-        left, code = capsys.readouterr(), stop.value.code
-        return (1, left.out, code) if isinstance(code, str) else (code or 0, left.out, left.err)
-
-    return run
 
 
 @pytest.fixture
