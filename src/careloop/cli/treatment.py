@@ -25,7 +25,12 @@ NOT_CLINICAL = "Research software, not for clinical use."
 @cli.command()
 @click.argument("run", type=FOLDER)
 @click.option("--subject", "subjects", type=int, multiple=True, help="Also show this subject's ranked options.")
-@click.option("--at", type=MOMENT, help="With --page, --pdf or --fhir: which prediction time, UTC; default: the last.")
+@click.option(
+    "--at",
+    type=MOMENT,
+    metavar="TIME",
+    help="With --page, --pdf, --fhir: prediction time, UTC; default: the last.",
+)
 @click.option("--page", type=FOLDER, help="With one --subject: write its plan as an HTML page to print.")
 @click.option("--pdf", type=FOLDER, help="The same as PDF (extra `pdf`).")
 @click.option("--fhir", type=FOLDER, help="The same as a FHIR R4 bundle: RiskAssessment, CarePlan, DetectedIssue.")
@@ -135,7 +140,7 @@ def _write_documents(folder: Any, subject: int, wanted: dict[str, Path], *, at: 
 @record_option(required=True)
 @click.option("--subject", type=int, required=True, help="The patient.")
 @click.option("--drug", "drugs", multiple=True, required=True, help="Ingredient, brand or code, such as RXNORM//36567.")
-@click.option("--at", type=MOMENT, help="Facts as known at this time, UTC; default: when the last fact was known.")
+@click.option("--at", type=MOMENT, metavar="TIME", help="Facts as known then, UTC; default: when the last was known.")
 @click.option("--rules", type=FOLDER, multiple=True, help="Folder of rules that add to careloop's, or replace some.")
 @json_option
 def safety(
@@ -177,7 +182,7 @@ def _finding(option: str, finding: Finding) -> str:
 @record_option(required=True)
 @click.option("--plan", "plan_name", required=True, help="The study whose plan it is.")
 @click.option("--subject", type=int, required=True, help="The patient.")
-@click.option("--at", type=MOMENT, required=True, help="Prediction time of the plan, UTC.")
+@click.option("--at", type=MOMENT, metavar="TIME", required=True, help="Prediction time of the plan, UTC.")
 @click.option("--chosen", help="With change: the option given instead.")
 @click.option("--reason", help="With change and reject: why.")
 @click.option("--actor", help="Who decided, as the hospital wants it kept.")

@@ -24,8 +24,13 @@ def verify_record(record: Record, section: CohortSection, *, model_versions: Seq
     Rows and errors as `labelled_predictions`.
     """
     rows = labelled_predictions(record, section, model_versions=model_versions)
+    return verify_labelled(rows, horizon_days=section.outcome.horizon_days)
+
+
+def verify_labelled(rows: pl.DataFrame, *, horizon_days: float) -> Verdict:
+    """Judge `labelled_predictions` by the outcomes that stand beside them."""
     labels = rows.select(*KEYS, "boolean_value", "follow_up_days", "event").unique(KEYS, maintain_order=True)
-    return verify(rows, labels, horizon_days=section.outcome.horizon_days, who="later")
+    return verify(rows, labels, horizon_days=horizon_days, who="later")
 
 
 def labelled_predictions(

@@ -23,6 +23,7 @@ from careloop.plan.effect.parametric.estimators import EstimatorTable, compare_e
 from careloop.plan.effect.parametric.hazard_ratio import HazardRatio, hazard_ratios, marginal_hazard_ratios
 from careloop.plan.effect.treated import EffectOnTreated, effect_on_treated
 from careloop.plan.patients import Learned
+from careloop.plan.words import capital
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def _in_words(
     abstaining = dict.fromkeys(row.estimator for t in estimators for row in t.rows if row.difference.value is None)
     if abstaining:
         sentences.append(f"Not every effect could be estimated by {' or '.join(abstaining)}; the table says why.")
-    sentences += [f"{_capital(words)}." for words in (*(c.words for c in robust), *(c.words for c in spread))]
+    sentences += [f"{capital(words)}." for words in (*(c.words for c in robust), *(c.words for c in spread))]
     failed = [c for c in controls if not c.null]
     if failed:
         which = ", ".join(f"{c.control} ({c.option} against {c.versus})" for c in failed)
@@ -176,7 +177,3 @@ def _in_words(
                 "where there is none: the adjustment fails for this comparison."
             )
     return tuple(sentences)
-
-
-def _capital(sentence: str) -> str:
-    return sentence[:1].upper() + sentence[1:]

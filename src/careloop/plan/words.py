@@ -61,7 +61,7 @@ def plan_in_words(
     checks += [
         f"{option.option} is not used for plans: {option.reason}." for option in balance.options if not option.usable
     ]
-    return (*(_effect_in_words(effect) for effect in effects), *checks, f"{_capital(policy.reason)}.")
+    return (*(_effect_in_words(effect) for effect in effects), *checks, f"{capital(policy.reason)}.")
 
 
 def _effect_in_words(effect: GoalEffect) -> str:
@@ -92,5 +92,6 @@ def _assignment_in_words(assignment: str, balance: Balance) -> str:
     )
 
 
-def _capital(sentence: str) -> str:
+def capital(sentence: str) -> str:
+    """The sentence with a capital first letter."""
     return sentence[:1].upper() + sentence[1:]

@@ -66,24 +66,20 @@ def judge_later(study: Study, run: RunFolder, record: Record, *, acted: Sequence
 
     Raises InputError where the record has no such predictions.
     """
-    from careloop.outcome import verify_record
     from careloop.outcome.acted_upon.silent import judge_silent
-    from careloop.outcome.events import labelled_predictions
+    from careloop.outcome.events import labelled_predictions, verify_labelled
     from careloop.outcome.stream.follow import follow, last_fact
     from careloop.outcome.treatment.effects import judge_effects
     from careloop.outcome.treatment.followed import judge_followed
     from careloop.plan.decisions import recorded_decisions
 
     versions = [package.version for package in packages(study, run)]
-    predictions = verify_record(record, study.cohort, model_versions=versions)
+    horizon_days = study.cohort.outcome.horizon_days
     labelled = labelled_predictions(record, study.cohort, model_versions=versions)
-    following = follow(
-        labelled,
-        horizon_days=study.cohort.outcome.horizon_days,
-        as_of=last_fact(record),
-        inputs=_inputs(study, run, record, labelled),
-    )
-    silent = judge_silent(labelled, horizon_days=study.cohort.outcome.horizon_days)
+    predictions = verify_labelled(labelled, horizon_days=horizon_days)
+    inputs = _inputs(study, run, record, labelled)
+    following = follow(labelled, horizon_days=horizon_days, as_of=last_fact(record), inputs=inputs)
+    silent = judge_silent(labelled, horizon_days=horizon_days)
     untreated = _untreated(study, run, record, labelled, acted=acted) if acted else None
     plan = read_plan(run)
     if plan is None:

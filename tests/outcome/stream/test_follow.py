@@ -13,7 +13,8 @@ import pytest
 from careloop import InputError
 from careloop.cohort import CohortSection
 from careloop.features import FeatureMatrix
-from careloop.outcome.stream.follow import follow, follow_record
+from careloop.outcome.events import labelled_predictions
+from careloop.outcome.stream.follow import follow, last_fact
 from careloop.outcome.stream.watch import Inputs, watch_models
 from careloop.predict import prediction_events
 from careloop.record import Record
@@ -86,9 +87,9 @@ def test_the_record_is_followed_up_to_its_last_fact(tmp_path: Path) -> None:
         table.filter(pl.col("time") <= START + timedelta(days=150)), key="facts"
     )
     with pytest.raises(InputError, match="a verdict needs predictions"):
-        follow_record(record, section)
+        labelled_predictions(record, section)
     record = record.append(prediction_events(_predictions(made), horizon_days=100), key="p", origin="careloop")
-    found = follow_record(record, section)
+    found = follow(labelled_predictions(record, section), horizon_days=100, as_of=last_fact(record))
     assert found.as_of == "2020-05-30T00:00:00"
     (verdict,) = found.streams
     # Predictions of days 1 to 50 have had their 100 days by day 150.

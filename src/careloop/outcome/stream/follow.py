@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 
-from careloop.cohort import CohortSection
 from careloop.evaluate import to_json
 from careloop.outcome.accuracy import judge_group, outcomes_of, risk_of, used_rows
 from careloop.outcome.borne_out import BorneOut, judge_borne_out
-from careloop.outcome.events import labelled_predictions
 from careloop.outcome.recalibrate import Suggestion, suggest_recalibration
 from careloop.outcome.stream.arrivals import arrivals
 from careloop.outcome.stream.cusum import Cusum, risk_adjusted_cusum
@@ -57,23 +54,6 @@ class Following:
             "borne_out": to_json(self.borne_out),
             "suggestions": to_json(self.suggestions),
         }
-
-
-def follow_record(
-    record: Record,
-    section: CohortSection,
-    *,
-    model_versions: Sequence[str] | None = None,
-    alpha: float = ALPHA,
-    inputs: Inputs | None = None,
-) -> Following:
-    """Follow the record's predictions for the section's horizon up to its last fact.
-
-    Raises InputError where the record has no such predictions.
-    """
-    rows = labelled_predictions(record, section, model_versions=model_versions)
-    horizon_days = section.outcome.horizon_days
-    return follow(rows, horizon_days=horizon_days, as_of=last_fact(record), alpha=alpha, inputs=inputs)
 
 
 def last_fact(record: Record) -> datetime:

@@ -235,20 +235,6 @@ def tree_in_words(tree: PolicyTree) -> str:
     return "\n".join([*(rule.words for rule in tree.rules), verdict])
 
 
-def tree_as_text(tree: PolicyTree) -> str:
-    """The tree drawn by indentation: a condition a line, what follows from it below."""
-    return "\n".join(_lines(tree.root, ""))
-
-
-def _lines(node: Node, indent: str) -> Iterator[str]:
-    if isinstance(node, Leaf):
-        yield f"{indent}{node.option} ({node.patients} patients, {node.share:.0%})"
-        return
-    for condition, side in ((node.condition, node.met), (node.opposite, node.unmet)):
-        yield f"{indent}{condition}"
-        yield from _lines(side, f"{indent}    ")
-
-
 def options_of(tree: PolicyTree, features: TreeFeatures) -> list[str]:
     """The option that the tree gives to each row."""
     return list(_given(tree.root, features))
