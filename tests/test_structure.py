@@ -16,6 +16,8 @@ FLOOR = {
     "plan": 4, "outcome": 5, "monitor": 6, "report": 7, "study": 8, "serve": 9, "cli": 9,
 }  # fmt: skip
 FORMATS = {"fhir", "omop", "tabular", "hl7v2", "ccda", "cdisc", "dicom", "waveforms"}  # folders of ingest
+# Rooms within the imaging room, each importing only from those before it.
+IMAGING = ("gate", "read", "segment", "measure", "write", "phantom", "learn")
 VAGUE_NAMES = {"utils", "helpers", "common", "manager", "base", "misc"}
 MAX_LINES = 500
 MODULES = sorted(SOURCE.rglob("*.py"))
@@ -69,3 +71,20 @@ def test_what_formats_share_does_not_import_from_a_format() -> None:
     shared += [SOURCE / "ingest" / f"{name}.py" for name in ("concepts", "unpacking", "zones", "vocabularies")]
     for module in shared:
         assert not {p[2] for p in imported_names(module) if p[:2] == ["careloop", "ingest"]} & FORMATS, module
+
+
+@pytest.mark.parametrize("name", IMAGING)
+def test_rooms_of_imaging_import_only_from_those_before(name: str) -> None:
+    later = set(IMAGING[IMAGING.index(name) + 1 :])
+    modules = list((SOURCE / "imaging" / name).rglob("*.py"))
+    assert modules
+    for module in modules:
+        found = {p[2] for p in imported_names(module) if p[:2] == ["careloop", "imaging"] and len(p) > 2}
+        assert not found & later, f"{module.relative_to(SOURCE)} imports from {found & later}"
+
+
+def test_what_rooms_of_imaging_share_imports_from_none() -> None:
+    for module in (SOURCE / "imaging").glob("*.py"):
+        if module.name != "__init__.py":
+            found = {p[2] for p in imported_names(module) if p[:2] == ["careloop", "imaging"] and len(p) > 2}
+            assert not found & set(IMAGING), module

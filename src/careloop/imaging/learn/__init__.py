@@ -1,0 +1,1 @@
+"""A segmentation network trained from a folder of images and labels."""

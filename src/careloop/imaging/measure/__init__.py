@@ -1,0 +1,1 @@
+"""Volumes, diameters, intensities and radiomics of labelled structures, as tables and events."""

@@ -1,0 +1,1 @@
+"""A simulated chest with known organs, seen through a simulated CT scanner."""

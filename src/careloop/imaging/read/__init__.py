@@ -1,0 +1,1 @@
+"""Images of every kind read into volumes with checked geometry and physical units."""

@@ -1,0 +1,1 @@
+"""Segmentation by models people already have: prepared, tiled, run on the CPU, assembled."""

@@ -1,0 +1,1 @@
+"""Folders of trained models, each format read into one description of a model."""

@@ -1,0 +1,1 @@
+"""Results as DICOM SEG, SR and secondary capture, as NIfTI, and to a PACS."""
