@@ -21,7 +21,8 @@ class SliceHeader:
     `file` is a path, or `ZIP!MEMBER`; `frame` counts from 0. `position` is the centre of the first voxel and
     `orientation` the directions of a row and of a column, in mm and LPS; `pixel_spacing_mm` is (between rows, between
     columns). `stacks` are the values by which one series may hold several volumes, by name (`EchoTime`, `b-value`,
-    `TemporalPositionIdentifier`, `AcquisitionNumber`, ...). `findings` are those of reading this header.
+    `TemporalPositionIdentifier`, `AcquisitionNumber`, ...). `in_stack_position` is (0020,9057), from 1, and
+    `slices_in_volume` how many the header counts (PET's (0054,0081)). `findings` are those of reading it.
     """
 
     file: str
@@ -44,6 +45,8 @@ class SliceHeader:
     transfer_syntax: str = ""
     image_type: tuple[str, ...] = ()
     stacks: dict[str, str] = field(default_factory=dict)
+    in_stack_position: int | None = None
+    slices_in_volume: int | None = None
     findings: tuple[Finding, ...] = ()
 
 

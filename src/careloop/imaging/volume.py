@@ -64,13 +64,18 @@ class Volume:
 
 @dataclass(frozen=True)
 class Segment:
-    """A labelled structure: the number its voxels carry (from 1), its name, and codes (scheme, value, meaning)."""
+    """A labelled structure: the number its voxels carry (from 1), its name, and codes (scheme, value, meaning).
+
+    `modifier` says more about the type, as a rule its side; `region` is where an abnormality lies.
+    """
 
     number: int
     name: str
     category: tuple[str, str, str] | None = None
     type: tuple[str, str, str] | None = None
     colour: tuple[int, int, int] | None = None
+    modifier: tuple[str, str, str] | None = None
+    region: tuple[str, str, str] | None = None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from careloop.imaging.volume import Segment
 if TYPE_CHECKING:
     import torch
 
-Scheme = Literal["ct", "zscore", "zscore_foreground", "range", "fixed", "none"]
+Scheme = Literal["ct", "zscore", "zscore_foreground", "range", "own_range", "fixed", "none"]
+Grid = Literal["cells", "points", "corners"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class Normalization:
 
     `ct`: clip to [low, high], subtract mean, divide by sd (nnU-Net's CTNormalization). `zscore`: mean and sd of the
     image itself; `zscore_foreground`: of its voxels inside the crop's non-zero mask, which alone are scaled. `range`:
-    [low, high] to [scaled_low, scaled_high], clipped. `fixed`: subtract mean, divide by sd. `none`: as it is.
+    [low, high] to [scaled_low, scaled_high], clipped; `own_range`: the image's own smallest and largest value to 0 and
+    1. `fixed`: subtract mean, divide by sd. `none`: as it is.
     """
 
     scheme: Scheme
@@ -42,7 +44,10 @@ class Preparation:
     the network takes (slice, row, column). `spacing_mm`: resampled to it, in the network's axes; None keeps it.
     `image_order` is the spline order of images, `score_order` that of class scores on the way back;
     `separate_axis_order` is the order across slices where one axis is much coarser (nnU-Net's anisotropy rule with
-    threshold `anisotropy`), None where axes are never treated apart.
+    threshold `anisotropy`), None where axes are never treated apart. `grid`: which places of both grids coincide: the
+    outer faces of the image (`cells`: nnU-Net, and the spacing is met up to whole voxels), the centres of the first
+    voxels (`points`: MONAI's Spacing, the spacing is met exactly), or those of the first and of the last voxels
+    (`corners`: scipy's zoom, TotalSegmentator).
     """
 
     normalizations: tuple[Normalization, ...]
@@ -55,6 +60,7 @@ class Preparation:
     score_order: int = 1
     separate_axis_order: int | None = 0
     anisotropy: float = 3.0
+    grid: Grid = "cells"
 
 
 @dataclass(frozen=True)

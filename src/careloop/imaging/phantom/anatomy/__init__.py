@@ -1,0 +1,1 @@
+"""What a simulated chest is made of: measures that differ between patients, and the shapes and tissues they give."""

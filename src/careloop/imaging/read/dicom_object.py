@@ -1,0 +1,34 @@
+"""One DICOM file of an expected kind, other than images: segmentations, structure sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from careloop import InputError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+SEGMENTATION, LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"
+STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
+_NAMES = {SEGMENTATION: "a DICOM segmentation", LABEL_MAP: "a DICOM segmentation", STRUCTURE_SET: "an RT Structure Set"}
+
+
+def read_object(path: Path, *, kinds: tuple[str, ...]) -> Dataset:
+    """Read a DICOM file whose SOP class is one of `kinds`; raises InputError for anything else."""
+    try:
+        from pydicom import dcmread
+        from pydicom.errors import InvalidDicomError
+    except ImportError as error:
+        raise InputError('DICOM needs pydicom: pip install "careloop[imaging]"') from error
+    try:
+        dataset = dcmread(path)
+        kind = str(dataset.get("SOPClassUID", ""))
+    except InvalidDicomError as error:
+        raise InputError(f"{path.name} is no DICOM file") from error
+    except Exception as error:  # pydicom raises what a damaged file happens to lead to
+        raise InputError(f"{path.name} cannot be read as DICOM ({type(error).__name__})") from error
+    if kind not in kinds:
+        raise InputError(f"{path.name} must be {_NAMES[kinds[0]]}, got another kind of DICOM object")
+    return dataset

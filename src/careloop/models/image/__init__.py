@@ -1,0 +1,1 @@
+"""Networks over images: torch modules only, without training or files."""
