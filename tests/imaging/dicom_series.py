@@ -60,7 +60,7 @@ def write_series(folder: Path, voxels: NDArray[np.int16], affine: NDArray[np.flo
 
 
 def write_enhanced(path: Path, voxels: NDArray[np.int16], affine: NDArray[np.float64], *, echoes: int = 1) -> Volume:
-    """One multi-frame file; of `echoes` stacks at the same places the last is the volume, its slices in reverse order."""
+    """One multi-frame file, frames from head to feet; of `echoes` stacks at the same places the last is the volume."""
     study, series, frame_of_reference, uid = (generate_uid(entropy_srcs=[str(path), n]) for n in "abcd")
     made = _common(EnhancedCTImageStorage, uid, study, series, frame_of_reference)
     made.InstanceNumber, made.ImageType = 1, ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]

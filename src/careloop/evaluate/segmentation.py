@@ -49,9 +49,9 @@ def agreement(
 ) -> Agreement:
     """Compare two masks of one shape (2 or 3 axes) with voxels of `spacing_mm`.
 
-    `surface_dice` is the part of both surfaces that lies within `tolerance_mm` of the other; `hausdorff95_mm` the larger
-    of the 95th percentiles of the distances from one surface to the other, each way; `mean_surface_distance_mm` the
-    mean over all voxels of both surfaces. A surface is the voxels of a mask that touch the outside by a face.
+    `surface_dice` is the part of both surfaces that lies within `tolerance_mm` of the other; `hausdorff95_mm` the
+    larger of the 95th percentiles of the distances from one surface to the other, each way; and
+    `mean_surface_distance_mm` the mean over all voxels of both surfaces.
 
     Raises:
         InputError: the shapes differ.

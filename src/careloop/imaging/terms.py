@@ -170,10 +170,21 @@ _RIBS = {
     "Sixth": 59558009, "Seventh": 24915002, "Eighth": 5953002, "Ninth": 22565002, "Tenth": 77644006,
     "Eleventh": 58830002, "Twelfth": 43993008,
 }  # fmt: skip
-_TISSUES = {"bone": ("272673000", "Bone"), "skeletal_muscle": ("127954009", "Skeletal muscle"), "fat": ("55603005", "Fat")}
+_TISSUES = {
+    "bone": ("272673000", "Bone"),
+    "skeletal_muscle": ("127954009", "Skeletal muscle"),
+    "fat": ("55603005", "Fat"),
+}
 _ABNORMAL = {"cyst": ("367643001", "Cyst"), "tumor": ("108369006", "Neoplasm"), "nodule": ("27925004", "Nodule")}
 _ABNORMAL |= {"tumour": _ABNORMAL["tumor"], "lesion": ("52988006", "Lesion")}
-_ORGANS = ("brain", "kidney", "liver", "lung", "pancreas", "prostate")  # those that `<organ>_<abnormality>` is known for
+_ORGANS = (
+    "brain",
+    "kidney",
+    "liver",
+    "lung",
+    "pancreas",
+    "prostate",
+)  # those that `<organ>_<abnormality>` is known for
 
 
 @cache

@@ -75,7 +75,7 @@ def tilted(labels: LabelMap, volume: Volume) -> LabelMap:
         raise InputError("labels must lie on the upright grid of the volume whose tilted grid they are wanted on")
     back = np.empty((n, rows, columns), dtype=labels.labels.dtype)
     for index in range(n):
-        row, column = (math.floor(shift + 0.5) for shift in shear.shift(index))
+        row, column = (math.floor(shift + 0.5 + GRID_FRACTION) for shift in shear.shift(index))
         back[index] = labels.labels[index, row : row + rows, column : column + columns]
     return replace(labels, labels=back, affine=volume.affine, source=volume.source)
 

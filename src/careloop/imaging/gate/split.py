@@ -15,10 +15,12 @@ from careloop.imaging.slices import SliceHeader
 SAME_ORIENTATION = 2e-4  # per component: headers written with four digits; over 512 columns a tenth of a voxel
 MOST_ORIENTATIONS = 3  # a localizer has three; more are projections or radial slices, which are no stacks
 OVERLAP = 1.9  # slices this many times thicker than their spacing may be two volumes, one between the other
-# Values that may also change within one volume (a step of the table, a breath): they split only where they must.
+# Values that may also change within one volume (a step of the table, a PET's bed, a breath): they split only where
+# they must.
 WEAK = (
     "AcquisitionNumber", "AcquisitionTime", "AcquisitionDateTime", "ContentTime", "TriggerTime",
-    "NominalCardiacTriggerDelayTime", "SliceLocation", "InstanceCreationTime",
+    "NominalCardiacTriggerDelayTime", "SliceLocation", "InstanceCreationTime", "FrameReferenceTime",
+    "ActualFrameDuration", "InStackPositionNumber",
 )  # fmt: skip
 IMAGE_TYPE = "ImageType"
 Values = dict[str, str]

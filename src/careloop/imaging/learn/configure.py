@@ -195,6 +195,8 @@ def normalization(channel: str, seen: Intensities, kept: float) -> Normalization
         return Normalization("ct", seen.low, seen.high, seen.mean, seen.sd)
     if name in ("nonorm", "no_norm"):
         return Normalization("none")
+    if name == "rescale_to_0_1":
+        return Normalization("own_range")
     if name == "rgb_to_0_1":
         return Normalization("range", 0.0, 255.0)
     return Normalization("zscore_foreground" if kept < MASKED_NORM_BELOW else "zscore")

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Mask = NDArray[np.bool_]
-    Point = tuple[float, float, float]
 
+Point = tuple[float, float, float]
 SLAB_VOXELS = 2**21  # cells that are looked at together: some 20 MB
-_CORNERS = tuple(product((0, 1), repeat=3))  # corner (0, 0, 0) is the highest bit of a cell's number, (1, 1, 1) the lowest
+# The corner (0, 0, 0) is the highest bit of a cell's number, (1, 1, 1) the lowest.
+_CORNERS: tuple[Point, ...] = tuple((i, j, k) for i, j, k in product((0, 1), repeat=3))
 
 
 def mesh_volume_and_area(mask: Mask, axes_mm: NDArray[np.float64]) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from careloop import InputError
 from careloop.imaging.finding import Finding
-from careloop.imaging.phantom.anatomy.layers import ORGANS, paint_chest
+from careloop.imaging.phantom.anatomy.layers import ORGANS, Scene, paint_chest
 from careloop.imaging.phantom.anatomy.plan import draw_plan
 from careloop.imaging.phantom.anatomy.shapes import Space
 from careloop.imaging.phantom.anatomy.tissue import empty_canvas
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SEGMENTS = described(Segment(number, name) for number, name in enumerate(ORGANS, start=1))
 SIMULATED = Finding("simulated", "noted", "This is a simulated chest; it shows no patient.")
 SUBSLICES = 2  # a slice is the mean of this many, so that thick slices have partial volume
-SLAB = 6  # slices painted at once: what they need stays in the processor's cache
+SLAB = 8  # slices painted at once: what they need stays in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def _paint_slices(plan: Plan, grid: Grid, slices: slice) -> tuple[NDArray[np.int
     place = [v.astype(np.float32) + np.float32(plan.patient.warp) * fields[name] for name, v in axes.items()]
     space = Space(place[0], place[1], place[2], float(max(grid.spacing_mm[1:])))
     canvas = empty_canvas((len(z), len(y), len(x)), len(ORGANS), space.width_mm)
-    paint_chest(canvas, space, plan, fields)
+    paint_chest(Scene(canvas, space, plan, fields))
     hu = canvas.hu.reshape(-1, SUBSLICES, len(y), len(x)).mean(axis=1)
     filled = canvas.filled.reshape(len(ORGANS), -1, SUBSLICES, len(y), len(x)).mean(axis=2)
     labels = np.where(filled.max(axis=0) >= 0.5, filled.argmax(axis=0) + 1, 0)

@@ -12,7 +12,7 @@ _SEARCHED_BYTES = 1 << 20  # the frame header of a JPEG comes after its applicat
 
 @dataclass(frozen=True, slots=True)
 class Codestream:
-    """Size, samples and precision of an encoded frame; `signed` is None where the coding has no sign (JPEG, JPEG-LS)."""
+    """Size, samples and precision of an encoded frame; `signed` is None for codings without a sign (JPEG, JPEG-LS)."""
 
     rows: int
     columns: int

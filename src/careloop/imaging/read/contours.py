@@ -48,7 +48,7 @@ def read_contours(path: Path, volume: Volume, *, structures: Collection[str] | N
     found = _structures(dataset, volume, path.name)
     chosen = _chosen(found, structures, path.name)
     labels = np.zeros(volume.voxels.shape[:3], dtype=np.uint8 if len(chosen) < 256 else np.uint16)
-    to_index = np.linalg.inv(volume.affine)
+    to_index: NDArray[np.float64] = np.linalg.inv(volume.affine).astype(np.float64)
     for number, structure in enumerate(chosen, start=1):
         for slice_, mask in _masks(structure, to_index, labels.shape).items():
             if (taken := labels[slice_][mask]).any():
@@ -106,7 +106,9 @@ def _structures(dataset: Dataset, volume: Volume, name: str) -> list[_Structure]
             raise InputError(f"{name} has contours of a region that it does not name (number {number})")
         drawn_in, ours = regions[number].get("ReferencedFrameOfReferenceUID"), volume.source.frame_of_reference
         if drawn_in and ours and drawn_in != ours:
-            raise InputError(f"the contours of {name} must be drawn in the frame of reference of the images, got another")
+            raise InputError(
+                f"the contours of {name} must be drawn in the frame of reference of the images, got another"
+            )
         contours = tuple(
             _points(contour, name)
             for contour in item.get("ContourSequence") or []

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
+
+from careloop.imaging.finding import Finding
+from careloop.imaging.slices import Vector
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+OVER_LONG = "over-long decimal string"
 MAX_DECIMAL_CHARACTERS = 16  # of one value of VR DS (PS3.5 section 6.2)
 _DECIMAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
-_BINARY_VRS = {"FD", "FL", "SS", "US", "SL", "UL"}
+_BINARY_VRS = {"FD", "FL", "SS", "US", "SL", "UL", "SV", "UV", "AT", "US or SS"}
 
 
 class BadValueError(ValueError):
@@ -22,14 +27,20 @@ class BadValueError(ValueError):
 def raw_text(dataset: Dataset, keyword: str) -> str:
     """Return all values of an element of ASCII text (UI, CS, IS, DS, DA, TM, DT, SH ...) as one trimmed string.
 
-    Values stay apart by backslashes. The bytes are taken as they stand, several times as fast as pydicom's conversion.
+    Values stay apart by backslashes. The bytes are taken as they stand, several times as fast as pydicom's conversion;
+    binary numbers (FD, US ...) are converted. Empty where the element is absent or malformed.
     """
     element = dataset.get_item(tag_of(keyword))
     value = getattr(element, "value", None)
     if value is None:
         return ""
     if isinstance(value, bytes):
-        return value.decode("latin-1").replace("\0", "").strip()
+        if (element.VR or _dictionary_vr(keyword)) not in _BINARY_VRS:
+            return value.decode("latin-1").replace("\0", "").strip()
+        try:
+            value = dataset[keyword].value
+        except Exception:  # pydicom converts on access, and raises whatever a malformed value leads to
+            return ""
     if isinstance(value, (list, tuple)) or type(value).__name__ == "MultiValue":
         return "\\".join(_written(v) for v in value)
     return _written(value).replace("\0", "").strip()
@@ -51,8 +62,21 @@ def tag_of(keyword: str) -> int:
     return tag
 
 
+@cache
+def _dictionary_vr(keyword: str) -> str:
+    from pydicom.datadict import dictionary_VR
+
+    return dictionary_VR(tag_of(keyword))
+
+
+def private_text(dataset: Dataset, tag: int) -> str:
+    """Return a private element's text; whose element it is, its block's owner says (PS3.5 section 7.8.1)."""
+    value = getattr(dataset.get_item(tag), "value", None)
+    return (value.decode("latin-1") if isinstance(value, bytes) else str(value or "")).replace("\0", "").strip()
+
+
 def decimals(dataset: Dataset, keyword: str, over_long: list[str]) -> tuple[float, ...] | None:
-    """Return the values of a DS (or FD, FL) element; None where it is absent or empty.
+    """Return the values of a DS element (or of binary numbers); None where it is absent or empty.
 
     Keywords whose values are longer than the 16 characters that DS allows are added to `over_long`: they are exact
     all the same.
@@ -63,7 +87,7 @@ def decimals(dataset: Dataset, keyword: str, over_long: list[str]) -> tuple[floa
     element = dataset.get_item(tag_of(keyword))
     if element is None or element.value is None:
         return None
-    if element.VR in _BINARY_VRS:
+    if (element.VR or _dictionary_vr(keyword)) in _BINARY_VRS:
         return _converted(dataset, keyword)
     text = raw_text(dataset, keyword)
     if not text:
@@ -85,7 +109,7 @@ def _converted(dataset: Dataset, keyword: str) -> tuple[float, ...] | None:
     try:
         value = dataset[keyword].value
         values = tuple(float(v) for v in (value if hasattr(value, "__len__") else [value]))
-    except Exception:  # pydicom converts on access, and raises whatever a malformed value leads to
+    except Exception:  # as in `raw_text`
         raise BadValueError(f"{keyword} is malformed") from None
     if not all(map(math.isfinite, values)):
         raise BadValueError(f"{keyword} holds a value that is no number")
@@ -97,11 +121,43 @@ def whole(dataset: Dataset, keyword: str) -> int | None:
     element = dataset.get_item(tag_of(keyword))
     value = getattr(element, "value", None)
     if isinstance(value, bytes) and element.VR == "US" and len(value) >= 2:  # the quick way for the usual case
-        return int.from_bytes(value[:2], "little" if element.is_little_endian else "big")
+        return int.from_bytes(value[:2], "little" if element.is_little_endian else "big")  # type: ignore[union-attr]
     try:
         value = dataset.get(keyword)
         if isinstance(value, (list, tuple)) or type(value).__name__ == "MultiValue":
             value = value[0]
         return None if value is None or value == "" else int(value)
-    except Exception:  # as in `_converted`
+    except Exception:  # as in `raw_text`
         return None
+
+
+def over_long_findings(keywords: Sequence[str]) -> Iterator[Finding]:
+    """One finding an element whose decimal strings are longer than 16 characters."""
+    for keyword in dict.fromkeys(keywords):
+        message = f"{keyword} has more than the 16 characters a decimal string may have; it is read in full"
+        yield Finding(OVER_LONG, "handled", message)
+
+
+def vector(values: tuple[float, ...] | None, keyword: str) -> Vector | None:
+    """Three numbers, or None where there are none; BadValueError for another count."""
+    if values is None:
+        return None
+    if len(values) != 3:
+        raise BadValueError(f"{keyword} must have 3 values, got {len(values)}")
+    return values[0], values[1], values[2]
+
+
+def directions(values: tuple[float, ...] | None) -> tuple[Vector, Vector] | None:
+    """ImageOrientationPatient as the directions of a row and a column, or None; BadValueError for another count."""
+    if values is None:
+        return None
+    if len(values) != 6:
+        raise BadValueError(f"ImageOrientationPatient must have 6 values, got {len(values)}")
+    return (values[0], values[1], values[2]), (values[3], values[4], values[5])
+
+
+def pair(values: tuple[float, ...], keyword: str) -> tuple[float, float]:
+    """Two numbers; BadValueError for another count."""
+    if len(values) != 2:
+        raise BadValueError(f"{keyword} must have 2 values, got {len(values)}")
+    return values[0], values[1]

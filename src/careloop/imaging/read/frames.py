@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from careloop.imaging.finding import Finding
-from careloop.imaging.read.elements import decimals, raw_text, whole
+from careloop.imaging.read.elements import decimals, directions, over_long_findings, pair, raw_text, vector, whole
 from careloop.imaging.read.files import UnreadableError
-from careloop.imaging.slices import SliceHeader, Vector
+from careloop.imaging.slices import SliceHeader
 from careloop.ingest.dicom.header import items
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-OVER_LONG = "over-long decimal string"
 _AXIAL = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 _FRAME_TYPES = (
     "CTImageFrameTypeSequence", "MRImageFrameTypeSequence", "PETFrameTypeSequence", "MRSpectroscopyFrameTypeSequence",
@@ -40,6 +39,10 @@ _STACK_ELEMENTS = (
     ("CTReconstructionSequence", "ConvolutionKernel", "ConvolutionKernel"),
     ("PETFrameAcquisitionSequence", "FrameReferenceTime", "FrameReferenceTime"),
 )
+_MACROS = tuple(dict.fromkeys((
+    "PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence", "PixelValueTransformationSequence",
+    "CTAcquisitionDetailsSequence", *_FRAME_TYPES, *(macro for macro, _, _ in _STACK_ELEMENTS),
+)))  # fmt: skip
 
 
 def frame_slices(header: Dataset, first: SliceHeader, frames: int) -> tuple[SliceHeader, ...]:
@@ -59,31 +62,27 @@ def frame_slices(header: Dataset, first: SliceHeader, frames: int) -> tuple[Slic
     if frames == 1:
         return (first,)
     message = f"{frames} frames without a place each (a film or a sequence of pictures): they stay in their order"
-    plain = replace(first, position=None, orientation=None, findings=(*first.findings, Finding("cine", "noted", message)))
+    plain = replace(
+        first, position=None, orientation=None, findings=(*first.findings, Finding("cine", "noted", message))
+    )
     return tuple(replace(plain, frame=frame) for frame in range(frames))
 
 
 def _grouped(header: Dataset, groups: Sequence[Dataset], first: SliceHeader, frames: int) -> tuple[SliceHeader, ...]:
     if len(groups) != frames:
         raise UnreadableError(f"its header describes {len(groups)} frames and states {frames}")
-    shared = next(iter(items(header, "SharedFunctionalGroupsSequence")), None)
+    shared = _first_item(header, "SharedFunctionalGroupsSequence")
     common = {} if shared is None else _macros(shared)
     return tuple(_frame(first, frame, common | _macros(group)) for frame, group in enumerate(groups))
 
 
 def _macros(group: Dataset) -> dict[str, Dataset]:
-    """The first item of each functional group macro, by the sequence's keyword."""
-    return {keyword: item for keyword in _used_macros() if (item := next(iter(items(group, keyword)), None)) is not None}
+    """The first item of each functional group macro that is used here, by the sequence's keyword."""
+    return {keyword: item for keyword in _MACROS if (item := _first_item(group, keyword)) is not None}
 
 
-def _used_macros() -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*_PLACES, *_FRAME_TYPES, *(macro for macro, _, _ in _STACK_ELEMENTS))))
-
-
-_PLACES = (
-    "PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence", "PixelValueTransformationSequence",
-    "CTAcquisitionDetailsSequence",
-)  # fmt: skip
+def _first_item(dataset: Dataset, keyword: str) -> Dataset | None:
+    return next(iter(items(dataset, keyword)), None) if keyword in dataset else None
 
 
 def _frame(first: SliceHeader, frame: int, macros: dict[str, Dataset]) -> SliceHeader:
@@ -130,7 +129,7 @@ def _frame_type(macros: dict[str, Dataset]) -> tuple[str, ...]:
 def _stack_values(macros: dict[str, Dataset]) -> dict[str, str]:
     stacks = {name: raw_text(macros[macro], element) for macro, element, name in _STACK_ELEMENTS if macro in macros}
     diffusion = macros.get("MRDiffusionSequence")
-    direction = next(iter(items(diffusion, "DiffusionGradientDirectionSequence")), None) if diffusion else None
+    direction = None if diffusion is None else _first_item(diffusion, "DiffusionGradientDirectionSequence")
     if direction is not None:
         stacks["gradient direction"] = raw_text(direction, "DiffusionGradientOrientation")
     frame_type = _frame_type(macros)
@@ -156,12 +155,12 @@ def _dose_grid(header: Dataset, first: SliceHeader, frames: int) -> tuple[SliceH
 def _nuclear(header: Dataset, first: SliceHeader, frames: int) -> tuple[SliceHeader, ...]:
     """A nuclear tomogram (PS3.3 C.8.4.9 and C.8.4.15): slices at a signed spacing along the normal of the first."""
     over_long: list[str] = []
-    detector = next(iter(items(header, "DetectorInformationSequence")), None)
-    vector_of_slices = _whole_numbers(raw_text(header, "SliceVector") or "", header)
+    detector = _first_item(header, "DetectorInformationSequence")
+    numbers = decimals(header, "SliceVector", over_long) or ()
     spacing = decimals(header, "SpacingBetweenSlices", over_long)
     position = None if detector is None else decimals(detector, "ImagePositionPatient", over_long)
     orientation = None if detector is None else decimals(detector, "ImageOrientationPatient", over_long)
-    if len(vector_of_slices) != frames or spacing is None or position is None or orientation is None:
+    if len(numbers) != frames or spacing is None or position is None or orientation is None:
         raise UnreadableError("its tomogram does not say the place of its first slice or the spacing of the others")
     placed = replace(
         first,
@@ -170,55 +169,11 @@ def _nuclear(header: Dataset, first: SliceHeader, frames: int) -> tuple[SliceHea
         instance_number=None,
         findings=(*first.findings, *over_long_findings(over_long)),
     )
-    start = vector_of_slices[0]
-    return tuple(_moved(placed, frame, (at - start) * spacing[0]) for frame, at in enumerate(vector_of_slices))
-
-
-def _whole_numbers(text: str, header: Dataset) -> list[int]:
-    if text.replace("\\", "").isdecimal():
-        return [int(part) for part in text.split("\\")]
-    try:
-        value = header.SliceVector
-        return [int(v) for v in (value if hasattr(value, "__len__") else [value])]
-    except Exception:  # pydicom converts on access, and raises whatever a malformed value leads to
-        return []
+    return tuple(_moved(placed, frame, (number - numbers[0]) * spacing[0]) for frame, number in enumerate(numbers))
 
 
 def _moved(first: SliceHeader, frame: int, offset_mm: float) -> SliceHeader:
     """The slice `offset_mm` behind the first along the normal."""
-    assert first.position is not None and first.orientation is not None
-    place = np.array(first.position) + offset_mm * np.cross(*first.orientation)
+    place = np.array(first.position) + offset_mm * np.cross(*(first.orientation or _AXIAL))
     x, y, z = (float(c) for c in place)
     return replace(first, frame=frame, position=(x, y, z))
-
-
-def over_long_findings(keywords: Sequence[str]) -> Iterator[Finding]:
-    """One finding an element whose decimal strings are longer than 16 characters."""
-    for keyword in dict.fromkeys(keywords):
-        message = f"{keyword} has more than the 16 characters a decimal string may have; it is read in full"
-        yield Finding(OVER_LONG, "handled", message)
-
-
-def vector(values: tuple[float, ...] | None, keyword: str) -> Vector | None:
-    """Three numbers, or None where there are none; UnreadableError for another count."""
-    if values is None:
-        return None
-    if len(values) != 3:
-        raise UnreadableError(f"{keyword} must have 3 values, got {len(values)}")
-    return values[0], values[1], values[2]
-
-
-def directions(values: tuple[float, ...] | None) -> tuple[Vector, Vector] | None:
-    """ImageOrientationPatient as the directions of a row and a column, or None; UnreadableError for another count."""
-    if values is None:
-        return None
-    if len(values) != 6:
-        raise UnreadableError(f"ImageOrientationPatient must have 6 values, got {len(values)}")
-    return (values[0], values[1], values[2]), (values[3], values[4], values[5])
-
-
-def pair(values: tuple[float, ...], keyword: str) -> tuple[float, float]:
-    """Two numbers; UnreadableError for another count."""
-    if len(values) != 2:
-        raise UnreadableError(f"{keyword} must have 2 values, got {len(values)}")
-    return values[0], values[1]

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import re
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 from careloop.imaging.finding import Finding
-from careloop.imaging.read.elements import BadValueError, decimals, raw_text, tag_of, whole
+from careloop.imaging.read.elements import (
+    BadValueError,
+    decimals,
+    directions,
+    over_long_findings,
+    pair,
+    private_text,
+    raw_text,
+    tag_of,
+    vector,
+    whole,
+)
 from careloop.imaging.read.files import Files, UnreadableError
+from careloop.imaging.read.frames import frame_slices
 from careloop.imaging.read.layout import PixelLayout, read_layout
 from careloop.imaging.read.parsing import Parsed, parse_file
-from careloop.imaging.slices import SliceHeader, Vector
-from careloop.ingest.dicom.header import parse_datetime, text
+from careloop.imaging.read.suv import PRIVATE_TAGS, PetFacts, read_pet_facts
+from careloop.imaging.slices import SliceHeader
+from careloop.ingest.dicom.header import coded, items, number, parse_datetime, text
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 Kind = Literal["image", "segmentation", "contours", "other"]
-OVER_LONG = "over-long decimal string"
 _KIND_OF_CLASS: dict[str, Kind] = {
     "1.2.840.10008.5.1.4.1.1.66.4": "segmentation",
     "1.2.840.10008.5.1.4.1.1.66.7": "segmentation",  # Label Map Segmentation
@@ -32,8 +46,7 @@ STACK_KEYWORDS = {
     "TriggerTime": "TriggerTime", "NominalPercentageOfCardiacPhase": "CardiacPhase",
     "DiffusionBValue": "b-value", "DiffusionGradientOrientation": "gradient direction",
     "FrameReferenceTime": "FrameReferenceTime", "ConvolutionKernel": "ConvolutionKernel",
-    "ContrastBolusAgent": "ContrastBolusAgent", "StackID": "StackID", "InStackPositionNumber": "InStackPositionNumber",
-    "FrameOfReferenceUID": "FrameOfReferenceUID", "ImageType": "ImageType",
+    "ContrastBolusAgent": "ContrastBolusAgent", "FrameOfReferenceUID": "FrameOfReferenceUID", "ImageType": "ImageType",
 }  # fmt: skip
 _SIEMENS_B, _SIEMENS_OWNER = 0x0019100C, 0x00190010
 _GE_B, _GE_OWNER = 0x00431039, 0x00430010
@@ -46,11 +59,16 @@ _KEYWORDS = (
     "SpacingBetweenSlices", "GantryDetectorTilt", "RescaleSlope", "RescaleIntercept", "RescaleType", "NumberOfFrames",
     "Rows", "Columns", "SamplesPerPixel", "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit",
     "PixelRepresentation", "PhotometricInterpretation", "PixelPaddingValue", "ModalityLUTSequence",
-    "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence", "DetectorInformationSequence", "SliceVector", "GridFrameOffsetVector",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "DetectorInformationSequence", "SliceVector", "GridFrameOffsetVector",
     "DoseGridScaling", "DoseUnits", "Units", "DecayCorrection", "CorrectedImage", "SUVType", "PatientWeight",
-    "RadiopharmaceuticalInformationSequence", "DirectoryRecordSequence", *STACK_KEYWORDS,
+    "RadiopharmaceuticalInformationSequence", "DirectoryRecordSequence", "SeriesType", "NumberOfSlices",
+    *STACK_KEYWORDS,
 )  # fmt: skip
+_DECIMALS = (
+    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "GantryDetectorTilt",
+    "RescaleSlope", "RescaleIntercept",
+)  # fmt: skip
+_ZONE = re.compile(r"[+-]\d{4}$")
 _PRIVATE = (_SIEMENS_B, _SIEMENS_OWNER, _GE_B, _GE_OWNER)
 
 
@@ -164,8 +182,8 @@ def _first_slice(plain: FileHeader, header: Dataset, layout: PixelLayout) -> Sli
         position=vector(numbers["ImagePositionPatient"], "ImagePositionPatient"),
         orientation=directions(numbers["ImageOrientationPatient"]),
         pixel_spacing_mm=spacing,
-        slice_thickness_mm=first_of(numbers["SliceThickness"]),
-        gantry_tilt_deg=first_of(numbers["GantryDetectorTilt"]),
+        slice_thickness_mm=_only(numbers["SliceThickness"]),
+        gantry_tilt_deg=_only(numbers["GantryDetectorTilt"]),
         instance_number=whole(header, "InstanceNumber"),
         slope=1.0 if slope is None else slope[0],
         intercept=0.0 if intercept is None else intercept[0],
@@ -179,6 +197,10 @@ def _first_slice(plain: FileHeader, header: Dataset, layout: PixelLayout) -> Sli
         slices_in_volume=whole(header, "NumberOfSlices") if plain.modality == "PT" else None,
         findings=(*over_long_findings(over_long), *spacing_findings),
     )
+
+
+def _only(values: tuple[float, ...] | None) -> float | None:
+    return values[0] if values else None
 
 
 def _stacks(header: Dataset, modality: str) -> dict[str, str]:
@@ -251,9 +273,7 @@ def _acquired(header: Dataset) -> datetime | None:
         for what in ("Acquisition", "Series", "Content", "Study")
     ]
     for value in stated:
-        moment = parse_datetime(value, UTC) or parse_datetime(value + zone, UTC)
-        with_zone = parse_datetime(value + zone, UTC) if moment and not re.search(r"[+-]\d{4}$", value) else None
-        moment = with_zone or moment
+        moment = parse_datetime(value, UTC) if _ZONE.search(value) else parse_datetime(value + zone, UTC)
         if moment is not None and moment.time == moment.latest:
             return moment.time
     return None

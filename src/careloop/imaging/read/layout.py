@@ -26,9 +26,10 @@ NATIVE = {
 }
 BIG_ENDIAN, DEFLATED = "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
 RLE = "1.2.840.10008.1.2.5"
-JPEG_2000_PREFIX = "1.2.840.10008.1.2.4.9"
+JPEG_2000 = {"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"}
 _RLE_MOST = 64  # a run of 128 equal bytes is stored in 2 (PS3.5 G.3)
-_GRAY = {"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"}
+GREY = {"MONOCHROME1", "MONOCHROME2"}
+_ONE_SAMPLE = {*GREY, "PALETTE COLOR"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +69,17 @@ class PixelLayout:
     padding: int | None = None
     lut_bits: int = 0
     rescaled: bool = False
-    extended_offsets: tuple[bytes, bytes] | None = None
     codestream: Codestream | None = None
 
     @property
     def encapsulated(self) -> bool:
         """True for compressed frames in items (PS3.5 A.4)."""
         return self.transfer_syntax not in NATIVE
+
+    @property
+    def is_color(self) -> bool:
+        """True where voxels become red, green and blue."""
+        return self.photometric not in GREY
 
     @property
     def frame_bytes(self) -> int:
@@ -132,7 +137,6 @@ def read_layout(header: Dataset, place: PixelPlace, transfer_syntax: str, file_b
         padding=whole(header, "PixelPaddingValue"),
         lut_bits=0 if lut is None or samples != 1 else _lut_bits(header),
         rescaled=bool(raw_text(header, "RescaleSlope")),
-        extended_offsets=_extended_offsets(header),
         codestream=None if transfer_syntax in NATIVE else read_codestream(_first_fragment(place.head)),
     )
     _check(layout, file_bytes)
@@ -155,13 +159,6 @@ def _lut_bits(header: Dataset) -> int:
     return 8 if bits == 8 else 16
 
 
-def _extended_offsets(header: Dataset) -> tuple[bytes, bytes] | None:
-    offsets, lengths = (header.get_item(tag) for tag in (0x7FE00001, 0x7FE00002))
-    if offsets is None or lengths is None or not isinstance(offsets.value, bytes):
-        return None
-    return offsets.value, lengths.value
-
-
 def _check(layout: PixelLayout, file_bytes: int) -> None:
     bits = layout.bits_allocated
     if layout.place.keyword == "PixelData":
@@ -171,7 +168,7 @@ def _check(layout: PixelLayout, file_bytes: int) -> None:
             raise UnreadableError(f"its high bit {layout.high_bit} does not fit {layout.bits_stored} bits in {bits}")
     elif bits != (32 if layout.place.keyword == "FloatPixelData" else 64):
         raise UnreadableError(f"{layout.place.keyword} cannot have {bits} bits")
-    if layout.samples not in {1, 3} or (layout.samples == 1) != (layout.photometric in _GRAY):
+    if layout.samples not in {1, 3} or (layout.samples == 1) != (layout.photometric in _ONE_SAMPLE):
         raise UnreadableError(f"{layout.samples} samples of {layout.photometric or 'no colour space'} cannot be read")
     try:
         check_size("the file", layout.rows * layout.columns * layout.samples * layout.frames * max(bits // 8, 1))

@@ -46,14 +46,23 @@ def parse_file(name: str, files: Files, tags: tuple[int, ...]) -> Parsed | None:
         if _is_deflated(head):
             data = inflated(head + file.read())
             return _parse(io.BytesIO(data), data, len(data), tags)
-        parsed = _parse(io.BytesIO(head), head, size, tags)
-        if (parsed is None or parsed.place is None) and len(head) < size:
-            whole = io.BufferedReader(file) if isinstance(file, io.FileIO) else file  # type: ignore[arg-type]
+        parsed = _parse_head(head, size, tags)
+        if parsed is None:
+            whole = io.BufferedReader(file) if isinstance(file, io.FileIO) else file
             whole.seek(0)
             parsed = _parse(whole, b"", size, tags)
-    if parsed is None or _is_directory(parsed.header):
+    return None if _is_directory(parsed.header) else parsed
+
+
+def _parse_head(head: bytes, size: int, tags: tuple[int, ...]) -> Parsed | None:
+    """The header, where all of it is in the first bytes of a file of `size` bytes; else None."""
+    try:
+        parsed = _parse(io.BytesIO(head), head, size, tags)
+    except UnreadableError:
+        if len(head) == size:
+            raise
         return None
-    return parsed
+    return None if parsed.place is None and len(head) < size else parsed
 
 
 def _parse(file: IO[bytes], seen: bytes, size: int, tags: tuple[int, ...]) -> Parsed:

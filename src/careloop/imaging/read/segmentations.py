@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,9 +36,7 @@ class _Frames:
     slice_distance_mm: float | None
 
 
-def read_segmentation(
-    path: Path, *, volume: Volume | None = None, segments: Collection[int] | None = None
-) -> LabelMap:
+def read_segmentation(path: Path, *, volume: Volume | None = None, segments: Collection[int] | None = None) -> LabelMap:
     """Read a DICOM segmentation (PS3.3 A.51): of type LABELMAP, BINARY or FRACTIONAL.
 
     Slices are sorted along the normal of the frames (row direction cross column direction), and slices without a frame
@@ -86,7 +84,10 @@ def _opened(path: Path) -> Dataset:
 
 
 def segments_of(dataset: Dataset) -> dict[int, Segment]:
-    """The segments of a DICOM segmentation by number, without the background of a label map (PS3.3 C.8.20.2.4: the pixel padding value)."""
+    """The segments of a DICOM segmentation by number, without a label map's background.
+
+    The background is the pixel padding value (PS3.3 C.8.20.2.4).
+    """
     background = dataset.get("PixelPaddingValue", 0) if dataset.SegmentationType == "LABELMAP" else None
     found = {}
     for item in dataset.SegmentSequence:
@@ -154,23 +155,38 @@ def _frames(dataset: Dataset, name: str) -> _Frames:
     if len(groups) != int(dataset.NumberOfFrames):
         raise InputError(f"{name} must say the place of each of its {dataset.NumberOfFrames} frames, got {len(groups)}")
     shared = (dataset.get("SharedFunctionalGroupsSequence") or [None])[0]
-    placed = [_functional(g, shared, "PlanePositionSequence") for g in groups]
-    turned = [_functional(g, shared, "PlaneOrientationSequence") for g in groups]
-    measures = [_functional(g, shared, "PixelMeasuresSequence") for g in groups]
-    if any(item is None for item in (*placed, *turned, *measures)):
-        raise InputError(f"{name} does not say where its frames lie in the patient, so its labels cannot be placed")
-    orientations = np.array([item.ImageOrientationPatient for item in turned], dtype=float).reshape(-1, 2, 3)
-    spacings = np.array([item.PixelSpacing for item in measures], dtype=float)
+    positions = _numbers(groups, shared, ("PlanePositionSequence", "ImagePositionPatient"), name=name)
+    orientations = _numbers(groups, shared, ("PlaneOrientationSequence", "ImageOrientationPatient"), name=name)
+    spacings = _numbers(groups, shared, ("PixelMeasuresSequence", "PixelSpacing"), name=name)
     if np.abs(orientations - orientations[0]).max() > ANGLE or np.ptp(spacings, axis=0).max() > IN_PLANE_MM:
         raise InputError(f"the frames of {name} must share orientation and pixel spacing, got several")
-    distance = measures[0].get("SpacingBetweenSlices")
+    measures = _functional(groups[0], shared, "PixelMeasuresSequence")
+    assert measures is not None  # its spacing was read above
+    distance = measures.get("SpacingBetweenSlices")
+    if not distance and len(np.unique(positions, axis=0)) == 1:
+        distance = measures.get("SliceThickness")
     return _Frames(
-        positions=np.array([item.ImagePositionPatient for item in placed], dtype=float),
+        positions=positions,
         segments=tuple(_segment_of(g, shared, dataset.SegmentationType) for g in groups),
-        orientation=orientations[0],
+        orientation=orientations[0].reshape(2, 3),
         spacing_mm=(float(spacings[0][0]), float(spacings[0][1])),
         slice_distance_mm=float(distance) if distance else None,
     )
+
+
+def _numbers(
+    groups: Sequence[Dataset], shared: Dataset | None, place: tuple[str, str], *, name: str
+) -> NDArray[np.float64]:
+    """What each frame has at `place` (macro, attribute), in its own functional groups or the shared ones."""
+    macro, keyword = place
+    values = []
+    for group in groups:
+        item = _functional(group, shared, macro)
+        value = None if item is None else item.get(keyword)
+        if value is None:
+            raise InputError(f"{name} does not say where all its frames lie in the patient, so labels cannot be placed")
+        values.append([float(number) for number in value])
+    return np.array(values, dtype=np.float64)
 
 
 def _functional(group: Dataset, shared: Dataset | None, keyword: str) -> Dataset | None:
@@ -198,9 +214,7 @@ def _own_grid(frames: _Frames, name: str) -> tuple[NDArray[np.float64], int, NDA
     length = along[order[-1]] - along[order[0]]
     gaps = np.diff(along[order])
     gaps = gaps[gaps > IN_PLANE_MM]
-    distance = frames.slice_distance_mm or (float(gaps.min()) if len(gaps) else 1.0)
-    if frames.slice_distance_mm and len(gaps) and gaps.min() < (1 - ON_A_SLICE) * distance:
-        distance = float(gaps.min())  # what the frames do counts, not what the header says
+    distance = _slice_distance(gaps, frames.slice_distance_mm)
     steps = max(round(length / distance), 1)
     step = (last - first) / steps if length > IN_PLANE_MM else normal * distance
     affine = np.eye(4)
@@ -212,6 +226,15 @@ def _own_grid(frames: _Frames, name: str) -> tuple[NDArray[np.float64], int, NDA
     return affine, int(place.max()) + 1, place
 
 
+def _slice_distance(gaps: NDArray[np.float64], said_mm: float | None) -> float:
+    """Distance between slices: what the header says where the gaps between frames are multiples of it."""
+    if not len(gaps):
+        return said_mm or 1.0
+    multiples = gaps / said_mm if said_mm else np.zeros(1)
+    fits = bool((multiples > 0.5).all() and np.abs(multiples - np.rint(multiples)).max() <= ON_A_SLICE)
+    return said_mm if said_mm and fits else float(gaps.min())
+
+
 def _grid_of(
     frames: _Frames, volume: Volume, shape: tuple[int, int], name: str
 ) -> tuple[NDArray[np.float64], int, NDArray[np.intp]]:
@@ -220,7 +243,9 @@ def _grid_of(
     slices = volume.voxels.shape[0]
     off = np.abs(own - volume.affine[:3, 1:3]) * max(shape)
     if shape != volume.voxels.shape[1:3] or off.max() > IN_PLANE_MM * 2:
-        raise InputError(f"{name} must lie on the grid of the volume, got another orientation, spacing or size of plane")
+        raise InputError(
+            f"{name} must lie on the grid of the volume, got another orientation, spacing or size of plane"
+        )
     place = _places(frames, volume.affine, name)
     if place.min() < 0 or place.max() >= slices:
         raise InputError(f"{name} has frames outside the {slices} slices of the volume; read it without the volume")

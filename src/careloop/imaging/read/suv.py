@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from careloop.imaging.finding import Finding
-from careloop.imaging.read.elements import BadValueError, decimals, raw_text
+from careloop.imaging.read.elements import BadValueError, decimals, private_text, raw_text
 from careloop.ingest.dicom.header import items, parse_datetime
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ class PetFacts:
 def read_pet_facts(header: Dataset) -> PetFacts:
     """Return the facts of one file's header; a malformed value counts as missing."""
     drug = next(iter(items(header, "RadiopharmaceuticalInformationSequence")), None)
-    philips = _private_text(header, _PHILIPS).startswith("Philips PET Private Group")
-    ge = _private_text(header, _GE) == "GEMS_PETD_01"
+    philips = private_text(header, _PHILIPS).startswith("Philips PET Private Group")
+    ge = private_text(header, _GE) == "GEMS_PETD_01"
     return PetFacts(
         units=raw_text(header, "Units"),
         suv_type=raw_text(header, "SUVType"),
@@ -63,7 +63,7 @@ def read_pet_facts(header: Dataset) -> PetFacts:
         injected=None if drug is None else _injected(drug),
         series_start=_moment(raw_text(header, "SeriesDate"), raw_text(header, "SeriesTime")),
         acquired=_moment(raw_text(header, "AcquisitionDate"), raw_text(header, "AcquisitionTime")),
-        ge_scan_start=_moment("", _private_text(header, _GE_SCAN)) if ge else None,
+        ge_scan_start=_moment("", private_text(header, _GE_SCAN)) if ge else None,
         philips_suv=_private_number(header, _PHILIPS_SUV) if philips else None,
         philips_bq_ml=_private_number(header, _PHILIPS_BQML) if philips else None,
     )
@@ -73,7 +73,7 @@ def suv_factor(facts: Sequence[PetFacts]) -> tuple[float, str, Finding]:
     """Return what the rescaled values of a PET volume are multiplied by, their unit (UCUM) then, and a finding.
 
     SUVbw = activity (Bq/mL) x weight (g) / dose (Bq), the dose decayed from injection to the time that the activity is
-    corrected to: the start of the scan (DecayCorrection START) or the injection itself (ADMIN). After the vendor-neutral
+    corrected to: the start of the scan (DecayCorrection START) or the injection itself (ADMIN). After the
     computation of the QIBA FDG-PET/CT profile (SUV calculation, "robust version") and PS3.3 C.8.9.1. `facts` are those
     of all files of one volume. The factor is 1, and the unit Bq/mL (or none), where SUV cannot be had.
     """
@@ -124,7 +124,9 @@ def _from_activity(facts: Sequence[PetFacts], bq_ml: float) -> tuple[float, str,
     elapsed, reason = _seconds_of_decay(facts)
     if elapsed is None:
         return _kept(first, reason, bq_ml)
-    assert first.dose_bq and first.half_life_s and first.weight_kg
+    assert first.dose_bq
+    assert first.half_life_s
+    assert first.weight_kg
     dose = first.dose_bq * 2.0 ** (-elapsed / first.half_life_s)
     return bq_ml * first.weight_kg * 1000.0 / dose, SUV_UNIT, Finding(CHECK, "handled", f"SUV by body weight; {reason}")
 
@@ -190,14 +192,9 @@ def _positive(dataset: Dataset, keyword: str) -> float | None:
     return values[0] if values and values[0] > 0 else None
 
 
-def _private_text(header: Dataset, tag: int) -> str:
-    value = getattr(header.get_item(tag), "value", None)
-    return value.decode("latin-1").strip("\0 ") if isinstance(value, bytes) else str(value or "").strip("\0 ")
-
-
 def _private_number(header: Dataset, tag: int) -> float | None:
     try:
-        value = float(_private_text(header, tag).split("\\")[0])
+        value = float(private_text(header, tag).split("\\")[0])
     except ValueError:
         return None
     return value if value > 0 else None

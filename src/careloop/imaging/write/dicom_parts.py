@@ -1,4 +1,4 @@
-"""What every DICOM object written here shares: UIDs that follow from its content, codes, texts that fit, whole files."""
+"""What all DICOM objects written here share: UIDs that follow from the content, codes, texts that fit, whole files."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def concept(code: Code) -> highdicom.sr.CodedConcept:
 
 
 def named_algorithm(made_by: str) -> tuple[str, str]:
-    """Name and version of what made a label map: the last word is the version where it begins like one (`2.4`, `v1`)."""
+    """Name and version of what made a label map; the last word is the version if it begins like one (`2.4`, `v1`)."""
     name, _, version = made_by.rpartition(" ")
     if name and version.removeprefix("v")[:1].isdigit():
         return long_string(name), long_string(version)

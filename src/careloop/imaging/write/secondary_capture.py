@@ -37,6 +37,7 @@ def write_secondary_capture(
     made = _capture(picture, headers[0], long_string(f"{description}, {NOT_CLINICAL}"))
     made.ImageType = ["DERIVED", "SECONDARY"]
     made.DerivationDescription = f"Picture of a result computed by careloop {careloop.__version__}, {NOT_CLINICAL}"
+    made.PatientOrientation, made.Laterality = "", ""  # type 2C; a montage may show several orientations
     made.SourceImageSequence = [_reference(header) for header in headers]
     return save_whole(made, path)
 

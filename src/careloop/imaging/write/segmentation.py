@@ -58,6 +58,7 @@ def write_segmentation(
     sources = source_headers(volume, what="a DICOM segmentation")
     made = _built(label_map, segments, sources, encoding=encoding, compression=compression)
     _refer_to_frames(made, sources)
+    _say_distance(made, volume)
     return save_whole(made, path)
 
 
@@ -173,3 +174,12 @@ def _refer_to_frames(made: Dataset, sources: SourceHeaders) -> None:
     }
     for image in images.values():
         image.ReferencedFrameNumber = sources.frames[int(image.ReferencedFrameNumber) - 1]
+
+
+def _say_distance(made: Dataset, volume: Volume) -> None:
+    """Distance of slices along their normal, without which a reader cannot tell empty slices from a coarser grid."""
+    measures = made.SharedFunctionalGroupsSequence[0].get("PixelMeasuresSequence")
+    if measures and volume.voxels.shape[0] > 1 and "SpacingBetweenSlices" not in measures[0]:
+        along, column, row = volume.affine[:3, :3].T
+        normal = np.cross(row, column) / np.linalg.norm(np.cross(row, column))
+        measures[0].SpacingBetweenSlices = f"{abs(float(along @ normal)):.10g}"

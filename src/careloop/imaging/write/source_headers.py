@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import copy
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from careloop import InputError
+from careloop.imaging.read.files import Files
 from careloop.imaging.volume import Volume
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-# Type 2 attributes of patient and study that every object must have, empty where they are unknown (PS3.3 C.7.1 and C.7.2).
+IDENTIFIED_BY = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+# Type 2 attributes of patient and study that every object must have, empty where unknown (PS3.3 C.7.1 and C.7.2).
 FILLED = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
     "StudyTime", "ReferringPhysicianName",
@@ -62,35 +62,28 @@ def source_headers(volume: Volume, *, what: str) -> SourceHeaders:
     return found
 
 
-def _read_headers(files: tuple[str, ...], what: str) -> Iterator[Dataset]:
+def _read_headers(names: tuple[str, ...], what: str) -> Iterator[Dataset]:
     from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
 
-    archives: dict[str, zipfile.ZipFile] = {}
-    try:
-        for file in files:
-            archive, _, member = file.partition("!")
+    with Files() as files:
+        for name in names:
             try:
-                if member and not Path(file).is_file():
-                    if archive not in archives:
-                        archives[archive] = zipfile.ZipFile(archive)
-                    with archives[archive].open(member) as stream:
-                        header = dcmread(stream, stop_before_pixels=True)
-                else:
-                    header = dcmread(file, stop_before_pixels=True)
-            except (OSError, KeyError, zipfile.BadZipFile, InvalidDicomError) as error:
-                raise InputError(f"{what} needs its source images, but {file} cannot be read as DICOM") from error
-            for name in FILLED:
-                if name not in header:
-                    setattr(header, name, "")
+                with files.open(name) as (stream, _):
+                    # Like the reader of images, take files without the preamble of PS3.10, too.
+                    header = dcmread(stream, stop_before_pixels=True, force=True)
+                complete = all(header.get(keyword) for keyword in IDENTIFIED_BY)
+            except Exception as error:  # pydicom raises what a damaged file happens to lead to
+                raise InputError(f"{what} needs its source images, but {name} cannot be read as DICOM") from error
+            if not complete:
+                raise InputError(f"{what} needs DICOM images as its source, but {name} is none or has no UIDs")
+            for keyword in FILLED:
+                if keyword not in header:
+                    setattr(header, keyword, "")
             yield header
-    finally:
-        for opened in archives.values():
-            opened.close()
 
 
 def _only_frames(header: Dataset, frames: tuple[int, ...]) -> Dataset:
-    """A multi-frame header with those frames alone, and orientation and spacing shared, where highdicom looks for them."""
+    """A multi-frame header with those frames alone, orientation and spacing shared, where highdicom looks for them."""
     count = int(header.NumberOfFrames)
     if min(frames) < 1 or max(frames) > count:
         raise InputError(f"the source image has {count} frames, got frame {max(frames)}; read the volume again")

@@ -19,7 +19,6 @@ from careloop.imaging.write.dicom_parts import (
     long_string,
     save_whole,
 )
-from careloop.imaging.write.quantities import quantity_code, unit_code
 from careloop.imaging.write.source_headers import source_headers
 
 if TYPE_CHECKING:
@@ -28,19 +27,24 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 SERIES_NUMBER = 9102
-Row = tuple[str, float, str]  # quantity, value, unit
-COLUMNS = ("segment", "quantity", "value", "unit")
+Row = tuple[Code, float, str]  # concept, value, unit
+COLUMNS = ("name", "quantity", "value", "unit", "concept")
+PART = "component_"  # begins the quantities of one connected part, which are no measurement of the segment as a whole
 IMAGING: Code = ("SCT", "363679005", "Imaging")  # CID 100: an imaging procedure, whatever its kind
+UNITS = {
+    "1": "no units", "mm": "millimeter", "cm2": "square centimeter", "mL": "milliliter", "bit": "bit",
+    "[hnsf'U]": "Hounsfield unit", "g/mL": "standardized uptake value by body weight",
+}  # fmt: skip
 
 
 def write_structured_report(measured: pl.DataFrame, segmentation: Path, path: Path, *, volume: Volume) -> Path:
     """Write `measured` as a Measurement Report (DICOM PS3.16 TID 1500) to `path`; returns the path.
 
-    `measured` has a row a number: `segment` (its name, or its number in the segmentation), `quantity`, `value`, `unit`
-    (UCUM); rows whose value is missing or not finite are left out. Each segment becomes a group of measurements
-    (TID 1411) that refers to it in the DICOM file `segmentation`, with its codes, side and tracking identifier.
-    Quantities get IBSI, DICOM or SNOMED CT codes, unknown ones a private code. The report is complete but neither
-    verified nor final. UIDs follow from the content.
+    `measured` is what `careloop.imaging.measure` gives: a row a number, with the segment's `name`, the `quantity`, its
+    `value`, `unit` (UCUM) and `concept` (scheme, value, meaning: IBSI, SNOMED CT or private). Left out are rows without
+    a finite value and those of single connected parts. Each segment becomes a group of measurements (TID 1411) that
+    refers to it in the DICOM file `segmentation`, with its codes, side and tracking identifier. The report is complete
+    but neither verified nor final. UIDs follow from the content.
 
     Raises InputError where a column is missing, where a row names no segment of the file, or where nothing is left.
     """
@@ -58,12 +62,13 @@ def _by_segment(measured: pl.DataFrame, segments: dict[int, Segment], name: str)
     """The rows of each segment by its number in the file, those without a finite value left out."""
     by_name = {segment.name: segment.number for segment in segments.values()}
     found: dict[int, list[Row]] = {}
-    for segment, quantity, value, unit in measured.select(COLUMNS).iter_rows():
-        number = segment if isinstance(segment, int) else by_name.get(long_string(str(segment)))
-        if number not in segments:
+    for segment, quantity, value, unit, coded in measured.select(COLUMNS).iter_rows():
+        number = by_name.get(long_string(segment))
+        if number is None:
             raise InputError(f"each measurement must name a segment of {name}, got '{segment}'; it has {list(by_name)}")
-        if value is not None and math.isfinite(value):
-            found.setdefault(number, []).append((str(quantity), float(value), str(unit or "")))
+        if value is not None and math.isfinite(value) and not quantity.startswith(PART):
+            code = (coded["scheme"], coded["value"], coded["meaning"])
+            found.setdefault(number, []).append((code, float(value), unit or "1"))
     if not found:
         raise InputError("a structured report needs at least one measurement, got none with a finite value")
     return found
@@ -134,8 +139,8 @@ def _group(
         finding_sites=_sites(segment),
         algorithm_id=sr.AlgorithmIdentification(name=name, version=version),
         measurements=[
-            sr.Measurement(name=concept(quantity_code(quantity)), value=value, unit=concept(unit_code(unit)))
-            for quantity, value, unit in measured
+            sr.Measurement(name=concept(code), value=value, unit=concept(("UCUM", unit, UNITS.get(unit, unit))))
+            for code, value, unit in measured
         ],
     )
 
@@ -153,5 +158,5 @@ def _sites(segment: Segment) -> list[highdicom.sr.FindingSite]:
     place = segment.region or (segment.type if segment.category == STRUCTURE else None)
     if place is None:
         return []
-    side = concept(segment.modifier) if segment.modifier in SIDES.values() else None
+    side = concept(segment.modifier) if segment.modifier and segment.modifier in SIDES.values() else None
     return [sr.FindingSite(anatomic_location=concept(place), laterality=side)]

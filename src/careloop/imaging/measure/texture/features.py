@@ -150,12 +150,11 @@ def texture_features(levels: NDArray[np.int32]) -> dict[str, float]:
     pairs = cooccurrence(levels)
     if pairs.any():
         found |= {"glcm": _glcm(pairs), "ngtdm": _ngtdm(*tone_difference(levels))}
-    named = {
+    return {
         f"{family}_{name}": value
         for family, values in found.items()
         for (name, *_), value in zip(FAMILIES[family], values, strict=True)
     }
-    return named
 
 
 def _emphases(counts: NDArray[np.int64], most: int, sizes: NDArray[np.int64] | None = None) -> list[float]:
@@ -194,9 +193,9 @@ def _glcm(pairs: NDArray[np.int64]) -> list[float]:
     i = np.arange(1, levels + 1, dtype=np.float64)
     margin = p.sum(axis=1)
     apart = np.abs(i[:, None] - i)
-    k = np.arange(levels, dtype=np.float64)
-    difference = np.bincount(apart.astype(int).ravel(), weights=p.ravel(), minlength=levels)
-    together = np.bincount((i[:, None] + i).astype(int).ravel(), weights=p.ravel())
+    k = i - 1
+    difference = _summed(p, apart)
+    together = _summed(p, i[:, None] + i)
     total = np.arange(len(together), dtype=np.float64)
     mean = float(margin @ i)
     variance = _variance(margin, i)
@@ -251,6 +250,11 @@ def _ngtdm(many: NDArray[np.int64], apart: Real) -> list[float]:
         float(complexity),
         float(((p[:, None] + p) * step**2).sum() / s.sum()) if s.sum() > 0 else 0.0,
     ]
+
+
+def _summed(p: Real, by: Real) -> Real:
+    """Probabilities added up over the entries of equal whole number `by`, from 0."""
+    return np.asarray(np.bincount(by.astype(int).ravel(), weights=p.ravel()), dtype=np.float64)
 
 
 def _variance(p: Real, values: Real) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
 
 MARGIN_VOXELS = 2  # around a structure's box before it is resampled: linear interpolation looks at the next voxel
 JUST_HALF = 1e-6  # a share of exactly a half counts as inside, however it was rounded
-MAX_LEVELS = 1024  # matrices are levels x levels; more bins than this are noise
+JUST_WHOLE = 1e-9  # a size that is a whole number stays it
+MAX_LEVELS = 2048  # matrices are levels x levels; 25 HU bins of any 16-bit image are fewer
+DEFAULT_BINS = 32
 
 
 class TextureSettings(BaseModel):
@@ -27,7 +30,7 @@ class TextureSettings(BaseModel):
 
     spacing_mm: float | None = Field(default=2.0, gt=0, description="Edge of the cubes resampled to; null: as it is.")
     bin_size: float | None = Field(default=None, gt=0, description="Fixed bin size, in the image's unit.")
-    bins: int | None = Field(default=None, ge=2, le=MAX_LEVELS, description="Fixed number of bins, if no bin size.")
+    bins: int | None = Field(default=None, ge=2, le=MAX_LEVELS, description="Number of bins where no size is set.")
     low: float | None = Field(default=None, description="Leave out voxels below; the first bin begins here.")
     high: float | None = Field(default=None, description="Leave out voxels above.")
     rounded: bool = Field(default=False, description="Round resampled intensities to whole numbers.")
@@ -36,7 +39,7 @@ class TextureSettings(BaseModel):
     def described(self) -> str:
         """The settings in one line, for notes."""
         grid = "spacing as acquired" if self.spacing_mm is None else f"resampled to {self.spacing_mm:g} mm"
-        bins = f"bin size {self.bin_size:g}" if self.bin_size is not None else f"{self.bins} bins"
+        bins = f"bin size {self.bin_size:g}" if self.bin_size is not None else f"{self.bins or DEFAULT_BINS} bins"
         ends = [f"from {self.low:g}"] if self.low is not None else []
         ends += [f"to {self.high:g}"] if self.high is not None else []
         return ", ".join([grid, " ".join([bins, *ends])])
@@ -51,82 +54,104 @@ def settings_for(unit: str) -> TextureSettings:
         return TextureSettings(bin_size=25.0, low=-1000.0, rounded=True)
     if unit == "g/mL":
         return TextureSettings(bin_size=0.25, low=0.0)
-    return TextureSettings(bins=32)
+    return TextureSettings(bins=DEFAULT_BINS)
 
 
-def levels_of(values: NDArray[np.floating], settings: TextureSettings) -> NDArray[np.int32]:
-    """Return the bin of each value, from 1 (IBSI section 2.7: fixed bin size or fixed bin number).
-
-    Raises InputError where there would be more than `MAX_LEVELS` bins.
-    """
+def levels_of(values: NDArray[np.floating], settings: TextureSettings) -> NDArray[np.int64]:
+    """Return the bin of each value, from 1 (IBSI section 2.7: fixed bin size or fixed bin number)."""
     if not len(values):
-        return np.zeros(0, dtype=np.int32)
-    low = float(values.min()) if settings.low is None else settings.low
+        return np.zeros(0, dtype=np.int64)
+    least = float(values.min())
     if settings.bin_size is not None:
-        top = (float(values.max()) - low) / settings.bin_size
-        if top >= MAX_LEVELS:
-            raise InputError(
-                f"texture: bin_size {settings.bin_size:g} makes {top:.0f} bins of this image, at most {MAX_LEVELS} are"
-                " of use; choose a larger bin_size, or a number of bins"
-            )
-        return np.floor((values - low) / settings.bin_size).astype(np.int32) + 1
-    bins = settings.bins or 32
-    width = float(values.max()) - float(values.min())
+        low = least if settings.low is None else settings.low
+        return np.floor((values - low) / settings.bin_size).astype(np.int64) + 1
+    bins = settings.bins or DEFAULT_BINS
+    width = float(values.max()) - least
     if width == 0:
-        return np.ones(len(values), dtype=np.int32)
-    scaled = np.floor(bins * (values - float(values.min())) / width).astype(np.int32) + 1
-    return np.minimum(scaled, bins)
+        return np.ones(len(values), dtype=np.int64)
+    return np.minimum(np.floor(bins * (values - least) / width).astype(np.int64) + 1, bins)
+
+
+def in_range(voxels: NDArray[np.number], settings: TextureSettings) -> NDArray[np.bool_]:
+    """True for finite voxels that are neither below `low` nor above `high` (IBSI section 2.6)."""
+    known = np.isfinite(voxels)
+    if settings.low is not None:
+        known &= voxels >= settings.low
+    if settings.high is not None:
+        known &= voxels <= settings.high
+    return known
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Where a part of an image was cut out: the index of its first voxel, and the shape of the whole."""
+
+    start: tuple[int, int, int]
+    whole: tuple[int, int, int]
 
 
 def levels_in_space(
-    voxels: NDArray[np.generic], mask: NDArray[np.bool_], axes_mm: NDArray[np.float64], settings: TextureSettings
+    voxels: NDArray[np.number],
+    mask: NDArray[np.bool_],
+    axes_mm: NDArray[np.float64],
+    settings: TextureSettings,
+    *,
+    crop: Crop | None = None,
 ) -> NDArray[np.int32]:
     """Return the bins of the structure in the box around it, 0 outside: (slices, rows, columns), perhaps empty.
 
-    `voxels` and `mask` are the whole image or a part of it, on a grid of `axes_mm`. Resampling is linear, mask voxels
-    are those of at least half a share, and the centres of both grids agree (IBSI section 2.4). A sheared grid becomes
-    an upright one.
+    `voxels` and `mask` lie on a grid of `axes_mm`; where they are a part of the image, `crop` says which, and should
+    reach `MARGIN_VOXELS` beyond the mask. Resampling is linear, mask voxels are those of at least half a share, and
+    the centres of both grids agree (IBSI section 2.4). A sheared grid becomes an upright one.
+
+    Raises:
+        InputError: there would be more than `MAX_LEVELS` bins.
     """
     if settings.spacing_mm is not None:
-        voxels, mask = _resampled(voxels, mask, axes_mm, settings.spacing_mm)
+        where = crop or Crop((0, 0, 0), (mask.shape[0], mask.shape[1], mask.shape[2]))
+        voxels, mask = _resampled(voxels, mask, _upright(axes_mm, settings.spacing_mm), where)
         if settings.rounded:
             voxels = np.rint(voxels)
-    mask = mask & np.isfinite(voxels)
-    if settings.low is not None:
-        mask &= voxels >= settings.low
-    if settings.high is not None:
-        mask &= voxels <= settings.high
+    mask = mask & in_range(voxels, settings)
+    inside = levels_of(voxels[mask].astype(np.float64), settings)
+    if len(inside) and inside.max() > MAX_LEVELS:
+        raise InputError(
+            f"texture: bin_size {settings.bin_size:g} makes {inside.max()} bins of this image, at most {MAX_LEVELS} are"
+            " of use; choose a larger bin_size, or a number of bins"
+        )
     levels = np.zeros(mask.shape, dtype=np.int32)
-    levels[mask] = levels_of(voxels[mask].astype(np.float64), settings)
+    levels[mask] = inside
     return levels[_box(mask)]
 
 
+def _upright(axes_mm: NDArray[np.float64], spacing_mm: float) -> NDArray[np.float64]:
+    """Return the steps of a grid of cubes in steps of the image's: rows and columns keep their directions."""
+    _, upper = np.linalg.qr(axes_mm[:, ::-1])
+    along = upper[::-1, ::-1] * np.sign(np.diag(upper))[::-1, None]
+    return np.asarray(np.linalg.inv(along) * spacing_mm)
+
+
 def _resampled(
-    voxels: NDArray[np.generic], mask: NDArray[np.bool_], axes_mm: NDArray[np.float64], spacing_mm: float
+    voxels: NDArray[np.number], mask: NDArray[np.bool_], steps: NDArray[np.float64], crop: Crop
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Resample the box of the mask to cubes; a grid centred as the whole image's is, whatever the box."""
+    """Resample what lies around the mask, on the grid that the whole image would be resampled to."""
     from scipy.ndimage import affine_transform
 
-    # Upright axes: columns and rows keep their direction where the grid is sheared along its slices.
-    _, upper = np.linalg.qr(axes_mm[:, ::-1])
-    upper = upper[::-1, ::-1] * np.sign(np.diag(upper))[::-1, None]
-    to_index = np.linalg.inv(upper) * spacing_mm  # steps of the new grid in steps of the old one
-    size = np.ceil(np.abs(np.linalg.inv(to_index)) @ np.array(mask.shape) - 1e-9).astype(int)
-    centre = (np.array(mask.shape) - 1) / 2 - to_index @ ((size - 1) / 2)
-    box = _box(mask)
-    corners = np.array(np.meshgrid(*[(side.start - 1, side.stop) for side in box])).reshape(3, -1)
-    inside = np.linalg.inv(to_index) @ (corners - centre[:, None])
-    first = np.floor(inside.min(axis=1)).astype(int)
-    shape = tuple(np.ceil(inside.max(axis=1)).astype(int) - first + 1)
-    around = tuple(
-        slice(max(side.start - MARGIN_VOXELS, 0), min(side.stop + MARGIN_VOXELS, length))
-        for side, length in zip(box, mask.shape, strict=True)
-    )
-    offset = centre + to_index @ first - [side.start for side in around]
-    known = voxels[around].astype(np.float32)
-    image = affine_transform(known, to_index, offset, shape, order=1, mode="nearest")
-    share = affine_transform(mask[around].astype(np.float32), to_index, offset, shape, order=1, mode="nearest")
-    return image, share >= 0.5 - JUST_HALF
+    back = np.linalg.inv(steps)
+    size = np.ceil(np.abs(back) @ np.array(crop.whole) - JUST_WHOLE)
+    origin = (np.array(crop.whole) - 1) / 2 - steps @ ((size - 1) / 2) - crop.start
+    corners = np.array(np.meshgrid(*[(side.start - 1, side.stop) for side in _box(mask)])).reshape(3, -1)
+    reach = back @ (corners - origin[:, None])
+    first, last = np.floor(reach.min(axis=1)), np.ceil(reach.max(axis=1))
+    how = {
+        "matrix": steps,
+        "offset": origin + steps @ first,
+        "output_shape": tuple((last - first + 1).astype(int)),
+        "order": 1,
+        "mode": "nearest",
+    }
+    share = affine_transform(mask.astype(np.float32), **how)
+    return affine_transform(voxels.astype(np.float32), **how), share >= 0.5 - JUST_HALF
 
 
 def _box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:

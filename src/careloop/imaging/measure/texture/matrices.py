@@ -108,7 +108,10 @@ def distance_zones(levels: Levels, of_voxel: NDArray[np.int64], level: NDArray[n
 
 
 def dependence(levels: Levels) -> Counts:
-    """Return (levels, 1 to 27): how many voxels have as many like them around, themselves included (NGLDM; Sun 1983)."""
+    """Return (levels, 1 to 27): how many voxels have that many of their level around, with themselves.
+
+    (NGLDM; Sun and Wee 1983; coarseness 0.)
+    """
     alike = np.ones(levels.shape, dtype=np.int8)
     for step in DIRECTIONS:
         same = np.equal(*_pair(levels, step))
@@ -131,7 +134,8 @@ def tone_difference(levels: Levels) -> tuple[NDArray[np.int64], NDArray[np.float
     has = many > 0
     apart = np.abs(own[has] - total[has] / many[has])
     top = int(levels.max())
-    return np.bincount(own[has] - 1, minlength=top), np.bincount(own[has] - 1, weights=apart, minlength=top)
+    many_of_level = np.bincount(own[has] - 1, minlength=top)
+    return many_of_level, np.asarray(np.bincount(own[has] - 1, weights=apart, minlength=top), dtype=np.float64)
 
 
 def _with_neighbours(array: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -146,7 +150,7 @@ def _with_neighbours(array: NDArray[np.int64]) -> NDArray[np.int64]:
     return array
 
 
-def _pair(array: NDArray[np.generic], step: tuple[int, ...]) -> tuple[NDArray, NDArray]:  # type: ignore[type-arg]
+def _pair(array: NDArray[np.generic], step: tuple[int, ...]) -> tuple[NDArray, NDArray]:
     """Return two views of equal shape: voxels, and their neighbours one step on."""
     here = tuple(slice(max(-s, 0), -max(s, 0) or None) for s in step)
     there = tuple(slice(max(s, 0), min(s, 0) or None) for s in step)

@@ -37,6 +37,10 @@ class Branch:
     end: Point
     radii_mm: tuple[float, float]
 
+    def widened(self, by_mm: float) -> Branch:
+        """The same branch with another radius."""
+        return Branch(self.start, self.end, (self.radii_mm[0] + by_mm, self.radii_mm[1] + by_mm))
+
 
 @dataclass(frozen=True)
 class Nodule:

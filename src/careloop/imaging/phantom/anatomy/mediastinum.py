@@ -77,14 +77,20 @@ def chambers(p: Patient) -> dict[str, Chamber]:
     }
 
 
-def heart(space: Space, p: Patient) -> tuple[Field, dict[str, Field]]:
-    """The heart's outer surface, and the cavity of each chamber."""
-    frame, parts = heart_frame(p), chambers(p)
-    surfaces = [c.surface(space, frame, inset=0.0) for c in parts.values()]
+def heart(space: Space, p: Patient) -> Field:
+    """The heart's outer surface, its chambers joined."""
+    frame = heart_frame(p)
+    surfaces = [c.surface(space, frame, inset=0.0) for c in chambers(p).values()]
     outside = surfaces[0]
     for surface in surfaces[1:]:
         outside = union(outside, surface, blend_mm=BLEND)
-    return outside, {name: c.surface(space, frame, inset=c.wall) for name, c in parts.items()}
+    return outside
+
+
+def cavities(space: Space, p: Patient) -> dict[str, Field]:
+    """The space within each chamber's walls."""
+    frame = heart_frame(p)
+    return {name: c.surface(space, frame, inset=c.wall) for name, c in chambers(p).items()}
 
 
 def groove(space: Space, p: Patient, outside: Field) -> Field:

@@ -75,7 +75,7 @@ def _lung_points(p: Patient, side: int) -> NDArray[np.float64]:
     z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
     space = Space(x, y, z, POINTS_MM)
     f = thorax.lung(space, p, side, thorax.diaphragm(space, p))
-    f = np.maximum(f, np.float32(p.heart_fat) - mediastinum.heart(space, p)[0])
+    f = np.maximum(f, np.float32(p.heart_fat) - mediastinum.heart(space, p))
     inside = np.maximum(f, -thorax.beside_spine(space, p)) < -4
     return np.column_stack([x[inside], y[inside], z[inside]]).astype(float)
 

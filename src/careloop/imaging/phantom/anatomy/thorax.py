@@ -67,6 +67,13 @@ def body(space: Space, p: Patient) -> Field:
     return f
 
 
+def glands(space: Space, p: Patient, skin: Field) -> Field:
+    """Glandular tissue of the breasts, behind the nipple."""
+    front = -(p.cavity_half_depth + WALL + 8 * p.muscle)
+    across = np.maximum(np.abs(np.abs(space.x) - 0.55 * p.cavity_half_width), np.abs(space.z + 10)) - 30
+    return np.maximum(np.maximum(skin + 12, across), space.y - np.float32(front)) + 3
+
+
 def muscles(space: Space, p: Patient, skin: Field, chest: Field) -> Field:
     """Muscle around the ribs: pectoral, lateral, and beside the spine; all of the shoulders."""
     x, y = np.abs(space.x) / p.cavity_half_width, space.y / p.cavity_half_depth
@@ -184,22 +191,21 @@ def fissures(space: Space, p: Patient) -> Field:
     return (space.z + 0.85 * (space.y + 0.15 * p.cavity_half_depth) * -1 - 5 + bent) * np.float32(0.76)
 
 
-def below_diaphragm(space: Space, p: Patient, dome: Field) -> dict[str, Field]:
-    """Liver, spleen, stomach (with its gas) and kidneys; negative inside each."""
-    under = space.z - dome + 2.0
+def below_diaphragm(space: Space, p: Patient, dome: Field) -> tuple[Field, dict[str, Field]]:
+    """The space below the diaphragm, and in it liver, spleen, stomach (and its gas) and kidneys."""
     a, b = p.cavity_half_width, p.cavity_half_depth
-    inside = superellipse(space.x, space.y, a - 3, b - 3, 2.3)
-    cavity = intersection(under, inside, blend_mm=6)
+    inside = intersection(space.z - dome, superellipse(space.x, space.y, a, b, 2.3), blend_mm=6)
+    room = inside + 3
     tapered = space.x - np.float32(52.0) + 0.45 * np.maximum(space.y + 10, 0) - 0.25 * (space.z - p.right_dome_z)
-    back_left = 0.8 * (space.x + 10) + 0.6 * space.y - 8
-    liver = intersection(intersection(cavity, tapered * 0.8, blend_mm=15), back_left, blend_mm=15)
+    behind = 0.8 * (space.x + 10) + 0.6 * space.y - 8
+    liver = intersection(intersection(room, tapered * 0.8, blend_mm=15), behind, blend_mm=15)
     low = p.right_dome_z - p.left_dome_lower
-    spleen = intersection(cavity, ellipsoid(space, (0.72 * a, 0.42 * b, low - 42), (34, 44, 48)), blend_mm=5)
-    stomach = intersection(cavity, ellipsoid(space, (0.5 * a, -0.2 * b, low - 32), (40, 46, 44)), blend_mm=5)
+    spleen = intersection(room, ellipsoid(space, (0.72 * a, 0.42 * b, low - 42), (34, 44, 48)), blend_mm=5)
+    stomach = intersection(room, ellipsoid(space, (0.5 * a, -0.2 * b, low - 32), (40, 46, 44)), blend_mm=5)
     gas = np.maximum(stomach + 5, space.y + np.float32(0.3 * b))
     right = ellipsoid(space, (-58.0, 0.42 * b, p.right_dome_z - 105), (26, 24, 50))
     left = ellipsoid(space, (60.0, 0.4 * b, low - 92), (26, 24, 50))
-    return {"liver": liver, "spleen": spleen, "stomach": stomach, "gas": gas, "kidneys": union(right, left)}
+    return inside, {"liver": liver, "spleen": spleen, "stomach": stomach, "gas": gas, "kidneys": union(right, left)}
 
 
 def beside_spine(space: Space, p: Patient) -> Field:

@@ -1,0 +1,249 @@
+"""nnU-Net v2 model folders run by careloop beside nnU-Net's own predictor: agreement, time and memory on one CPU.
+
+The peer makes real model folders from generated (simulated) images with its own planner and trainer: random weights and
+briefly trained ones, two and three dimensions, 3 and 60 classes, plain and residual encoders. Both then segment the same
+NIfTI file with mirroring on, as nnU-Net does by default, each in a process of its own, one after the other. Time is from
+the model folder and the image on disk to the label file on disk, imports not counted; memory is the peak RSS of the
+process. careloop runs twice: with an empty cache (`first`, the network is converted) and with the network in it.
+
+    python -m venv PEER && PEER/bin/pip install nnunetv2
+    python benchmarks/nnunet_peer.py --peer PEER/bin/python [--folder DIR] [--repeats 1] [--cases NAME ...] [--small]
+
+`--small` takes a minute or two and is no measurement of speed. Making the folders takes about 10 minutes once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SEED = 20251127
+TRAINING_IMAGES = 5
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Simulated images that a model is planned for: (slices, rows, columns), mm, and the number of classes."""
+
+    number: int
+    name: str
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    classes: int
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model and one image: `iterations` of training (0: random weights), the image's shape and spacing."""
+
+    name: str
+    dataset: str
+    configuration: str
+    planner: str
+    plans: str
+    iterations: int
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+
+
+RESENC, RESENC_PLANS = "nnUNetPlannerResEncM", "nnUNetResEncUNetMPlans"
+PLAIN, PLAIN_PLANS = "ExperimentPlanner", "nnUNetPlans"
+ISO, FINE, THICK = (1.0, 1.0, 1.0), (0.8, 0.8, 0.8), (4.0, 1.0, 1.0)
+
+
+def datasets(small: bool) -> list[Dataset]:
+    edge, plane = (32, 64) if small else (96, 256)
+    return [
+        Dataset(901, "three", (edge,) * 3, ISO, 3),
+        Dataset(902, "sixty", (edge,) * 3, ISO, 60),
+        Dataset(903, "slices", (12 if small else 24, plane, plane), THICK, 3),
+    ]
+
+
+def cases(small: bool) -> list[Case]:
+    cube = (50, 50, 50) if small else (160, 160, 160)
+    one = (32, 32, 32) if small else (96, 96, 96)
+    flat = (6, 80, 80) if small else (20, 320, 320)
+    few = 4 if small else 60
+    return [
+        Case("3d-3-trained", "three", "3d_fullres", PLAIN, PLAIN_PLANS, few, cube, FINE),
+        Case("3d-3-random", "three", "3d_fullres", PLAIN, PLAIN_PLANS, 0, one, ISO),
+        Case("3d-60-random", "sixty", "3d_fullres", PLAIN, PLAIN_PLANS, 0, cube, FINE),
+        Case("resenc-3-trained", "three", "3d_fullres", RESENC, RESENC_PLANS, few, one, FINE),
+        Case("2d-3-trained", "slices", "2d", PLAIN, PLAIN_PLANS, few, flat, (4.0, 0.8, 0.8)),
+        Case("2d-60-random", "sixty", "2d", PLAIN, PLAIN_PLANS, 0, one, FINE),
+    ]
+
+
+# What both sides need
+
+
+def simulated(shape: tuple[int, ...], classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A CT-like image (int16) and its labels: overlapping ellipsoids of different density, blurred, with noise."""
+    from scipy.ndimage import gaussian_filter
+
+    rng = np.random.default_rng(seed)
+    axes = [np.linspace(-1, 1, n) for n in shape]
+    z, y, x = np.meshgrid(*axes, indexing="ij", sparse=True)
+    labels = np.zeros(shape, np.uint8)
+    for label in range(1, classes):
+        for _ in range(2):
+            centre, radius = rng.uniform(-0.7, 0.7, 3), rng.uniform(0.15, 0.5, 3) * (0.5 if classes > 3 else 1)
+            inside = sum(((a - c) / r) ** 2 for a, c, r in zip((z, y, x), centre, radius, strict=True)) < 1
+            labels[inside] = label
+    density = np.concatenate([[-100.0], np.linspace(50, 400, classes - 1)])
+    image = gaussian_filter(density[labels].astype(np.float32), 0.8) + rng.normal(0, 40, shape)
+    image[: shape[0] // 16] = 0  # a margin of zeros, to be cropped
+    return image.astype(np.int16), labels
+
+
+def save_nifti(array: np.ndarray, spacing_mm: tuple[float, ...], path: Path) -> None:
+    import nibabel
+
+    affine = np.diag([*spacing_mm[::-1], 1.0])
+    nibabel.save(nibabel.Nifti1Image(array.transpose(2, 1, 0), affine), path)
+
+
+def image_of(case: Case, folder: Path) -> Path:
+    return folder / "images" / f"{case.name}_0000.nii.gz"
+
+
+def model_of(case: Case, folder: Path) -> Path:
+    return folder / "models" / case.name / f"nnUNetTrainer__{case.plans}__{case.configuration}"
+
+
+def report(seconds: float, **more: Any) -> None:
+    """One JSON line, the last of standard output."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"seconds": seconds, "peak_mib": peak, **more}))
+
+
+# Steps in the peer's environment
+
+
+def peer_make(folder: Path, small: bool, names: list[str]) -> None:
+    """Datasets, plans, model folders and images that are not there yet."""
+    wanted = [case for case in cases(small) if case.name in names]
+    for dataset in datasets(small):
+        if any(case.dataset == dataset.name for case in wanted):
+            _simulate(dataset, folder)
+    for case in wanted:
+        _plan(case, next(d for d in datasets(small) if d.name == case.dataset), folder)
+    for case in wanted:
+        dataset = next(d for d in datasets(small) if d.name == case.dataset)
+        if not image_of(case, folder).exists():
+            image_of(case, folder).parent.mkdir(parents=True, exist_ok=True)
+            save_nifti(simulated(case.shape, dataset.classes, SEED)[0], case.spacing_mm, image_of(case, folder))
+        if not (model_of(case, folder) / "fold_0" / "checkpoint_final.pth").exists():
+            _train(case, dataset, folder)
+
+
+def _simulate(dataset: Dataset, folder: Path) -> None:
+    from nnunetv2.experiment_planning import plan_and_preprocess_api as api
+
+    raw = folder / "raw" / f"Dataset{dataset.number}_{dataset.name}"
+    if not raw.exists():
+        (raw / "imagesTr").mkdir(parents=True)
+        (raw / "labelsTr").mkdir()
+        for i in range(TRAINING_IMAGES):
+            image, labels = simulated(dataset.shape, dataset.classes, i)
+            save_nifti(image, dataset.spacing_mm, raw / "imagesTr" / f"case{i}_0000.nii.gz")
+            save_nifti(labels, dataset.spacing_mm, raw / "labelsTr" / f"case{i}.nii.gz")
+        names = {"background": 0, **{f"structure {i}": i for i in range(1, dataset.classes)}}
+        about = {
+            "channel_names": {"0": "CT"},
+            "labels": names,
+            "numTraining": TRAINING_IMAGES,
+            "file_ending": ".nii.gz",
+        }
+        (raw / "dataset.json").write_text(json.dumps(about))
+        api.extract_fingerprints([dataset.number], num_processes=1)
+
+
+def _plan(case: Case, dataset: Dataset, folder: Path) -> None:
+    from nnunetv2.experiment_planning import plan_and_preprocess_api as api
+
+    done = folder / "preprocessed" / f"Dataset{dataset.number}_{dataset.name}"
+    if not (done / f"{case.plans}.json").exists():
+        api.plan_experiments([dataset.number], experiment_planner_class_name=case.planner)
+    data = json.loads((done / f"{case.plans}.json").read_text())["configurations"][case.configuration]
+    if not (done / data["data_identifier"]).exists():
+        api.preprocess([dataset.number], case.plans, (case.configuration,), num_processes=[1])
+
+
+def _train(case: Case, dataset: Dataset, folder: Path) -> None:
+    """A model folder as nnU-Net writes it; training takes small patches, which does not change the network."""
+    import torch
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+    base = folder / "preprocessed" / f"Dataset{dataset.number}_{dataset.name}"
+    plans = json.loads((base / f"{case.plans}.json").read_text())
+    about = json.loads((base / "dataset.json").read_text())
+    shrunk = json.loads(json.dumps(plans)) | {"continue_training": False}
+    configuration = shrunk["configurations"][case.configuration]
+    if len(configuration["patch_size"]) == 3 and case.iterations:
+        configuration["patch_size"] = [max(n // 2, 32) for n in configuration["patch_size"]]
+    os.environ["nnUNet_n_proc_DA"] = "0"  # augment in this process
+    torch.manual_seed(SEED)
+    np.random.seed(SEED)  # noqa: NPY002 (nnU-Net's own generator)
+    trainer = nnUNetTrainer(shrunk, case.configuration, 0, about, torch.device("cpu"))
+    trainer.initialize()
+    if case.iterations:
+        trainer.on_train_start()
+        for _ in range(case.iterations):
+            trainer.train_step(next(trainer.dataloader_train))
+    output = model_of(case, folder)
+    (output / "fold_0").mkdir(parents=True, exist_ok=True)
+    (output / "plans.json").write_text(json.dumps(plans))
+    (output / "dataset.json").write_text(json.dumps(about))
+    trainer.save_checkpoint(str(output / "fold_0" / "checkpoint_final.pth"))
+
+
+def peer_predict(image: Path, model: Path, out: Path) -> None:
+    import torch
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    start = time.perf_counter()
+    predictor = nnUNetPredictor(perform_everything_on_device=False, device=torch.device("cpu"), allow_tqdm=False)
+    predictor.initialize_from_trained_model_folder(str(model), use_folds=(0,))
+    predictor.predict_from_files_sequential([[str(image)]], [str(out)])
+    report(time.perf_counter() - start)
+
+
+def step(arguments: argparse.Namespace) -> None:
+    """What this script does in a process of its own, here or in the peer's environment."""
+    if arguments.step == "make":
+        peer_make(arguments.folder, arguments.small, arguments.cases)
+    elif arguments.step == "peer":
+        peer_predict(arguments.image, arguments.model, arguments.out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peer", type=Path, help="Python of the environment with nnunetv2")
+    parser.add_argument("--folder", type=Path, default=Path("nnunet_peer"), help="models, images and labels")
+    parser.add_argument("--cases", nargs="*", default=[])
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--small", action="store_true")
+    parser.add_argument("--step", choices=["make", "peer", "careloop"], help=argparse.SUPPRESS)
+    for name in ("image", "model", "out"):
+        parser.add_argument(f"--{name}", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    arguments.cases = arguments.cases or [case.name for case in cases(arguments.small)]
+    if arguments.step:
+        step(arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""What one training follows from its first to its last minute, on disk, so that a killed one goes on with the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from careloop import InputError
+from careloop.imaging.learn.configure import Plan, SizeName
+from careloop.imaging.learn.dataset import Dataset, Rejected
+from careloop.imaging.learn.fingerprint import Fingerprint
+
+if TYPE_CHECKING:
+    from careloop.models.sequence.training.loop import LoopSettings
+
+COURSE = "plan.json"
+DEFAULT_MINUTES = {"cpu": 20.0, "accelerator": 120.0}
+DEFAULT_SIZE: dict[str, SizeName] = {"cpu": "small", "accelerator": "large"}
+DEFAULT_PRECISION = {"cpu": "32-true", "accelerator": "bf16-mixed"}
+DEFAULT_STEPS = {"cpu": 50, "accelerator": 250}  # an epoch
+SHORTEST_PATIENCE = 10  # epochs
+
+
+class TrainingSettings(BaseModel):
+    """How a segmentation network is trained; whatever is left out follows from the data and the machine."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    size: SizeName | None = Field(
+        default=None, description="small, medium or large patches and network; small on a CPU, large on a GPU."
+    )
+    minutes: float | None = Field(
+        default=None, gt=0, description="Time for all of it, from reading to validation: 20 on a CPU, 120 on a GPU."
+    )
+    epochs: int | None = Field(default=None, ge=1, description="Epochs, instead of as many as fit into the minutes.")
+    steps: int | None = Field(default=None, ge=1, description="Batches an epoch: 50 on a CPU, 250 on a GPU.")
+    spacing_mm: tuple[float, ...] | None = Field(
+        default=None, description="Voxels' spacing that the network works at (slice, row, column)."
+    )
+    learning_rate: float = Field(default=3e-3, gt=0, description="Highest learning rate of AdamW.")
+    patience: int | None = Field(
+        default=None, ge=1, description="Epochs without better validation Dice that end training; a third of all."
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of everything random.")
+    device: str = Field(default="auto", description="cpu, cuda, mps, or auto.")
+    precision: str | None = Field(default=None, description="As Lightning Fabric names it, such as bf16-mixed.")
+    threads: int | None = Field(
+        default=None, ge=1, description="CPU threads; one or all, whichever is faster."
+    )
+
+
+@dataclass(frozen=True)
+class Course:
+    """A training as it was decided on when it began; the same file makes a killed one go on with the same result.
+
+    `asked` are the settings and the data set's digest that it answers to. `training` and `validation` name cases.
+    """
+
+    asked: dict[str, Any]
+    plan: Plan
+    seen: Fingerprint
+    training: tuple[str, ...]
+    validation: tuple[str, ...]
+    rejected: tuple[Rejected, ...]
+    device: str
+    precision: str
+    steps: int
+    threads: int = 1
+    epochs: int = 1
+    patience: int = 1
+
+    def loop_settings(self, settings: TrainingSettings) -> LoopSettings:
+        """As the training loop takes them."""
+        from careloop.models.sequence.training.loop import LoopSettings
+
+        return LoopSettings(
+            learning_rate=settings.learning_rate,
+            max_epochs=self.epochs,
+            patience=self.patience,
+            seed=settings.seed,
+            device=self.device,
+            precision=self.precision,
+            threads=self.threads,
+        )
+
+
+def asked(settings: TrainingSettings, dataset: Dataset) -> dict[str, Any]:
+    """What a course answers to."""
+    return {"settings": settings.model_dump(mode="json"), "data": dataset.digest}
+
+
+def write_course(course: Course, out: Path) -> None:
+    """Write it as plan.json, whole or not at all."""
+    out.mkdir(parents=True, exist_ok=True)
+    part = out / f".unfinished.{COURSE}"
+    part.write_text(json.dumps(asdict(course), indent=1) + "\n", encoding="utf-8")
+    part.replace(out / COURSE)
+
+
+def begun_course(out: Path, wanted: dict[str, Any]) -> Course | None:
+    """The course that was begun in a folder; None where there is none.
+
+    Raises:
+        InputError: the folder holds a training with other settings or of other data, or its plan.json is damaged.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    path = out / COURSE
+    if not path.exists():
+        return None
+    try:
+        course = TypeAdapter(Course).validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise InputError(f"{path} is damaged or of another version; give another folder") from error
+    if course.asked != wanted:
+        raise InputError(f"{out} holds a training with other settings or of other data; give another folder")
+    return course
+
+
+def kind_of(device: str) -> str:
+    """`cpu` or `accelerator`, what `auto` finds."""
+    import torch
+
+    if device == "auto":
+        return "accelerator" if torch.cuda.is_available() or torch.backends.mps.is_available() else "cpu"
+    return "cpu" if device == "cpu" else "accelerator"
+
+
+def table(course: Course) -> list[tuple[str, str]]:
+    """The course in a few rows of words."""
+    plan = course.plan
+    return [
+        ("cases", f"{len(course.training)} to train on, {len(course.validation)} to validate on"),
+        ("rejected", str(len(course.rejected))),
+        ("spacing", f"{_numbers(_median(course.seen.spacings_mm))} mm in the data (median), {_spacing(plan)} mm used"),
+        ("image, patch", f"{_numbers(plan.median_shape)} voxels, {_numbers(plan.tiling.patch)} voxels"),
+        ("network", _network(plan)),
+        ("intensities", ", ".join(how.scheme for how in plan.preparation.normalizations)),
+        (
+            "training",
+            f"{course.epochs} epochs of {course.steps} batches of {plan.batch_size}, {course.threads} threads",
+        ),
+    ]
+
+
+def _network(plan: Plan) -> str:
+    kwargs = plan.architecture["arch_kwargs"]
+    features = ", ".join(map(str, kwargs["features_per_stage"]))
+    return f"{plan.size}: residual-encoder U-Net, {kwargs['n_stages']} stages, features {features}"
+
+
+def _spacing(plan: Plan) -> str:
+    return _numbers(plan.preparation.spacing_mm or ())
+
+
+def _median(rows: Sequence[Sequence[float]]) -> list[float]:
+    from statistics import median
+
+    return [median(column) for column in zip(*rows, strict=True)]
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return " x ".join(f"{value:.3g}" for value in values)

@@ -1,0 +1,93 @@
+"""A trained network as a model folder: weights, what runs them, how they came about, and how good they are."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from careloop import __version__
+from careloop.imaging.learn.course import Course
+from careloop.imaging.learn.dataset import Dataset, Labels, Progress
+from careloop.imaging.learn.validate import validate_model
+from careloop.imaging.segment.formats.trained import DESCRIPTION, WEIGHTS, TrainedFile, model_of, read_description
+from careloop.imaging.terms import described
+from careloop.imaging.volume import Segment
+
+if TYPE_CHECKING:
+    from careloop.models.image.unet import UNet
+
+MODALITIES = {"CT": "CT", "MR": "MR", "MRI": "MR", "T1": "MR", "T1W": "MR", "T1GD": "MR", "T1CE": "MR", "T2": "MR",
+              "T2W": "MR", "FLAIR": "MR", "ADC": "MR", "DWI": "MR", "PET": "PT", "PT": "PT", "US": "US"}  # fmt: skip
+
+
+def write_model(network: UNet, dataset: Dataset, course: Course, out: Path, *, progress: Progress) -> TrainedFile:
+    """Write weights.safetensors and model.json to `out`; model.json comes last, so that its being there says done."""
+    from safetensors.torch import save_model
+
+    network.decoder.deep_supervision = False
+    part = out / f".unfinished.{WEIGHTS}"
+    save_model(network, str(part))
+    part.replace(out / WEIGHTS)
+    model = TrainedFile(
+        name=dataset.name,
+        channels=dataset.channels,
+        segments=segments_of(dataset.labels),
+        outputs=dataset.labels.outputs,
+        architecture=course.plan.architecture,
+        preparation=course.plan.preparation,
+        tiling=course.plan.tiling,
+        weights=hashlib.sha256((out / WEIGHTS).read_bytes()).hexdigest(),
+        intended_use=intended_use(dataset),
+        modalities=tuple(MODALITIES.get(channel.upper(), "") for channel in dataset.channels),
+        decision="regions" if dataset.labels.is_regions else "argmax",
+        region_labels=dataset.labels.written,
+        training=training_facts(dataset, course),
+        libraries={"careloop": __version__} | {name: version(name) for name in ("torch", "numpy", "safetensors")},
+    )
+    figures = validate_model(model_of(model, out / WEIGHTS), dataset, course.validation, progress=progress)
+    text = replace(model, validation=figures).to_json()
+    draft = out / f".unfinished.{DESCRIPTION}"
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(out / DESCRIPTION)
+    return read_description(out)
+
+
+def segments_of(labels: Labels) -> tuple[Segment, ...]:
+    """The structures with the numbers that results carry, their codes and colours."""
+    numbers = labels.written if labels.is_regions else tuple(group[0] for group in labels.numbers)
+    return described(Segment(number, name) for number, name in zip(numbers, labels.names, strict=True))
+
+
+def intended_use(dataset: Dataset) -> str:
+    """What the model is for, in a sentence."""
+    return (
+        f"Outlines {', '.join(dataset.labels.names)} in images ({', '.join(dataset.channels)}) like those it was trained "
+        "on, for research."
+    )
+
+
+def training_facts(dataset: Dataset, course: Course) -> dict[str, Any]:
+    """On what and how the network was trained; files and cases are counted, not named."""
+    subjects = {case.name: case.subject for case in dataset.cases}
+    voxels = course.seen.label_voxels
+    return {
+        "data": f"{dataset.name}: {dataset.description}".removesuffix(": "),
+        "cases": len(course.training),
+        "subjects": len({subjects[name] for name in course.training}),
+        "rejected cases": len(course.rejected),
+        "smallest spacing in mm": np.min(course.seen.spacings_mm, axis=0).tolist(),
+        "largest spacing in mm": np.max(course.seen.spacings_mm, axis=0).tolist(),
+        "voxels by label": {str(number): count for number, count in sorted(voxels.items())},
+        "size": course.plan.size,
+        "epochs": course.epochs,
+        "batches an epoch": course.steps,
+        "batch size": course.plan.batch_size,
+        "seed": course.asked["settings"]["seed"],
+        "learning rate": course.asked["settings"]["learning_rate"],
+        "precision": course.precision,
+    }

@@ -1,0 +1,242 @@
+"""The stored values of one DICOM file's frames, of any transfer syntax, read or decoded frame by frame."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from careloop.imaging.read.codestream import read_codestream
+from careloop.imaging.read.files import Files, UnreadableError
+from careloop.imaging.read.layout import (
+    BIG_ENDIAN,
+    DEFLATED,
+    JPEG_2000,
+    RLE,
+    UNDEFINED_LENGTH,
+    PixelLayout,
+    check_codestream,
+)
+from careloop.imaging.read.parsing import inflated
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from pydicom import Dataset
+
+_ITEM, _SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"  # PS3.5 section 7.5, little endian
+CUT_OFF = "its pixel data are cut off"
+Room = Sequence["NDArray[Any]"]
+
+
+def stored_frames(
+    name: str, layout: PixelLayout, frames: Sequence[int], *, files: Files, rooms: Room, signed: bool | None = None
+) -> Iterator[NDArray[Any]]:
+    """Yield the wanted frames of one file in their order, as stored values.
+
+    Grey frames are (rows, columns) of `layout.dtype` (before a modality LUT), bits outside of those stored (overlays)
+    removed; colour frames are (rows, columns, 3), red, green and blue. `rooms` holds an array for each frame: frames
+    that are not compressed are read straight into one of fitting type and yielded in it. `signed` overrides the header
+    for a JPEG 2000 codestream of another sign.
+
+    Raises:
+        UnreadableError: pixel data cut off, no codec for them, or a frame that no codec can decode.
+    """
+    with _pixel_file(name, layout, files) as file:
+        if not layout.encapsulated and _is_plain(layout):
+            yield from _plain_frames(file, layout, frames, rooms)
+            return
+        file.seek(layout.place.offset)
+        size = layout.place.length
+        data = file.read() if size == UNDEFINED_LENGTH else file.read(size)
+    yield from _decoded_frames(name, layout, frames, data, files=files, signed=signed)
+
+
+@contextmanager
+def _pixel_file(name: str, layout: PixelLayout, files: Files) -> Iterator[IO[bytes]]:
+    with files.open(name) as (file, _):
+        yield io.BytesIO(inflated(file.read())) if layout.transfer_syntax == DEFLATED else file
+
+
+def _is_plain(layout: PixelLayout) -> bool:
+    """True for grey values of whole bytes in file order, which need no unpacking."""
+    swapped = layout.transfer_syntax == BIG_ENDIAN and layout.bits_allocated == 8 and layout.place.vr == "OW"
+    return layout.samples == 1 and not layout.is_color and layout.bits_allocated % 8 == 0 and not swapped
+
+
+def _plain_frames(
+    file: IO[bytes], layout: PixelLayout, frames: Sequence[int], rooms: Room
+) -> Iterator[NDArray[Any]]:
+    stored = _stored_dtype(layout)
+    for frame, room in zip(frames, rooms, strict=True):
+        fits = room.dtype == stored and room.flags.c_contiguous
+        values = room if fits else np.empty((layout.rows, layout.columns), stored)
+        file.seek(layout.place.offset + frame * layout.frame_bytes)
+        _read_into(file, values)
+        if (layout.transfer_syntax == BIG_ENDIAN) == (sys.byteorder == "little"):
+            values.byteswap(inplace=True)
+        yield without_other_bits(values, layout)
+
+
+def _stored_dtype(layout: PixelLayout) -> np.dtype[Any]:
+    """`layout.dtype` before a modality LUT."""
+    if layout.place.keyword != "PixelData":
+        return layout.dtype
+    return np.dtype(f"{'i' if layout.signed else 'u'}{layout.bits_allocated // 8}")
+
+
+def _read_into(file: IO[bytes], values: NDArray[Any]) -> None:
+    view = memoryview(values).cast("B")
+    at = 0
+    while at < len(view):
+        count = file.readinto(view[at:])  # type: ignore[attr-defined]
+        if not count:
+            raise UnreadableError(CUT_OFF)
+        at += count
+
+
+def without_other_bits(values: NDArray[Any], layout: PixelLayout) -> NDArray[Any]:
+    """Keep the stored bits of each value, in place: those above and below may be overlays or anything (PS3.5 8.1.1)."""
+    above = layout.bits_allocated - 1 - layout.high_bit
+    others = layout.bits_allocated - layout.bits_stored
+    if values.dtype.kind in "iu" and others:
+        if above:
+            np.left_shift(values, above, out=values)
+        np.right_shift(values, others, out=values)
+    return values
+
+
+def _decoded_frames(
+    name: str, layout: PixelLayout, frames: Sequence[int], data: bytes, *, files: Files, signed: bool | None
+) -> Iterator[NDArray[Any]]:
+    """Frames that pydicom decodes with its plugins."""
+    encoded = _encoded_frames(data, layout) if layout.encapsulated else None
+    palette = _header(name, files) if layout.photometric == "PALETTE COLOR" else None
+    for frame in frames:
+        if encoded is None:
+            values = _decode(data, layout, index=frame)
+        else:
+            stream = encoded[frame]
+            _check_stream(stream, layout)
+            values = _decode(_encapsulated(stream), layout, index=0)
+            if layout.transfer_syntax in JPEG_2000 and layout.samples == 1:
+                values = _with_sign(values, stream, layout.signed if signed is None else signed)
+        yield values if palette is None else _colored(values, palette)
+
+
+def _decode(data: bytes, layout: PixelLayout, *, index: int) -> NDArray[Any]:
+    from pydicom.pixels import get_decoder
+
+    options: dict[str, Any] = {
+        "rows": layout.rows,
+        "columns": layout.columns,
+        "number_of_frames": 1 if layout.encapsulated else layout.frames,
+        "samples_per_pixel": layout.samples,
+        "bits_allocated": layout.bits_allocated,
+        "bits_stored": layout.bits_stored,
+        "photometric_interpretation": layout.photometric,
+        "pixel_representation": int(layout.signed),
+        "pixel_keyword": layout.place.keyword,
+        "pixel_vr": layout.place.vr,
+    }
+    if layout.samples > 1:
+        options["planar_configuration"] = layout.planar
+    if layout.transfer_syntax in JPEG_2000:
+        options["apply_j2k_sign_correction"] = False
+    try:
+        values, said = get_decoder(layout.transfer_syntax).as_array(data, index=index, **options)
+    except NotImplementedError:
+        raise UnreadableError(f"no codec is known for transfer syntax {layout.transfer_syntax}") from None
+    except Exception as error:  # codecs and pydicom raise whatever a malformed codestream leads to
+        reason = " ".join(str(error).split())[:150]
+        raise UnreadableError(f"its pixel data cannot be decoded ({layout.transfer_syntax}): {reason}") from None
+    if layout.samples == 3 and said["photometric_interpretation"] != "RGB":
+        raise UnreadableError(f"its colours ({said['photometric_interpretation']}) cannot be turned to RGB")
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def _check_stream(stream: bytes, layout: PixelLayout) -> None:
+    """Refuse a codestream of another size than the header's before a codec allocates for it."""
+    if layout.transfer_syntax == RLE:
+        return
+    said = read_codestream(stream)
+    if said is None:
+        raise UnreadableError("a frame is no codestream of its transfer syntax")
+    check_codestream(layout, said)
+
+
+def _with_sign(values: NDArray[Any], stream: bytes, signed: bool) -> NDArray[Any]:
+    """The codestream's bits read as signed or unsigned numbers, whatever the codec made of them."""
+    said = read_codestream(stream)
+    assert said is not None
+    size = values.dtype.itemsize
+    others = 8 * size - said.precision
+    values = values.view(f"{'i' if signed else 'u'}{size}")
+    return values if others <= 0 else (values << others) >> others
+
+
+def _colored(indices: NDArray[Any], header: Dataset) -> NDArray[Any]:
+    from pydicom.pixels import apply_color_lut
+
+    try:
+        return apply_color_lut(indices, header)[..., :3]
+    except Exception:  # pydicom raises whatever a malformed palette leads to
+        raise UnreadableError("its palette is missing or malformed") from None
+
+
+def with_modality_lut(values: NDArray[Any], name: str, files: Files) -> NDArray[Any]:
+    """Return the values after the file's modality LUT (PS3.3 C.11.1.1.1)."""
+    from pydicom.pixels import apply_modality_lut
+
+    try:
+        return apply_modality_lut(values, _header(name, files))
+    except Exception:  # pydicom raises whatever a malformed table leads to
+        raise UnreadableError("its modality LUT is malformed") from None
+
+
+def _header(name: str, files: Files) -> Dataset:
+    """All of a file's header: for the few files whose tables are needed."""
+    import pydicom
+
+    with files.open(name) as (file, _):
+        return pydicom.dcmread(io.BytesIO(file.read()), stop_before_pixels=True, force=True)
+
+
+def _encapsulated(stream: bytes) -> bytes:
+    """One frame as the only item behind an empty offset table."""
+    return b"".join((_ITEM, bytes(4), _ITEM, len(stream).to_bytes(4, "little"), stream))
+
+
+def _encoded_frames(data: bytes, layout: PixelLayout) -> list[bytes]:
+    """The codestream of each frame: one item a frame, or all items of one frame, or as the offset table has it."""
+    from pydicom.encaps import generate_frames
+
+    fragments = _fragments(data)
+    if len(fragments) == layout.frames:
+        return fragments
+    if layout.frames == 1 and fragments:
+        return [b"".join(fragments)]
+    try:
+        found = list(generate_frames(data, number_of_frames=layout.frames))
+    except Exception:  # pydicom raises whatever a malformed offset table leads to
+        found = []
+    if len(found) < layout.frames:
+        raise UnreadableError(f"{CUT_OFF}: {len(fragments)} fragments for {layout.frames} frames")
+    return found
+
+
+def _fragments(data: bytes) -> list[bytes]:
+    """The items after the offset table (PS3.5 A.4); UnreadableError where one is cut off."""
+    fragments, at = [], 0
+    while at + 8 <= len(data) and data[at : at + 4] == _ITEM:
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        if at + 8 + size > len(data):
+            raise UnreadableError(CUT_OFF)
+        fragments.append(data[at + 8 : at + 8 + size])
+        at += 8 + size
+    if data[at : at + 4] not in {_SEQUENCE_END, b""}:
+        raise UnreadableError("its pixel data are no sequence of items")
+    return fragments[1:]
