@@ -3,15 +3,15 @@
     python benchmarks/broken_series.py --monai-python /path/to/env/bin/python
     python benchmarks/broken_series.py --slices 24 --thinned 2 --tools careloop dcm2niix
 
-The series are those of `tests/imaging/broken_series.py`, made from the head CT of Debian's invesalius-examples, each with
-a known right answer. The environment of `--monai-python` has monai, itk, SimpleITK, pydicom, nibabel, pylibjpeg and
-pylibjpeg-openjpeg; `dcm2niix` is Debian's. SimpleITK reads with ImageSeriesReader the files that GDCM lists for each
-series; MONAI with LoadImage on the folder, once as it chooses its reader and once with PydicomReader.
+The series are those of `tests/imaging/broken_series.py`, made from the head CT of Debian's invesalius-examples, each
+with a known right answer. The environment of `--monai-python` has monai, itk, SimpleITK, pydicom, nibabel, pylibjpeg
+and pylibjpeg-openjpeg; `dcm2niix` is Debian's. SimpleITK reads with ImageSeriesReader the files that GDCM lists for
+each series; MONAI with LoadImage on the folder, once as it chooses its reader and once with PydicomReader.
 
 Each slice that comes out is looked for among the true slices by its content; the voxels at its corners then lie where
 the true ones are or so many millimetres away, and values are right or wrong by so much. What was resampled, so that no
-slice is a true one, is judged by its values at the places of the true voxels. `silently` means that neither an exception
-nor a warning was given.
+slice is a true one, is judged by its values at the places of the true voxels. `silently` means that neither an
+exception nor a warning was given.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 RIGHT_MM = 0.05  # an error that no use of an image notices
 RIGHT_VALUE = 1e-3  # of the range of the true values: rounding to what a file can hold
 SAME_SLICE = 0.999  # correlation of a slice with the true one
+WRAPPED_BITS = (13, 16)  # of negative values that may have been read as unsigned
 LOOK_AT = 2_000  # voxels of a slice that are compared to find it
 Volumes = list[tuple[np.ndarray, np.ndarray]]  # array, affine from its indices to mm in LPS
 
@@ -45,21 +46,23 @@ Volumes = list[tuple[np.ndarray, np.ndarray]]  # array, affine from its indices 
 
 
 def read_simpleitk(folder: Path) -> Volumes:
-    import SimpleITK as sitk
+    """Every series of the folder with ImageSeriesReader, files named and ordered by GDCM."""
+    import SimpleITK
 
     volumes = []
-    for series in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)):
-        reader = sitk.ImageSeriesReader()
-        reader.SetFileNames(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series))
+    for series in SimpleITK.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)):
+        reader = SimpleITK.ImageSeriesReader()
+        reader.SetFileNames(SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series))
         image = reader.Execute()
         affine = np.eye(4)
         affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
         affine[:3, 3] = image.GetOrigin()
-        volumes.append((sitk.GetArrayFromImage(image), affine[:, [2, 1, 0, 3]]))
+        volumes.append((SimpleITK.GetArrayFromImage(image), affine[:, [2, 1, 0, 3]]))
     return volumes
 
 
 def read_monai(folder: Path, **reader: str) -> Volumes:
+    """The folder with LoadImage as it is."""
     from monai.transforms import LoadImage
 
     image = LoadImage(image_only=True, **reader)(str(folder))
@@ -68,13 +71,24 @@ def read_monai(folder: Path, **reader: str) -> Volumes:
 
 
 def read_monai_pydicom(folder: Path) -> Volumes:
+    """The folder with LoadImage and its reader on top of pydicom."""
     return read_monai(folder, reader="PydicomReader")
 
 
 def read_careloop(folder: Path) -> Volumes:
-    from careloop.imaging.read import read_images
+    """The folder with careloop's reader, which goes through the gate."""
+    return [(volume.voxels, volume.affine) for volume in careloop_volumes(folder)]
 
-    return [(volume.voxels, volume.affine) for volume in read_images(folder)]
+
+def careloop_volumes(folder: Path) -> list[Any]:
+    """Every volume of every series in the folder."""
+    from careloop.imaging.read.series import find_series, read_series, stacks_of
+
+    return [
+        read_series(found, stack=number)
+        for found in find_series(folder)
+        for number in range(1, len(stacks_of(found)) + 1)
+    ]
 
 
 READERS: dict[str, Callable[[Path], Volumes]] = {
@@ -93,15 +107,19 @@ def read_folders(tool: str, folders: Sequence[Path], out: Path) -> None:
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
         warnings.resetwarnings()
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", FutureWarning)
-        warnings.simplefilter("ignore", ResourceWarning)
+        warnings.simplefilter("always")
+        for about_code in (
+            DeprecationWarning,
+            PendingDeprecationWarning,
+            FutureWarning,
+            ResourceWarning,
+            ImportWarning,
+        ):
+            warnings.simplefilter("ignore", about_code)
         try:
             volumes = READERS[tool](folder)
-            arrays = {
-                f"{name}{k}": value for k, pair in enumerate(volumes) for name, value in zip("va", pair, strict=True)
-            }
-            np.savez(out / f"{folder.name}.npz", **arrays)
+            arrays = {f"v{k}": array for k, (array, _) in enumerate(volumes)}
+            np.savez(out / f"{folder.name}.npz", **arrays, **{f"a{k}": affine for k, (_, affine) in enumerate(volumes)})
         except Exception as error:
             print(traceback.format_exc(), file=sys.stderr)
             (out / f"{folder.name}.error").write_text(json.dumps([type(error).__name__, str(error)]))
@@ -143,6 +161,7 @@ def outcomes(tool: str, folders: Sequence[Path], python: str) -> dict[str, Outco
 
 
 def collected(out: Path, name: str) -> Outcome:
+    """What `read_folders` left of one folder."""
     log = (out / f"{name}.log").read_text(errors="replace")
     error = out / f"{name}.error"
     if error.exists():
@@ -154,6 +173,7 @@ def collected(out: Path, name: str) -> Outcome:
 
 
 def run_dcm2niix(folder: Path) -> Outcome:
+    """The NIfTI files that dcm2niix makes of a folder with its defaults, each time point a volume."""
     import nibabel
 
     with tempfile.TemporaryDirectory() as out:
@@ -162,7 +182,10 @@ def run_dcm2niix(folder: Path) -> Outcome:
         volumes = {}
         for path in sorted(Path(out).glob("*.nii")):
             image = nibabel.load(path)
-            volumes[path.stem.removeprefix("out").strip("_")] = (np.asarray(image.dataobj), LPS_FROM_RAS @ image.affine)
+            array, affine = np.asarray(image.dataobj), LPS_FROM_RAS @ image.affine
+            name = path.stem.removeprefix("out")
+            times = np.moveaxis(array, 3, 0) if array.ndim == 4 else [array]
+            volumes |= {name + " " * k: (volume, affine) for k, volume in enumerate(times)}
         said = done.stdout + done.stderr
         error = "" if volumes else f"exit status {done.returncode}: {(said.strip().splitlines() or [''])[-1]}"
         return Outcome(volumes, error, "warning" in said.lower() or "error" in said.lower())
@@ -203,7 +226,8 @@ def judge(array: np.ndarray, affine: np.ndarray, truths: Sequence[Any]) -> Judge
         off_mm = max(off_mm, float(np.linalg.norm((here - there)[:, :3], axis=1).max()))
         errors.append(turned[index].astype(np.float64) - truth.voxels[match[1]])
     differences = np.array(errors)
-    if truths[0].offset:
+    if not truths[0].placed:
+        off_mm = 0.0
         differences -= np.median(differences)
     wrong = np.abs(differences) > RIGHT_VALUE * np.ptp(truths[0].voxels)
     mean = float(np.abs(differences[wrong]).mean()) if wrong.any() else 0.0
@@ -233,20 +257,21 @@ def arrangements(array: np.ndarray, affine: np.ndarray, truths: Sequence[Any]) -
 
 
 def matched(plane: np.ndarray, truths: Sequence[Any]) -> tuple[int, int] | None:
+    """The (truth, slice) that a slice is, if it is one."""
     alike, truth, index = likeness(plane, truths)
     return (truth, index) if alike >= SAME_SLICE else None
 
 
 def likeness(plane: np.ndarray, truths: Sequence[Any]) -> tuple[float, int, int]:
-    """Highest correlation with a true slice, of either sign, and with numbers beyond 16 bits folded back."""
+    """Highest correlation with a true slice, of either sign, and with unsigned numbers read as signed ones."""
     step = max(1, plane.size // LOOK_AT)
     best = (0.0, 0, 0)
     plain = plane.reshape(-1)[::step].astype(np.float64)
-    folded = np.mod(plain + 32768, 65536) - 32768
+    wrapped = [np.mod(plain + 2 ** (bits - 1), 2**bits) - 2 ** (bits - 1) for bits in WRAPPED_BITS]
     for number, truth in enumerate(truths):
         true = truth.voxels.reshape(len(truth.voxels), -1)[:, ::step].astype(np.float64)
         exact = np.abs(true - plain).mean(axis=1)
-        for values in (plain, folded):
+        for values in (plain, *wrapped):
             centred, others = values - values.mean(), true - true.mean(axis=1, keepdims=True)
             norms = np.linalg.norm(others, axis=1) * np.linalg.norm(centred)
             alike = np.abs(others @ centred) / np.where(norms > 0, norms, np.inf)
@@ -276,27 +301,20 @@ def verdict(outcome: Outcome, case: Any, truths: Sequence[Any]) -> str:
     if outcome.error:
         return outcome.error if outcome.error.startswith("crashes") else f"refuses: {brief(outcome.error)}"
     manner = "with a warning" if outcome.warned else "silently"
-    described = [describe(name, volume, truths) for name, volume in outcome.volumes.items()]
-    whole = {match[0] for _, judged in described if judged is not None for match in judged.slices if match}
-    right = all(text == "right" for text, _ in described) and len(described) == len(truths) == len(whole)
-    if right:
+    described = [describe(volume, truths) for volume in outcome.volumes.values()]
+    held = {match[0] for _, judged in described if judged is not None for match in judged.slices if match}
+    if all(text == "right" for text, _ in described) and len(described) == len(truths) == len(held):
         if case.model is not None:
-            return f"reads it {manner}; no check of what it is"
-        if case.right == "handled":
-            return f"right ({manner})" if outcome.warned else "right"
-    texts = [
-        f"{name + ': ' if name and len(described) > 1 else ''}{text}" for (text, _), name in named(described, outcome)
-    ]
+            return f"reads it {manner}: no check of what it is"
+        return f"right ({manner})" if outcome.warned else "right"
+    texts = []
+    for name, (text, _) in zip(outcome.volumes, described, strict=True):
+        made = name.strip("0123456789_ ")  # dcm2niix names what it resampled: Eq, Tilt
+        texts.append(f"{made}: {text}" if made else text)
     return f"{'; '.join(dict.fromkeys(texts))} ({manner})"
 
 
-def named(
-    described: list[tuple[str, Judged | None]], outcome: Outcome
-) -> Iterator[tuple[tuple[str, Judged | None], str]]:
-    yield from zip(described, (name if name.strip("0123456789") else "" for name in outcome.volumes), strict=True)
-
-
-def describe(name: str, volume: tuple[np.ndarray, np.ndarray], truths: Sequence[Any]) -> tuple[str, Judged | None]:
+def describe(volume: tuple[np.ndarray, np.ndarray], truths: Sequence[Any]) -> tuple[str, Judged | None]:
     """What is wrong with one volume, in numbers; `right` where nothing is."""
     judged = judge(*volume, truths)
     if judged is None:
@@ -334,17 +352,17 @@ def careloop_verdict(outcome: Outcome, case: Any, truths: Sequence[Any], folder:
         return verdict(outcome, case, truths)
     from careloop.imaging.finding import RefusedSeriesError
     from careloop.imaging.gate import check_expected
-    from careloop.imaging.read import read_images
 
     modality, body_part = case.model
     try:
-        check_expected(read_images(folder), modalities=(modality,), body_parts=(body_part,), channels=("image",))
+        check_expected(careloop_volumes(folder), modalities=(modality,), body_parts=(body_part,), channels=("image",))
     except RefusedSeriesError as error:
         return f"refuses: {brief(str(error))}"
     return "accepts it"
 
 
 def main() -> None:
+    """Write every case, read it with every tool and print the table."""
     arguments = parsed()
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "imaging"))
     import broken_series as simulated
@@ -370,6 +388,7 @@ def main() -> None:
 
 
 def parsed() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--monai-python", default=sys.executable, help="interpreter with monai and SimpleITK")
     parser.add_argument("--tools", nargs="+", default=list(TOOLS), choices=TOOLS)

@@ -1,10 +1,10 @@
 """nnU-Net v2 model folders run by careloop beside nnU-Net's own predictor: agreement, time and memory on one CPU.
 
-The peer makes real model folders from generated (simulated) images with its own planner and trainer: random weights and
-briefly trained ones, two and three dimensions, 3 and 60 classes, plain and residual encoders. Both then segment the same
-NIfTI file with mirroring on, as nnU-Net does by default, each in a process of its own, one after the other. Time is from
-the model folder and the image on disk to the label file on disk, imports not counted; memory is the peak RSS of the
-process. careloop runs twice: with an empty cache (`first`, the network is converted) and with the network in it.
+The peer makes real model folders from generated (simulated) images with its own planner and trainer: random weights
+and briefly trained ones, two and three dimensions, 3 and 60 classes, plain and residual encoders. Both then segment the
+same NIfTI file with mirroring on, as nnU-Net does by default, each in a process of its own, one after the other. Time
+is from the model folder and the image on disk to the label file on disk, imports not counted; memory is the peak RSS of
+the process. careloop runs twice: with an empty cache (`first`, the network is converted) and with the network in it.
 
     python -m venv PEER && PEER/bin/pip install nnunetv2
     python benchmarks/nnunet_peer.py --peer PEER/bin/python [--folder DIR] [--repeats 1] [--cases NAME ...] [--small]
@@ -21,6 +21,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -194,11 +195,12 @@ def _train(case: Case, dataset: Dataset, folder: Path) -> None:
     configuration = shrunk["configurations"][case.configuration]
     if len(configuration["patch_size"]) == 3 and case.iterations:
         configuration["patch_size"] = [max(n // 2, 32) for n in configuration["patch_size"]]
-    os.environ["nnUNet_n_proc_DA"] = "0"  # augment in this process
+    os.environ["nnUNet_n_proc_DA"] = "0"  # noqa: SIM112 (augment in this process)
     torch.manual_seed(SEED)
     np.random.seed(SEED)  # noqa: NPY002 (nnU-Net's own generator)
     trainer = nnUNetTrainer(shrunk, case.configuration, 0, about, torch.device("cpu"))
     trainer.initialize()
+    trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()  # which axes prediction mirrors
     if case.iterations:
         trainer.on_train_start()
         for _ in range(case.iterations):
@@ -221,28 +223,127 @@ def peer_predict(image: Path, model: Path, out: Path) -> None:
     report(time.perf_counter() - start)
 
 
-def step(arguments: argparse.Namespace) -> None:
-    """What this script does in a process of its own, here or in the peer's environment."""
-    if arguments.step == "make":
-        peer_make(arguments.folder, arguments.small, arguments.cases)
-    elif arguments.step == "peer":
-        peer_predict(arguments.image, arguments.model, arguments.out)
+# careloop's step, and the comparison
+
+
+def careloop_segment(image: Path, model: Path, out: Path) -> None:
+    """What `careloop image segment` does with one NIfTI file, and where its time goes."""
+    import torch  # noqa: F401 (imports are not counted on either side)
+
+    from careloop.imaging.read.nifti import read_nifti
+    from careloop.imaging.segment.formats.nnunet import read_nnunet
+    from careloop.imaging.segment.run import segment
+    from careloop.imaging.write.nifti import write_nifti
+
+    start = time.perf_counter()
+    trained = read_nnunet(model)
+    volume = read_nifti(image, modality="CT")
+    loaded = time.perf_counter() - start
+    result = segment([volume], trained)
+    write_nifti(result.label_map, out)
+    stages = {"load": loaded} | {stage.name: stage.seconds for stage in result.stages}
+    report(time.perf_counter() - start, stages=stages, backend=result.backend)
+
+
+def run_step(python: Path, step: str, arguments: list[str], environment: dict[str, str]) -> dict[str, Any]:
+    """One step in a process of its own; its last line of output."""
+    command = [str(python), __file__, "--step", step, *arguments]
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
+    lines = done.stdout.strip().splitlines()
+    return json.loads(lines[-1]) if step != "make" else {}
+
+
+def compare(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Runs of one case, peer and careloop in turn."""
+    folder = arguments.folder.resolve()
+    runs: dict[str, list[dict[str, Any]]] = {"peer": [], "first": [], "cached": []}
+    for _ in range(arguments.repeats):
+        with tempfile.TemporaryDirectory() as cache:
+            for kind in runs:
+                out = folder / "labels" / f"{case.name}_{kind}{'' if kind == 'peer' else '.nii.gz'}"
+                out.parent.mkdir(exist_ok=True)
+                paths = {"image": image_of(case, folder), "model": model_of(case, folder), "out": out}
+                step, python = ("peer", arguments.peer) if kind == "peer" else ("careloop", Path(sys.executable))
+                flags = [text for name, path in paths.items() for text in (f"--{name}", str(path))]
+                runs[kind].append(run_step(python, step, flags, peer_folders(folder) | {"CARELOOP_CACHE": cache}))
+    return {"case": case.name, **agreement(case, folder), "runs": runs}
+
+
+def agreement(case: Case, folder: Path) -> dict[str, float]:
+    """Share of voxels with the same label, and the share of labelled voxels in the peer's result."""
+    import nibabel
+
+    theirs, ours = (
+        np.asarray(nibabel.load(folder / "labels" / f"{case.name}_{kind}.nii.gz").dataobj)
+        for kind in ("peer", "cached")
+    )
+    return {"equal": float(np.mean(theirs == ours)), "labelled": float(np.mean(theirs > 0))}
+
+
+def show(result: dict[str, Any]) -> None:
+    """One line of the table, and the shares of careloop's stages."""
+    runs = result["runs"]
+
+    def middle(kind: str, figure: str) -> float:
+        return statistics.median(run[figure] for run in runs[kind])
+
+    def ratio(kind: str, figure: str) -> float:
+        return statistics.median(a[figure] / b[figure] for a, b in zip(runs[kind], runs["peer"], strict=True))
+
+    print(
+        f"{result['case']:18} {100 * result['equal']:9.4f} % {100 * result['labelled']:6.1f} % "
+        f"{middle('peer', 'seconds'):8.1f} {middle('first', 'seconds'):8.1f} {middle('cached', 'seconds'):8.1f} "
+        f"{ratio('first', 'seconds'):7.2f} {ratio('cached', 'seconds'):7.2f} "
+        f"{middle('peer', 'peak_mib'):8.0f} {middle('cached', 'peak_mib'):8.0f} {ratio('first', 'peak_mib'):7.2f} "
+        f"{ratio('cached', 'peak_mib'):7.2f}"
+    )
+    last = runs["cached"][-1]
+    shares = ", ".join(f"{name} {seconds / last['seconds']:.0%}" for name, seconds in last["stages"].items())
+    print(f"{'':18} {shares}; {last['backend']}", flush=True)
+
+
+def peer_folders(folder: Path) -> dict[str, str]:
+    """nnU-Net's environment variables."""
+    names = {f"nnUNet_{key}": str(folder / key) for key in ("raw", "preprocessed", "results")}
+    return names | {"nnUNet_n_proc_DA": "1"}
 
 
 def main() -> None:
+    """Make what is missing, compare case by case, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", type=Path, help="Python of the environment with nnunetv2")
     parser.add_argument("--folder", type=Path, default=Path("nnunet_peer"), help="models, images and labels")
     parser.add_argument("--cases", nargs="*", default=[])
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--small", action="store_true")
+    parser.add_argument("--json", type=Path, help="also write all figures here")
     parser.add_argument("--step", choices=["make", "peer", "careloop"], help=argparse.SUPPRESS)
     for name in ("image", "model", "out"):
         parser.add_argument(f"--{name}", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    arguments.cases = arguments.cases or [case.name for case in cases(arguments.small)]
+    names = arguments.cases or [case.name for case in cases(arguments.small)]
+    if arguments.step == "make":
+        return peer_make(arguments.folder, arguments.small, names)
     if arguments.step:
-        step(arguments)
+        run = peer_predict if arguments.step == "peer" else careloop_segment
+        return run(arguments.image, arguments.model, arguments.out)
+    folder = arguments.folder.resolve()
+    flags = ["--folder", str(folder), *(["--small"] if arguments.small else []), "--cases", *names]
+    run_step(arguments.peer, "make", flags, peer_folders(folder))
+    print(f"{'case':18} {'equal':>11} {'labelled':>8} {'nnU-Net':>8} {'first':>8} {'cached':>8} {'ratio':>15} "
+          f"{'nnU-Net':>8} {'cached':>8} {'ratio':>15}")  # fmt: skip
+    print(f"{'':18} {'':11} {'':8} {'s':>8} {'s':>8} {'s':>8} {'first':>7} {'cached':>7} {'MiB':>8} {'MiB':>8} "
+          f"{'first':>7} {'cached':>7}")  # fmt: skip
+    results = []
+    for case in cases(arguments.small):
+        if case.name in names:
+            results.append(compare(case, arguments))
+            show(results[-1])
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=1))
+    return None
 
 
 if __name__ == "__main__":

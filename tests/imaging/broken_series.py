@@ -27,6 +27,7 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless
 
 HEAD_CT = Path("/usr/share/doc/invesalius-examples/examples/Cranium.inv3")
 TILT_DEG = 15.0
+SIGN_BITS = 13
 UID = "1.2.826.0.1.3680043.8.498.7."
 CLASSES = {
     "CT": "1.2.840.10008.5.1.4.1.1.2",
@@ -41,12 +42,13 @@ Affine = NDArray[np.float64]
 class Truth:
     """A right volume: values (slices, rows, columns) and the affine from (slice, row, column) to mm in LPS.
 
-    `offset` is True where values are right up to one number added to all of them (a turned scale without a unit).
+    A picture has no place in the patient (`placed` is False; its affine holds spacing only), and its values, turned
+    round, are right up to one number added to all of them.
     """
 
     voxels: NDArray[np.float32]
     affine: Affine
-    offset: bool = False
+    placed: bool = True
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def cases(head: Head) -> tuple[Case, ...]:
         case("changing spacing", "changing spacing", "refused", _changing_spacing),
         case("MONOCHROME1", "MONOCHROME1", "handled", _monochrome1),
         case("per-slice rescale (PET)", "per-slice rescale", "handled", _per_slice_rescale),
-        case("sign mismatch in JPEG 2000", "sign mismatch", "handled", _sign_mismatch),
+        case("sign mismatch in JPEG 2000", "sign mismatch in JPEG 2000", "handled", _sign_mismatch),
         case("over-long decimal strings", "over-long decimal string", "handled", _over_long),
         case("wrong body part", "wrong body part", "refused", _plain, ("CT", "CHEST")),
         case("wrong modality", "wrong modality", "refused", _as_mr, ("CT", "HEAD")),
@@ -238,7 +240,7 @@ def _monochrome1(head: Head, folder: Path) -> tuple[Truth, ...]:
     header.RescaleSlope, header.RescaleIntercept, header.InstanceNumber = 1, 0, 1
     header.SOPInstanceUID = UID + "99"
     _save(header, (4095 - grey).astype("<u2"), folder / "picture")
-    return (Truth(grey[None].astype(np.float32), np.diag([1.0, *spacing, 1.0]), offset=True),)
+    return (Truth(grey[None].astype(np.float32), np.diag([1.0, *spacing, 1.0]), placed=False),)
 
 
 def _per_slice_rescale(head: Head, folder: Path) -> tuple[Truth, ...]:
@@ -257,15 +259,21 @@ def _per_slice_rescale(head: Head, folder: Path) -> tuple[Truth, ...]:
 
 
 def _sign_mismatch(head: Head, folder: Path) -> tuple[Truth, ...]:
-    """The header says signed, the code stream says unsigned, and the bits are those of signed numbers."""
-    write_slices(folder, head, encode=_jpeg2000_unsigned)
+    """The header says signed, the code stream says unsigned, and the bits are those of signed numbers of 13 bits.
+
+    As in pydicom's J2K_pixelrep_mismatch.dcm, which is a real CT.
+    """
+    low, high = -(2 ** (SIGN_BITS - 1)), 2 ** (SIGN_BITS - 1) - 1
+    head = Head(np.clip(head.voxels, low, high), head.affine)
+    write_slices(folder, head, {"BitsStored": SIGN_BITS, "HighBit": SIGN_BITS - 1}, encode=_jpeg2000_unsigned)
     return (_truth(head),)
 
 
 def _jpeg2000_unsigned(plane: NDArray[np.int16]) -> bytes:
     from openjpeg.utils import encode_array
 
-    stream: bytes = encode_array(plane.view(np.uint16), bits_stored=16, photometric_interpretation=2, codec_format=0)
+    unsigned = plane.view(np.uint16) & np.uint16(2**SIGN_BITS - 1)
+    stream: bytes = encode_array(unsigned, bits_stored=SIGN_BITS, photometric_interpretation=2, codec_format=0)
     return stream
 
 

@@ -1,6 +1,19 @@
 """The command line: one thin function a command; results are one table or one JSON object, errors one line."""
 
-from careloop.cli import ask, data, estimate, insight, loop, pretrain, privacy, quality, treatment
+from careloop.cli import ask, data, estimate, image, insight, loop, pretrain, privacy, quality, treatment
 from careloop.cli.command import cli, main
 
-__all__ = ["ask", "cli", "data", "estimate", "insight", "loop", "main", "pretrain", "privacy", "quality", "treatment"]
+__all__ = [
+    "ask",
+    "cli",
+    "data",
+    "estimate",
+    "image",
+    "insight",
+    "loop",
+    "main",
+    "pretrain",
+    "privacy",
+    "quality",
+    "treatment",
+]

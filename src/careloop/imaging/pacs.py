@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 TOKEN = "CARELOOP_DICOMWEB_TOKEN"
 TIMEOUT_S = (10.0, 300.0)  # to connect, and between two packets: archives fetch old series from tape
+ATTEMPTS, FIRST_WAIT_MS = 3, 250  # of a request that meets a busy or silent archive; each wait doubles
 PAGE = 1000  # matches asked for at once
 LOCAL = ("localhost", "127.0.0.1", "::1")
 Progress = Callable[[int, int], None]  # done, of how many
@@ -183,9 +184,11 @@ def _client(url: str) -> DICOMwebClient:
             raise InputError(f"the token in {TOKEN} is sent over https only, got '{_shown(url)}'")
         session.auth = Bearer()
     try:
-        return DICOMwebClient(url.rstrip("/"), session=session, timeout=TIMEOUT_S)
+        client = DICOMwebClient(url.rstrip("/"), session=session, timeout=TIMEOUT_S)
     except ValueError as error:
         raise InputError(f"'{_shown(url)}' is no address of a DICOMweb service") from error
+    client.set_http_retry_params(max_attempts=ATTEMPTS, wait_exponential_multiplier=FIRST_WAIT_MS)
+    return client
 
 
 def _pages(

@@ -236,6 +236,21 @@ def test_values_that_change_within_a_volume_do_not_take_it_apart() -> None:
     assert len(check_slices(dynamic, where="the series")) == 3
 
 
+def test_a_value_that_changes_along_the_table_does_not_hide_a_gap() -> None:
+    steps = [replace(s, stacks={"AcquisitionNumber": str(k // 2)}) for k, s in enumerate(along_z(12))]
+    assert one(steps).varies == {}
+    assert refused([s for k, s in enumerate(steps) if k not in (4, 5)]) == "missing slices"
+
+
+def test_one_place_at_many_times_is_many_volumes() -> None:
+    (first,) = along_z(1)
+    film = [
+        replace(first, instance=str(t), instance_number=t, stacks={"TemporalPositionIdentifier": str(t)})
+        for t in range(5)
+    ]
+    assert len(check_slices(film, where="the series")) == 5
+
+
 def test_two_volumes_one_between_the_other_without_a_word_of_it_are_refused() -> None:
     halves = along_z(8, slice_thickness_mm=4.0)
     mixed = [replace(s, instance_number=1 + k // 2 + 100 * (k % 2)) for k, s in enumerate(halves)]

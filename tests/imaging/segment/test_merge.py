@@ -38,7 +38,7 @@ def test_numbers_of_a_table_count_where_it_knows_all_names() -> None:
 def test_what_cannot_be_laid_over_each_other() -> None:
     with pytest.raises(InputError, match="no label maps"):
         merge_labels([])
-    with pytest.raises(InputError, match="'spleen' twice"):
+    with pytest.raises(InputError, match="'liver' twice"):
         merge_labels([FIRST, FIRST])
     with pytest.raises(InputError, match="one grid"):
         merge_labels([FIRST, part([0, 1, 1, 2, 0], {1: "a", 2: "b"}, np.diag([1.0, 1, 2, 1]))])

@@ -24,6 +24,7 @@ SAME_SPACING = 1e-4  # relative; over 512 columns a twentieth of a voxel
 TILT_DEG = 0.05  # as `is_upright`: below it the shear of 500 mm is less than half a millimetre
 MOST_TILT_DEG = 45.0  # no gantry tilts by more than 30 degrees: beyond, position and orientation contradict each other
 MOST_MISSING = 0.5  # with more gaps than neighbours the spacing itself is unknown
+COARSER = 3  # so many equal gaps one after the other are a coarser part of the scan, not slices lost
 THIN_PART = 1.5  # slices further apart than this many thicknesses leave tissue out; gaps of a tenth are usual in MR
 GREY = ("MONOCHROME1", "MONOCHROME2")
 
@@ -161,12 +162,14 @@ def _duplicates(line: Line, steps: NDArray[np.float64]) -> Finding:
 
 
 def _gaps(line: Line, steps: NDArray[np.float64], spacing: float) -> Finding | None:
-    """The finding where all uneven steps are whole multiples of the spacing; None where they are not."""
+    """The finding where all uneven steps are whole multiples of the spacing, here and there; else None."""
     times = np.rint(steps / spacing).astype(int)
     whole = np.abs(steps - times * spacing) <= 2 * tolerance_mm(spacing)  # two rounded positions a step
     gaps = np.flatnonzero(times > 1)
     if not (whole.all() and len(gaps) and len(gaps) <= MOST_MISSING * len(steps)):
         return None
+    if len(gaps) >= COARSER and (np.diff(gaps) == 1).all() and (times[gaps] == times[gaps[0]]).all():
+        return None  # one part of the scan is coarser
     listed = [f"{times[i] - 1} between {line.place(int(i))} and {line.place(int(i) + 1)}" for i in gaps[:3]]
     more = f" and at {len(gaps) - 3} more places" if len(gaps) > 3 else ""
     message = (

@@ -117,7 +117,7 @@ def _explain(group: Sequence[SliceHeader]) -> tuple[list[Part], list[Finding]]:
         parts = _partition(group, names)
         refused = [finding for part in parts for finding in refusals(part.line)]
         refused += _sibling_refusals(parts) if len(parts) > 1 else []
-        if not refused and not _is_scattered(parts) and not _is_two_in_one(parts):
+        if not refused and _is_explained(parts, names) and not _is_two_in_one(parts):
             return parts, _split_findings(parts, names)
         apart = not any(f.check == "duplicate positions" for f in refused)
         if first is None or (apart and any(f.check == "duplicate positions" for f in first[1])):
@@ -174,9 +174,11 @@ def _as_number(value: str) -> tuple[float, str]:
         return float("inf"), value
 
 
-def _is_scattered(parts: Sequence[Part]) -> bool:
-    """True where a value changes with every slice of a longer series, so that it tells no volumes apart."""
-    return len(parts) > 2 and all(len(part.line.slices) == 1 for part in parts)
+def _is_explained(parts: Sequence[Part], names: Sequence[str]) -> bool:
+    """False where values only cut a row of slices into pieces: at every slice, or weak ones, which would hide a gap."""
+    in_a_row = not all(_overlap(a.line, b.line) for a, b in pairwise(parts))
+    scattered = len(parts) > 2 and all(len(part.line.slices) == 1 for part in parts)
+    return not (in_a_row and (scattered or any(name in WEAK for name in names)))
 
 
 def _is_two_in_one(parts: Sequence[Part]) -> bool:

@@ -72,15 +72,16 @@ def mirrored_axes(geometry: Geometry, random: np.random.Generator) -> tuple[int,
     return tuple(axis for axis in geometry.mirror_axes if random.random() < MIRROR)
 
 
-def change_intensities(image: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
+def change_intensities(image: torch.Tensor, random: np.random.Generator, noise: torch.Generator) -> torch.Tensor:
     """A patch (channels, *patch) with other noise, sharpness, brightness and contrast; the input is not changed.
 
-    Random numbers for scalars come from `random`; noise comes from torch's generator, which the caller has seeded.
+    `noise` is a generator of the image's device.
     """
     import torch
 
     if random.random() < NOISE:
-        image = image + torch.randn_like(image) * math.sqrt(random.uniform(0, NOISE_VARIANCE))
+        drawn = torch.randn(image.shape, generator=noise, device=image.device)
+        image = image + drawn * math.sqrt(random.uniform(0, NOISE_VARIANCE))
     if random.random() < BLUR:
         image = _channelwise(image, BLUR_CHANNEL, random, lambda c: _blurred(c, random.uniform(*BLUR_SIGMA)))
     if random.random() < BRIGHTNESS:

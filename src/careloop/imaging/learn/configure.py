@@ -145,24 +145,23 @@ def pooled(spacing_mm: np.ndarray, patch: np.ndarray) -> tuple[np.ndarray, tuple
     such axis; its kernel is 3 from the first stage at which it is no longer that much coarser (nnU-Net's
     get_pool_and_conv_props).
     """
-    dims = len(patch)
-    spacing, size = spacing_mm.astype(float).copy(), patch.copy()
-    kernel, divisor = np.ones(dims, dtype=int), np.ones(dims, dtype=int)
+    axes = range(len(patch))
+    spacing, size = spacing_mm.tolist(), patch.tolist()
+    kernel, divisor, stride = [1] * len(patch), [1] * len(patch), [1] * len(patch)
     stages: list[Stage] = []
-    stride = (1,) * dims
     while True:
-        kernel = np.where(spacing / spacing.min() < 2, 3, kernel)
-        long = size >= 2 * SMALLEST_MAP
-        pools = long & (spacing < 2 * spacing[long].min()) if long.any() else long
-        alone = pools.sum() == 1 and size[pools][0] < 3 * SMALLEST_MAP
-        is_last = not pools.any() or alone
-        stages.append(Stage((3,) * dims if is_last else tuple(kernel.tolist()), stride))
+        kernel = [3 if spacing[i] < 2 * min(spacing) else kernel[i] for i in axes]
+        long = [i for i in axes if size[i] >= 2 * SMALLEST_MAP]
+        pools = [i for i in long if spacing[i] < 2 * min(spacing[j] for j in long)]
+        is_last = not pools or (len(pools) == 1 and size[pools[0]] < 3 * SMALLEST_MAP)
+        stages.append(Stage((3,) * len(patch) if is_last else tuple(kernel), tuple(stride)))
         if is_last:
             break
-        step = np.where(pools, 2, 1)
-        stride = tuple(step.tolist())
-        spacing, size, divisor = spacing * step, np.ceil(size / step).astype(int), divisor * step
-    return np.ceil(patch / divisor).astype(int) * divisor, tuple(stages), divisor
+        stride = [2 if i in pools else 1 for i in axes]
+        for i in pools:
+            spacing[i], size[i], divisor[i] = 2 * spacing[i], -(-size[i] // 2), 2 * divisor[i]
+    whole = np.array(divisor)
+    return -(-patch // whole) * whole, tuple(stages), whole
 
 
 def architecture(stages: Sequence[Stage], size: Size, dims: int) -> dict[str, Any]:

@@ -49,9 +49,7 @@ class TrainingSettings(BaseModel):
     seed: int = Field(default=0, ge=0, description="Seed of everything random.")
     device: str = Field(default="auto", description="cpu, cuda, mps, or auto.")
     precision: str | None = Field(default=None, description="As Lightning Fabric names it, such as bf16-mixed.")
-    threads: int | None = Field(
-        default=None, ge=1, description="CPU threads; one or all, whichever is faster."
-    )
+    threads: int | None = Field(default=None, ge=1, description="CPU threads; one or all, whichever is faster.")
 
 
 @dataclass(frozen=True)

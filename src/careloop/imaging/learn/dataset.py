@@ -112,9 +112,7 @@ def open_dataset(folder: Path) -> Dataset:
         channels = document["modality" if decathlon else "channel_names"]
         declared = dict(document["labels"])
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path} must name channels (channel_names) and labels; {error} is missing or wrong"
-        ) from error
+        raise InputError(f"{path} must have channel_names and labels; {error} is missing or wrong") from error
     if decathlon:
         declared = {name: int(number) for number, name in declared.items()}
     names = tuple(str(channels[key]) for key in sorted(channels, key=int))

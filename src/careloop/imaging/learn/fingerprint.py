@@ -89,17 +89,15 @@ def read_case(case: Case, dataset: Dataset) -> LabelledImage:
     Raises:
         InputError: a file cannot be read, the grids differ, or a voxel has a label that dataset.json does not declare.
     """
-    from careloop.imaging.read.volumes import read_volume
+    from careloop.imaging.read.volumes import Choice, read_volume
 
     channels = tuple(
-        _as_numbers(read_volume(path), path, modality=name.upper() if name.upper() == "CT" else "")
+        _one_value_a_voxel(read_volume(path, choice=Choice(modality="CT" if name.lower() == "ct" else "")), path)
         for path, name in zip(case.images, dataset.channels, strict=True)
     )
     labels = _read_labels(case.labels, dataset.labels)
     for path, volume in zip(case.images, channels, strict=True):
         check_same_grid(volume, labels, what=f"{path.name} and its labels")
-        if not np.isfinite(volume.voxels).all():
-            raise InputError(f"{path.name} holds voxels that are no finite numbers")
     return LabelledImage(channels, labels)
 
 
@@ -198,10 +196,10 @@ def _axes(volume: Volume) -> str:
     return "".join(letters)
 
 
-def _as_numbers(volume: Volume, path: Path, *, modality: str) -> Volume:
+def _one_value_a_voxel(volume: Volume, path: Path) -> Volume:
     if volume.voxels.ndim != 3:
         raise InputError(f"{path.name} is a colour picture; write each colour to a file of its own")
-    return replace(volume, modality=volume.modality or modality)
+    return volume
 
 
 def _read_labels(path: Path, declared: Labels) -> LabelMap:
@@ -211,7 +209,7 @@ def _read_labels(path: Path, declared: Labels) -> LabelMap:
     if path.name.endswith(SUFFIXES):
         labels = read_nifti_labels(path)
     else:
-        volume = _as_numbers(read_volume(path), path, modality="")
+        volume = _one_value_a_voxel(read_volume(path), path)
         values = volume.voxels
         if (values.dtype.kind == "f" and np.any(values % 1 != 0)) or values.min() < 0 or values.max() > GREATEST_LABEL:
             raise InputError(f"{path.name}: labels must be whole numbers from 0 to {GREATEST_LABEL}")

@@ -15,6 +15,7 @@ from careloop.imaging.learn.course import Course
 from careloop.imaging.learn.dataset import Dataset, Labels, Progress
 from careloop.imaging.learn.validate import validate_model
 from careloop.imaging.segment.formats.trained import DESCRIPTION, WEIGHTS, TrainedFile, model_of, read_description
+from careloop.imaging.segment.run import RunSettings
 from careloop.imaging.terms import described
 from careloop.imaging.volume import Segment
 
@@ -49,7 +50,10 @@ def write_model(network: UNet, dataset: Dataset, course: Course, out: Path, *, p
         training=training_facts(dataset, course),
         libraries={"careloop": __version__} | {name: version(name) for name in ("torch", "numpy", "safetensors")},
     )
-    figures = validate_model(model_of(model, out / WEIGHTS), dataset, course.validation, progress=progress)
+    cases = [case for case in dataset.cases if case.name in set(course.validation)]
+    settings = RunSettings(device="cpu" if course.device == "cpu" else "auto")
+    ready = model_of(model, out / WEIGHTS)
+    figures = validate_model(ready, dataset, cases, settings=settings, progress=progress)
     text = replace(model, validation=figures).to_json()
     draft = out / f".unfinished.{DESCRIPTION}"
     draft.write_text(text, encoding="utf-8")
@@ -66,8 +70,8 @@ def segments_of(labels: Labels) -> tuple[Segment, ...]:
 def intended_use(dataset: Dataset) -> str:
     """What the model is for, in a sentence."""
     return (
-        f"Outlines {', '.join(dataset.labels.names)} in images ({', '.join(dataset.channels)}) like those it was trained "
-        "on, for research."
+        f"Outlines {', '.join(dataset.labels.names)} in images ({', '.join(dataset.channels)}) like those it was "
+        "trained on, for research."
     )
 
 

@@ -79,7 +79,7 @@ def draw_batch(
     """
     import torch
 
-    drawn = []
+    drawn, noise = [], torch.Generator(device).manual_seed(seed)
     for i, case in enumerate(cases):
         random = np.random.default_rng([seed, i])
         around = i >= round(len(cases) * (1 - FOREGROUND))
@@ -90,7 +90,7 @@ def draw_batch(
         flips = mirrored_axes(geometry, random)
         if flips:
             image, numbers = image.flip([axis + 1 for axis in flips]), numbers.flip(flips)
-        drawn.append((change_intensities(image, random), numbers))
+        drawn.append((change_intensities(image, random, noise), numbers))
     return Batch(torch.stack([image for image, _ in drawn]), torch.stack([numbers for _, numbers in drawn]))
 
 
@@ -184,7 +184,8 @@ def _structure_voxel(case: PreparedCase, random: np.random.Generator) -> list[in
 
 
 def _prepared_labels(labels: NDArray[np.unsignedinteger[Any]], placing: Placing) -> NDArray[np.unsignedinteger[Any]]:
-    """Labels on the prepared grid: each one's linear share is computed, and the largest share wins, as in nnU-Net."""
+    """Labels on the prepared grid: each one's linear share is computed, and the largest share wins,
+    the higher label where two are equal, as in nnU-Net."""
     turned = placing.turn.apply(labels)[placing.box]
     z, y, x = (replace(axis, order=min(axis.order, 1)) for axis in placing.image.axes)
     how = Resampling((z, y, x), placing.image.apart)
@@ -194,7 +195,7 @@ def _prepared_labels(labels: NDArray[np.unsignedinteger[Any]], placing: Placing)
     result = np.zeros(how.new, labels.dtype)
     for number in np.flatnonzero(np.bincount(turned.ravel())):
         share = resample((turned == number).astype(np.float32), how)
-        wins = share > best
+        wins = share >= best
         best[wins], result[wins] = share[wins], number
     return result
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from careloop.imaging.measure.texture.grid import Bins
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -50,10 +52,14 @@ def statistics(values: Values) -> dict[str, float]:
     }
 
 
-def entropy(levels: NDArray[np.integer]) -> float:
-    """Return the entropy in bits of discretised intensities (IBSI TLU2, section 3.4.18)."""
-    counts = np.bincount(levels)
-    share = counts[counts > 0] / len(levels)
+def entropy(values: Values, bins: Bins) -> float:
+    """Return the entropy in bits of the values in bins (IBSI TLU2, section 3.4.18)."""
+    counts = np.zeros(0, dtype=np.int64)
+    for part in _parts(values):
+        more = np.bincount(bins.levels(part), minlength=len(counts))
+        more[: len(counts)] += counts
+        counts = more
+    share = counts[counts > 0] / len(values)
     return float(-(share * np.log2(share)).sum()) + 0.0
 
 

@@ -4,11 +4,12 @@ The mesh is that of marching cubes at half height between the centres of neighbo
 SIGGRAPH 1987; IBSI reference manual, arXiv:1612.07003, section 3.1). In a binary mask a cell of eight voxel centres
 can look in 256 ways only, so that area and volume are sums over a histogram. Voxels that touch by an edge only are
 kept apart, and of the ways to divide a polygon that is not flat that of the largest volume is taken: a mirrored or
-turned mask measures the same.
+turned mask measures the same (where several are largest, the area is their mean).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from typing import TYPE_CHECKING
@@ -32,10 +33,10 @@ def mesh_volume_and_area(mask: Mask, axes_mm: NDArray[np.float64]) -> tuple[floa
     `axes_mm` (3, 3) are the steps between neighbouring voxels as columns: an affine's first three (also sheared ones).
     """
     counts = cell_counts(mask)
-    volumes, numbers, triangles = _cells()
-    a, b, c = (triangles[:, corner] @ axes_mm.T for corner in range(3))
-    areas = np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
-    return float(counts @ volumes * abs(np.linalg.det(axes_mm))), float(counts[numbers] @ areas)
+    cells = _cells()
+    a, b, c = (cells.triangles[:, corner] @ axes_mm.T for corner in range(3))
+    areas = cells.share * np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
+    return float(counts @ cells.volumes * abs(np.linalg.det(axes_mm))), float(counts[cells.number] @ areas)
 
 
 def cell_counts(mask: Mask) -> NDArray[np.int64]:
@@ -55,27 +56,35 @@ def cell_counts(mask: Mask) -> NDArray[np.int64]:
     return counts
 
 
+@dataclass(frozen=True)
+class _Cells:
+    """The volume inside each of 256 cells; the surface's triangles (n, 3, 3), their cells and shares in the area."""
+
+    volumes: NDArray[np.float64]
+    number: NDArray[np.int64]
+    share: NDArray[np.float64]
+    triangles: NDArray[np.float64]
+
+
 @cache
-def _cells() -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
-    """Return each cell's volume inside, and all triangles: their cell's number, and corners (triangles, 3, 3)."""
+def _cells() -> _Cells:
     volumes = np.zeros(256)
-    numbers: list[int] = []
-    triangles: list[NDArray[np.float64]] = []
+    parts: list[tuple[int, float, NDArray[np.float64]]] = []
     for number in range(256):
         inside = {corner for bit, corner in enumerate(_CORNERS) if number >> (7 - bit) & 1}
-        flux, following = 0.0, {}
+        following: dict[Point, Point] = {}
         for axis, side in product(range(3), (0, 1)):
-            entered, covered = _face(inside, axis, side)
-            following.update(entered)
-            flux += side * covered / 3
+            lines, covered = _face(inside, axis, side)
+            following.update(lines)
+            volumes[number] += side * covered / 3
         for polygon in _loops(following):
             fans = [_fan(np.roll(polygon, turn, axis=0)) for turn in range(len(polygon))]
-            fan = max(fans, key=lambda triangles: round(_flux(triangles), 9))
-            flux += _flux(fan)
-            numbers += [number] * len(fan)
-            triangles += list(fan)
-        volumes[number] = flux
-    return volumes, np.array(numbers), np.array(triangles)
+            largest = max(_flux(fan) for fan in fans)
+            volumes[number] += largest
+            best = [fan for fan in fans if np.isclose(_flux(fan), largest)]
+            parts += [(number, 1 / len(best), triangle) for fan in best for triangle in fan]
+    numbers, shares, triangles = zip(*parts, strict=True)
+    return _Cells(volumes, np.array(numbers), np.array(shares), np.array(triangles))
 
 
 def _fan(polygon: NDArray[np.float64]) -> NDArray[np.float64]:

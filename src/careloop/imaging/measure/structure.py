@@ -49,7 +49,7 @@ def connected_parts(mask: Mask, axes_mm: NDArray[np.float64], *, at_most: int) -
     """Return the number of connected parts, and of up to `at_most` of them, by falling size, volume and axes.
 
     A part's quantities: `volume` (mL; `area` in cm2 where there is one slice), `longest_diameter`, `long_axis` and
-    `short_axis` (mm).
+    `short_axis` (mm). Where there is one part only, it has its axes only: the rest is that of the mask.
     """
     from scipy.ndimage import find_objects, label
 
@@ -59,20 +59,30 @@ def connected_parts(mask: Mask, axes_mm: NDArray[np.float64], *, at_most: int) -
         count = label(mask, structure, output=numbers)
     except RuntimeError:  # more parts than 16 bits can number
         numbers, count = label(mask, structure)
-    sizes = np.bincount(numbers.ravel(), minlength=count + 1)[1:] if count > 1 else np.array([np.count_nonzero(mask)])
+    if count == 1:
+        return Parts(1, (_axes(mask, axes_mm),))
+    sizes = np.zeros(count + 1, dtype=np.int64)
+    for plane in numbers:
+        sizes += np.bincount(plane.ravel(), minlength=count + 1)
     boxes = find_objects(numbers)
-    largest = []
-    for place in np.argsort(-sizes, kind="stable")[:at_most]:
-        part = numbers[boxes[place]] == place + 1
-        largest.append(_part(part, axes_mm, one_slice=len(mask) == 1))
-    return Parts(int(count), tuple(largest))
+    order = np.argsort(-sizes[1:], kind="stable")[:at_most]
+    parts = [numbers[boxes[number]] == number + 1 for number in order]
+    measured = _flat_part if len(mask) == 1 else _part
+    return Parts(int(count), tuple(measured(part, axes_mm) for part in parts))
 
 
-def _part(part: Mask, axes_mm: NDArray[np.float64], *, one_slice: bool) -> dict[str, float]:
-    size = flat_shape(part, axes_mm) if one_slice else {"volume": mesh_volume_and_area(part, axes_mm)[0] / MM3_PER_ML}
-    depth = {} if one_slice else {"longest_diameter": longest_diameter(part, axes_mm)}
-    axes = in_plane_diameters(part, axes_mm)
-    return {**size, **depth, "long_axis": axes.long_axis_mm, "short_axis": axes.short_axis_mm}
+def _part(part: Mask, axes_mm: NDArray[np.float64]) -> dict[str, float]:
+    volume = mesh_volume_and_area(part, axes_mm)[0] / MM3_PER_ML
+    return {"volume": volume, "longest_diameter": longest_diameter(part, axes_mm), **_axes(part, axes_mm)}
+
+
+def _flat_part(part: Mask, axes_mm: NDArray[np.float64]) -> dict[str, float]:
+    return {**flat_shape(part, axes_mm), **_axes(part, axes_mm)}
+
+
+def _axes(mask: Mask, axes_mm: NDArray[np.float64]) -> dict[str, float]:
+    found = in_plane_diameters(mask, axes_mm)
+    return {"long_axis": found.long_axis_mm, "short_axis": found.short_axis_mm}
 
 
 def place(mask: Mask, affine: NDArray[np.float64]) -> dict[str, float]:

@@ -16,11 +16,11 @@ from careloop.imaging.measure.structure import connected_parts, flat_shape, plac
 from careloop.imaging.measure.texture.features import texture_features
 from careloop.imaging.measure.texture.grid import (
     MARGIN_VOXELS,
+    Bins,
     Crop,
     TextureSettings,
     in_range,
     levels_in_space,
-    levels_of,
     settings_for,
 )
 from careloop.imaging.volume import LabelMap, Segment, Volume, check_same_grid
@@ -50,7 +50,7 @@ def measure(
     Shape is measured on the mesh between voxel centres on the grid as acquired, intensities inside the mask in the
     image's unit; a structure without voxels has one row, `components` = 0. Axes are the longest of all connected parts.
     With `texture` (see `settings_for`) the IBSI's texture features follow. `progress(what, done, of)` is called for
-    each segment. Memory beside the two arrays: some 10 bytes a voxel of the largest structure's box.
+    each segment. Each structure is worked on in the box around it.
 
     Raises:
         InputError: the two do not lie on one grid, the image is in colour, or texture bins are too many.
@@ -152,10 +152,11 @@ class _Structure:
             return
         yield from ((name, value, note) for name, value in statistics(known).items())
         settings = settings_for(self.volume.unit)
-        levels = levels_of(known[in_range(known, settings)].astype(np.float64), settings)
-        if len(levels):
+        binned = known[in_range(known, settings)]
+        if len(binned):
             how = settings.model_copy(update={"spacing_mm": None}).described
-            yield "intensity_entropy", entropy(levels), "; ".join(text for text in (note, how) if text)
+            shown = entropy(binned, Bins.of(binned, settings))
+            yield "intensity_entropy", shown, "; ".join(text for text in (note, how) if text)
         if self.volume.unit == SUV:
             around = _widened(self.box, peak_margin(self.axes_mm), self.volume.voxels.shape)
             voxels = self.voxels(around)

@@ -43,7 +43,7 @@ class Grid:
     def axis(self, of: int, parts: int = 1) -> NDArray[np.float64]:
         """Positions in mm of the centres of the voxels along an axis, or of this many parts of each."""
         n, step = self.shape[of] * parts, self.spacing_mm[of] / parts
-        return (np.arange(n) - (n - 1) / 2) * step
+        return np.asarray((np.arange(n) - (n - 1) / 2) * step, dtype=np.float64)
 
     def affine(self) -> NDArray[np.float64]:
         """From (slice, row, column, 1) to LPS mm; slices run towards the head."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from careloop.imaging.volume import Volume
 
-    Images = NDArray[np.float32]
+    Images = NDArray[np.floating[Any]]
 
 Kernel = Literal["soft", "medium", "sharp"]
 CUT_OFF: dict[Kernel, float] = {"soft": 0.7, "medium": 1.0, "sharp": math.inf}  # of a Hann window, in Nyquist's
@@ -64,7 +64,9 @@ def scan(volume: Volume, scanner: Scanner, *, seed: int = 0) -> Volume:
         raise InputError(f"A simulated scan needs one volume in Hounsfield units, got unit '{volume.unit}'")
     _, row_mm, column_mm = volume.spacing_mm
     if abs(row_mm / column_mm - 1) > PIXELS_ALIKE:
-        raise InputError(f"A simulated scan needs square pixels, got {row_mm:g} x {column_mm:g} mm; resample the volume")
+        raise InputError(
+            f"A simulated scan needs square pixels, got {row_mm:g} x {column_mm:g} mm; resample the volume"
+        )
     attenuation = np.maximum(1 + volume.voxels.astype(np.float32) / 1000, 0) * np.float32(WATER_PER_MM)
     lines = sinogram(attenuation, column_mm, scanner.views)
     measured = measure(lines, column_mm, scanner, np.random.default_rng(seed))
@@ -107,7 +109,7 @@ def measure(lines: Images, pixel_mm: float, scanner: Scanner, rng: np.random.Gen
 
 def reconstruct(lines: Images, pixel_mm: float, kernel: Kernel, *, shape: tuple[int, int]) -> Images:
     """Attenuation a mm (slices, rows, columns) by filtered back projection (Kak and Slaney 1988, section 3.3)."""
-    slices, views, detectors = lines.shape
+    slices, views, _ = lines.shape
     side = max(shape)
     filtered = _filtered(lines, pixel_mm, kernel)
     spread = _back_projector(side, views // 2)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from careloop import InputError, __version__
+from careloop.imaging.write.dicom_parts import derived_uid, save_whole
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from careloop.imaging.volume import Volume
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
-EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 INTERCEPT = -1024  # HU of a stored 0
 
 
@@ -31,23 +31,18 @@ def write_series(volume: Volume, folder: Path, *, name: str) -> list[Path]:
     """
     if volume.unit != "[hnsf'U]" or volume.voxels.ndim != 3:
         raise InputError(f"A CT series needs one volume in Hounsfield units, got unit '{volume.unit}'")
-    from pydicom.uid import generate_uid
-
-    content = f"{name} {volume.voxels.shape} {volume.voxels.tobytes().hex()[:4096]} {float(volume.voxels.sum())}"
-    uids = {part: generate_uid(entropy_srcs=[content, part]) for part in ("study", "series", "frame of reference")}
-    folder.mkdir(parents=True, exist_ok=True)
+    series = derived_uid("simulated series", name, volume.voxels, volume.affine)
     paths = []
     for index in range(len(volume.voxels)):
-        file = _header(volume, name, uids)
-        file.SOPInstanceUID = generate_uid(entropy_srcs=[content, str(index)])
-        file.InstanceNumber = index + 1
+        file = _header(volume, name, series)
+        file.SOPInstanceUID, file.InstanceNumber = derived_uid(series, str(index)), index + 1
         _place(file, volume, index)
         _pixels(file, volume.voxels[index])
         paths.append(_save(file, folder / f"{index + 1:04d}.dcm"))
     return paths
 
 
-def _header(volume: Volume, name: str, uids: dict[str, str]) -> Dataset:
+def _header(volume: Volume, name: str, series: str) -> Dataset:
     """What all slices share."""
     from pydicom import Dataset
 
@@ -55,8 +50,8 @@ def _header(volume: Volume, name: str, uids: dict[str, str]) -> Dataset:
     file.SpecificCharacterSet = "ISO_IR 192"
     file.ImageType = ["DERIVED", "SECONDARY", "AXIAL", "SIMULATED"]
     file.SOPClassUID = CT_IMAGE_STORAGE
-    file.StudyInstanceUID, file.SeriesInstanceUID = uids["study"], uids["series"]
-    file.FrameOfReferenceUID, file.PositionReferenceIndicator = uids["frame of reference"], ""
+    file.StudyInstanceUID, file.SeriesInstanceUID = derived_uid(series, "study"), series
+    file.FrameOfReferenceUID, file.PositionReferenceIndicator = derived_uid(series, "frame of reference"), ""
     file.StudyDate = file.StudyTime = file.ReferringPhysicianName = file.AccessionNumber = ""
     file.PatientName, file.PatientID = "SIMULATED", f"SIMULATED-{name}"[:64]
     file.PatientBirthDate = file.PatientSex = ""
@@ -98,10 +93,10 @@ def _pixels(file: Dataset, hu: np.ndarray) -> None:
 
 def _save(file: Dataset, path: Path) -> Path:
     from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
 
     file.file_meta = FileMetaDataset()
-    file.file_meta.TransferSyntaxUID = EXPLICIT_LITTLE_ENDIAN
-    file.file_meta.MediaStorageSOPClassUID = CT_IMAGE_STORAGE
+    file.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    file.file_meta.MediaStorageSOPClassUID = file.SOPClassUID
     file.file_meta.MediaStorageSOPInstanceUID = file.SOPInstanceUID
-    file.save_as(path, enforce_file_format=True)
-    return path
+    return save_whole(file, path)

@@ -19,16 +19,15 @@ def read_object(path: Path, *, kinds: tuple[str, ...]) -> Dataset:
     """Read a DICOM file whose SOP class is one of `kinds`; raises InputError for anything else."""
     try:
         from pydicom import dcmread
-        from pydicom.errors import InvalidDicomError
     except ImportError as error:
         raise InputError('DICOM needs pydicom: pip install "careloop[imaging]"') from error
     try:
-        dataset = dcmread(path)
+        dataset = dcmread(path, force=True)  # also without the preamble of PS3.10, as treatment planning writes them
         kind = str(dataset.get("SOPClassUID", ""))
-    except InvalidDicomError as error:
-        raise InputError(f"{path.name} is no DICOM file") from error
     except Exception as error:  # pydicom raises what a damaged file happens to lead to
         raise InputError(f"{path.name} cannot be read as DICOM ({type(error).__name__})") from error
+    if not kind:
+        raise InputError(f"{path.name} is no DICOM file, or a damaged one")
     if kind not in kinds:
         raise InputError(f"{path.name} must be {_NAMES[kinds[0]]}, got another kind of DICOM object")
     return dataset

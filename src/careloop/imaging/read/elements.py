@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from careloop.imaging.finding import Finding
 from careloop.imaging.slices import Vector
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 OVER_LONG = "over-long decimal string"
 MAX_DECIMAL_CHARACTERS = 16  # of one value of VR DS (PS3.5 section 6.2)
 _DECIMAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+_WHOLE = re.compile(r"[+-]?\d{1,12}")
+_INTEGER_VRS = {"US": (2, False), "US or SS": (2, False), "SS": (2, True), "UL": (4, False), "SL": (4, True)}
 _BINARY_VRS = {"FD", "FL", "SS", "US", "SL", "UL", "SV", "UV", "AT", "US or SS"}
 
 
@@ -118,17 +120,23 @@ def _converted(dataset: Dataset, keyword: str) -> tuple[float, ...] | None:
 
 def whole(dataset: Dataset, keyword: str) -> int | None:
     """Return an element's first value as a whole number (US, SS, UL, SL or IS); None where absent or malformed."""
-    element = dataset.get_item(tag_of(keyword))
-    value = getattr(element, "value", None)
-    if isinstance(value, bytes) and element.VR == "US" and len(value) >= 2:  # the quick way for the usual case
-        return int.from_bytes(value[:2], "little" if element.is_little_endian else "big")  # type: ignore[union-attr]
-    try:
-        value = dataset.get(keyword)
-        if isinstance(value, (list, tuple)) or type(value).__name__ == "MultiValue":
-            value = value[0]
-        return None if value is None or value == "" else int(value)
-    except Exception:  # as in `raw_text`
-        return None
+    element: Any = dataset.get_item(tag_of(keyword))
+    value: Any = getattr(element, "value", None)
+    if isinstance(value, bytes):
+        vr = element.VR or _dictionary_vr(keyword)
+        if vr not in _INTEGER_VRS:
+            return _whole_of_text(value.partition(b"\\")[0].decode("latin-1"))
+        size, signed = _INTEGER_VRS[vr]
+        order: Literal["little", "big"] = "little" if element.is_little_endian else "big"
+        return int.from_bytes(value[:size], order, signed=signed) if len(value) >= size else None
+    if isinstance(value, (list, tuple)) or type(value).__name__ == "MultiValue":
+        value = value[0] if len(value) else None
+    return None if value is None else _whole_of_text(str(value))
+
+
+def _whole_of_text(text: str) -> int | None:
+    text = text.strip("\0 ")
+    return int(text) if _WHOLE.fullmatch(text) else None
 
 
 def over_long_findings(keywords: Sequence[str]) -> Iterator[Finding]:

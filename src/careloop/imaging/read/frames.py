@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from careloop.imaging.finding import Finding
 from careloop.imaging.read.elements import decimals, directions, over_long_findings, pair, raw_text, vector, whole
 from careloop.imaging.read.files import UnreadableError
 from careloop.imaging.slices import SliceHeader
@@ -55,16 +54,13 @@ def frame_slices(header: Dataset, first: SliceHeader, frames: int) -> tuple[Slic
     groups = list(items(header, "PerFrameFunctionalGroupsSequence"))
     if groups:
         return _grouped(header, groups, first, frames)
+    if frames == 1:
+        return (first,)
     if "GridFrameOffsetVector" in header:
         return _dose_grid(header, first, frames)
     if "SliceVector" in header and "DetectorInformationSequence" in header:
         return _nuclear(header, first, frames)
-    if frames == 1:
-        return (first,)
-    message = f"{frames} frames without a place each (a film or a sequence of pictures): they stay in their order"
-    plain = replace(
-        first, position=None, orientation=None, findings=(*first.findings, Finding("cine", "noted", message))
-    )
+    plain = replace(first, position=None, orientation=None)  # a film or several pictures: no place says which is where
     return tuple(replace(plain, frame=frame) for frame in range(frames))
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 from careloop.imaging.finding import Finding
+from careloop.imaging.read.described import SeriesText, acquired_at, series_text
 from careloop.imaging.read.elements import (
     BadValueError,
     decimals,
@@ -27,12 +27,13 @@ from careloop.imaging.read.layout import PixelLayout, read_layout
 from careloop.imaging.read.parsing import Parsed, parse_file
 from careloop.imaging.read.suv import PRIVATE_TAGS, PetFacts, read_pet_facts
 from careloop.imaging.slices import SliceHeader
-from careloop.ingest.dicom.header import coded, items, number, parse_datetime, text
+from careloop.ingest.dicom.header import items, number
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 Kind = Literal["image", "segmentation", "contours", "other"]
+SeriesKey = tuple[str, str, str]  # patient, study and series, as their bytes stand: what files of one series share
 _KIND_OF_CLASS: dict[str, Kind] = {
     "1.2.840.10008.5.1.4.1.1.66.4": "segmentation",
     "1.2.840.10008.5.1.4.1.1.66.7": "segmentation",  # Label Map Segmentation
@@ -59,7 +60,8 @@ _KEYWORDS = (
     "SpacingBetweenSlices", "GantryDetectorTilt", "RescaleSlope", "RescaleIntercept", "RescaleType", "NumberOfFrames",
     "Rows", "Columns", "SamplesPerPixel", "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit",
     "PixelRepresentation", "PhotometricInterpretation", "PixelPaddingValue", "ModalityLUTSequence",
-    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "DetectorInformationSequence", "SliceVector", "GridFrameOffsetVector",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "DetectorInformationSequence",
+    "SliceVector", "GridFrameOffsetVector",
     "DoseGridScaling", "DoseUnits", "Units", "DecayCorrection", "CorrectedImage", "SUVType", "PatientWeight",
     "RadiopharmaceuticalInformationSequence", "DirectoryRecordSequence", "SeriesType", "NumberOfSlices",
     *STACK_KEYWORDS,
@@ -68,7 +70,6 @@ _DECIMALS = (
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "GantryDetectorTilt",
     "RescaleSlope", "RescaleIntercept",
 )  # fmt: skip
-_ZONE = re.compile(r"[+-]\d{4}$")
 _PRIVATE = (_SIEMENS_B, _SIEMENS_OWNER, _GE_B, _GE_OWNER)
 
 
@@ -76,7 +77,7 @@ _PRIVATE = (_SIEMENS_B, _SIEMENS_OWNER, _GE_B, _GE_OWNER)
 class FileHeader:
     """One readable DICOM file. `slices` and `layout` are empty and None for what holds no image (`kind` says what).
 
-    `patient` and `acquired` are as in `Source`; `description` is free text without the patient's name and identifier.
+    `acquired` is as in `Source`.
     """
 
     file: str
@@ -85,9 +86,8 @@ class FileHeader:
     kind: Kind
     modality: str
     sop_class: str
-    patient: str
-    body_part: str = ""
-    description: str = ""
+    key: SeriesKey
+    text: SeriesText
     frame_of_reference: str = ""
     acquired: datetime | None = None
     slices: tuple[SliceHeader, ...] = ()
@@ -99,9 +99,9 @@ class FileHeader:
 class UnreadableSliceError(UnreadableError):
     """A file whose series is known, but whose image cannot be used."""
 
-    def __init__(self, series: tuple[str, str, str], reason: str) -> None:
+    def __init__(self, key: SeriesKey, reason: str) -> None:
         super().__init__(reason)
-        self.series = series
+        self.key = key
 
 
 @cache
@@ -109,8 +109,10 @@ def _tags() -> tuple[int, ...]:
     return (*(tag_of(keyword) for keyword in _KEYWORDS), *_PRIVATE, *PRIVATE_TAGS)
 
 
-def read_header(name: str, files: Files) -> FileHeader | None:
+def read_header(name: str, files: Files, texts: dict[SeriesKey, SeriesText]) -> FileHeader | None:
     """Return what one file's header says, or None where it is no DICOM file (or an index of other files).
+
+    `texts` holds the text of series met before, which is not read again, and takes that of new ones.
 
     Raises:
         UnreadableSliceError: an image whose series is known has a header that cannot be used, or too few bytes.
@@ -125,22 +127,19 @@ def read_header(name: str, files: Files) -> FileHeader | None:
     if not sop_class and not series and parsed.place is None:
         raise UnreadableError("it says neither what it is nor to which series it belongs")
     kind = _kind(header, sop_class, parsed)
+    key = (raw_text(header, "PatientID"), study, series)
+    if key not in texts:
+        texts[key] = series_text(header)
     plain = FileHeader(
-        name, study, series, kind, raw_text(header, "Modality"), sop_class, text(header, "PatientID"),
-        body_part=_body_part(header), description=_description(header), acquired=_acquired(header),
-        frame_of_reference=raw_text(header, "FrameOfReferenceUID"),
+        name, study, series, kind, raw_text(header, "Modality"), sop_class, key, texts[key],
+        acquired=acquired_at(header), frame_of_reference=raw_text(header, "FrameOfReferenceUID"),
     )  # fmt: skip
     if kind != "image":
         return plain
     try:
         return _with_image(plain, parsed)
     except (BadValueError, UnreadableError) as error:
-        raise UnreadableSliceError(series_of(plain), str(error)) from None
-
-
-def series_of(header: FileHeader) -> tuple[str, str, str]:
-    """What files of one series share: patient, study and series."""
-    return header.patient, header.study, header.series
+        raise UnreadableSliceError(key, str(error)) from None
 
 
 def _kind(header: Dataset, sop_class: str, parsed: Parsed) -> Kind:
@@ -244,36 +243,3 @@ def _pixel_spacing(
 def _is_in_cm(region: Dataset) -> bool:
     units = (whole(region, "PhysicalUnitsXDirection"), whole(region, "PhysicalUnitsYDirection"))
     return units == (3, 3) and whole(region, "RegionSpatialFormat") == 1
-
-
-def _body_part(header: Dataset) -> str:
-    stated = text(header, "BodyPartExamined")
-    if stated:
-        return stated
-    region = coded(header, "AnatomicRegionSequence")
-    return (region[1] or region[0].partition("//")[2]) if region else ""
-
-
-def _description(header: Dataset) -> str:
-    """The series' description without the patient's name and identifier, which some sites write into it."""
-    described = text(header, "SeriesDescription")[:64]
-    words = [text(header, "PatientID"), *re.split(r"[\^=, ]+", text(header, "PatientName"))]
-    for word in words:
-        if len(word) > 2:
-            described = re.sub(re.escape(word), "", described, flags=re.IGNORECASE)
-    return " ".join(described.split())
-
-
-def _acquired(header: Dataset) -> datetime | None:
-    """When the image was acquired, in UTC, by the first of its times that is stated to the minute."""
-    zone = raw_text(header, "TimezoneOffsetFromUTC")
-    stated = [raw_text(header, "AcquisitionDateTime")]
-    stated += [
-        raw_text(header, f"{what}Date") + raw_text(header, f"{what}Time").replace(":", "")
-        for what in ("Acquisition", "Series", "Content", "Study")
-    ]
-    for value in stated:
-        moment = parse_datetime(value, UTC) if _ZONE.search(value) else parse_datetime(value + zone, UTC)
-        if moment is not None and moment.time == moment.latest:
-            return moment.time
-    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING
 
 from careloop.imaging.read.files import Files, UnreadableError
@@ -45,7 +45,7 @@ def parse_file(name: str, files: Files, tags: tuple[int, ...]) -> Parsed | None:
             return None
         if _is_deflated(head):
             data = inflated(head + file.read())
-            return _parse(io.BytesIO(data), data, len(data), tags)
+            return replace(_parse(io.BytesIO(data), data, len(data), tags), transfer_syntax=DEFLATED)
         parsed = _parse_head(head, size, tags)
         if parsed is None:
             whole = io.BufferedReader(file) if isinstance(file, io.FileIO) else file

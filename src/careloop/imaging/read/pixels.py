@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import mmap
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +31,7 @@ PIXELS = "pixel data"
 SIGN_FRAMES = 5  # looked at where header and codestream disagree about the sign
 FRAMES_AT_ONCE = 32  # of one multi-frame file, so that several threads have work
 _WHOLE_NUMBERS = ("u1", "i1", "i2", "u2", "i4", "u4", "i8")  # signed first from 16 bits: differences stay right
+_MAPPED_BYTES = 4 << 20  # from here numpy asks for huge pages
 FLOAT32_BITS = 24  # whole numbers that float32 holds exactly
 
 
@@ -182,8 +185,13 @@ def _effective_dtype(layout: PixelLayout, signed: bool | None) -> np.dtype[Any]:
 
 
 def _empty(shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> NDArray[Any]:
-    check_size(where, int(np.prod(shape, dtype=object)) * dtype.itemsize)
-    return np.empty(shape, dtype)
+    size = math.prod(shape) * dtype.itemsize
+    check_size(where, size)
+    if size < _MAPPED_BYTES:
+        return np.empty(shape, dtype)
+    # numpy asks for huge pages, and on a machine whose memory is in pieces the kernel then takes longer to find them
+    # than the whole series takes to read.
+    return np.frombuffer(mmap.mmap(-1, size), dtype).reshape(shape)
 
 
 def _leanest(low: int, high: int, stored: np.dtype[Any]) -> np.dtype[Any]:
@@ -210,8 +218,10 @@ def _as_float(values: NDArray[Any], scale: Scale, out: NDArray[Any]) -> None:
 
 
 def _as_whole(values: NDArray[Any], scale: Scale, out: NDArray[Any]) -> None:
-    wide = np.dtype(np.float64 if out.dtype.kind == "f" else np.int64)
-    out[...] = values.astype(wide) * wide.type(scale.slope) + wide.type(scale.intercept)
+    if out.dtype.kind == "f":
+        _as_float(values, scale, out)
+    else:
+        out[...] = values.astype(np.int64) * int(scale.slope) + int(scale.intercept)
 
 
 def _in_place(values: NDArray[Any], scale: Scale, out: NDArray[Any]) -> None:
@@ -237,35 +247,34 @@ def _fill(
     limits: list[tuple[int, int]] = []
 
     def work(job: _Job) -> int:
-        for place, values in zip(job.places, _job_frames(job, reading, out), strict=True):
+        for place, room, values in _job_frames(job, reading, out):
             scale = reading.scales[place]
             if convert is _in_place:
                 ends = [int(scale.slope) * int(v) + int(scale.intercept) for v in (values.min(), values.max())]
                 limits.append((min(ends), max(ends)))
-            convert(values, scale, out[place])
+            convert(values, scale, room)
         return len(job.places)
 
     done = 0
-    for count in _each(work, _jobs(slices, reading.layouts)):
+    threads = 1 if any(layout.encapsulated for layout in reading.layouts.values()) else _cores()  # codecs hold the GIL
+    for count in _each(work, _jobs(slices, reading.layouts), threads=threads):
         done += count
         if progress:
             progress("slices read", done, len(slices))
     return (min(low for low, _ in limits), max(high for _, high in limits)) if limits else (0, 0)
 
 
-def _job_frames(job: _Job, reading: _Reading, out: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """The grey frames of one file after modality LUT and inversion, the only steps before slope and intercept."""
+def _job_frames(job: _Job, reading: _Reading, out: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any], NDArray[Any]]]:
+    """Each frame's place, its room in `out`, and its values after modality LUT and inversion (in that room or not)."""
     layout = reading.layouts[job.file]
     signed = reading.signed if _is_doubtful(layout) else None
     rooms = [out[place] for place in job.places]
-    for room, values in zip(
-        rooms, stored_frames(job.file, layout, job.frames, files=reading.files, rooms=rooms, signed=signed), strict=True
-    ):
-        in_room = np.shares_memory(values, room, max_work=1)
-        ready = with_modality_lut(values, job.file, reading.files) if layout.lut_bits else values
+    frames = stored_frames(job.file, layout, job.frames, files=reading.files, rooms=rooms, signed=signed)
+    for place, room, stored in zip(job.places, rooms, frames, strict=True):
+        values = with_modality_lut(stored, job.file, reading.files) if layout.lut_bits else stored
         if reading.inverted and layout.photometric == "MONOCHROME1":
-            _invert(ready, layout)
-        yield room if in_room and ready is values else ready
+            _invert(values, layout)
+        yield place, room, values
 
 
 def _invert(values: NDArray[Any], layout: PixelLayout) -> None:
@@ -300,13 +309,18 @@ def _color(
     return out
 
 
-def _each(work: Callable[[_Job], int], jobs: Sequence[_Job]) -> Iterator[int]:
-    """Do all jobs, in threads on a machine of several cores; stops at the first that fails."""
-    workers = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 4)
-    if workers == 1 or len(jobs) == 1:
+def _cores() -> int:
+    """Cores that this process may use, at most 4: more threads do not read faster from one disk."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(available, 4)
+
+
+def _each(work: Callable[[_Job], int], jobs: Sequence[_Job], *, threads: int) -> Iterator[int]:
+    """Do all jobs and yield the number of slices of each; stops at the first that fails."""
+    if threads == 1 or len(jobs) == 1:
         yield from map(work, jobs)
         return
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         try:
             yield from pool.map(work, jobs)
         except BaseException:

@@ -297,6 +297,21 @@ def _filled(
 
 
 def _pixels(dataset: Dataset) -> Iterator[NDArray[np.unsignedinteger]]:
+    if int(dataset.BitsAllocated) == 1 and not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        return _single_bits(dataset)
     from pydicom.pixels import iter_pixels
 
     return iter_pixels(dataset)
+
+
+def _single_bits(dataset: Dataset) -> Iterator[NDArray[np.unsignedinteger]]:
+    """Frames of one bit a pixel, packed without regard to frames (PS3.5 section 8.1.1 and annex D).
+
+    pydicom 3.0's `iter_pixels` takes each frame to begin with a byte.
+    """
+    rows, columns = int(dataset.Rows), int(dataset.Columns)
+    packed = np.frombuffer(dataset.PixelData, dtype=np.uint8)
+    for frame in range(int(dataset.NumberOfFrames)):
+        start, end = frame * rows * columns, (frame + 1) * rows * columns
+        bits = np.unpackbits(packed[start // 8 : -(-end // 8)], bitorder="little")
+        yield bits[start % 8 : start % 8 + rows * columns].reshape(rows, columns)

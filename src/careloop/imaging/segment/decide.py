@@ -1,66 +1,76 @@
-"""From slabs of scores to labels on the volume's own grid, a plane at a time, so that no resampled scores are ever held.
+"""From slabs of scores to labels on the volume's own grid, a plane at a time: resampled scores are never held.
 
-nnU-Net resamples the scores of all classes to the image's resolution, in the precision that they were summed in, and
-decides there (2.8, inference/export_prediction.py; Apache-2.0). The same happens here for one plane after the other.
+nnU-Net resamples the scores of all classes to the image's resolution, rounds them to half precision and decides there
+(2.8, inference/export_prediction.py; Apache-2.0). The same happens here for one plane after the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from careloop.imaging.segment.resample import Axis, resample_axis, taps
+from careloop.imaging.segment.resample import resample_axis, taps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from careloop.imaging.segment.model import SegmentationModel
+    from careloop.imaging.segment.partial import Partial
     from careloop.imaging.segment.prepare import Placing
     from careloop.imaging.segment.slabs import Slab
 
 MOST_IN_A_BYTE = 255
 
 
-def decide(slabs: Iterable[Slab], placing: Placing, model: SegmentationModel) -> NDArray[np.unsignedinteger]:
-    """Labels (slices, rows, columns) of the volume that was prepared; 0 outside the crop.
+class Decision:
+    """Labels of a prepared image, from its slabs in rising order: `take` each, then `labels`.
 
-    `slabs` are those of the prepared image, in rising order and without gaps.
+    With `partial`, what was decided before a run was killed is there again, and the slabs may go on after it.
     """
-    most = max((segment.number for segment in model.segments), default=0)
-    turned = np.zeros(placing.shape, np.uint8 if most <= MOST_IN_A_BYTE else np.uint16)
-    cropped = turned[placing.box]
-    across, rows, columns = placing.scores.axes
-    for i, (scores, precision) in enumerate(_across(slabs, across)):
-        here = resample_axis(resample_axis(scores, 1, rows), 2, columns)
-        if here.dtype != precision:
-            here = here.astype(precision).astype(np.float32)
-        cropped[i] = _labels(here, model)
-    return np.ascontiguousarray(placing.turn.undo(turned))
+
+    def __init__(self, placing: Placing, model: SegmentationModel, partial: Partial | None = None) -> None:
+        self._placing, self._model = placing, model
+        self._across, self._rows, self._columns = placing.scores.axes
+        self._taps = taps(self._across)
+        self._rounds = not all(axis.is_identity for axis in placing.scores.axes)
+        highest = max((segment.number for segment in model.segments), default=0)
+        dtype = np.dtype(np.uint8 if highest <= MOST_IN_A_BYTE else np.uint16)
+        before = (model.outputs, self._rows.old, self._columns.old)
+        if partial is None:
+            self._turned, self._before = np.zeros(placing.shape, dtype), np.zeros(before, np.float32)
+        else:
+            self._turned = partial.array("labels", placing.shape, dtype)
+            self._before = partial.array("plane before", before, np.float32)
+
+    def take(self, slab: Slab) -> None:
+        """Decide the planes that lie between those of this slab, or between its first and the one before it."""
+        cropped = self._turned[self._placing.box]
+        first, last = np.searchsorted(self._taps.second, (slab.start, slab.stop))
+        for new in range(first, last):
+            cropped[new] = labels_of(self._plane(slab, new), self._model)
+        self._before[...] = slab.scores[:, -1]
+
+    def labels(self) -> NDArray[np.unsignedinteger]:
+        """Labels (slices, rows, columns) of the volume that was prepared; 0 outside the crop."""
+        return np.ascontiguousarray(self._placing.turn.undo(self._turned))
+
+    def _plane(self, slab: Slab, new: int) -> NDArray[np.float32]:
+        """Scores (K, rows, columns) of a plane of the crop, in half precision's values."""
+        first, second, weight = int(self._taps.first[new]), int(self._taps.second[new]), self._taps.weight[new]
+        scores = self._before if first < slab.start else slab.scores[:, first - slab.start]
+        if weight > 0:
+            scores = scores * (1 - weight) + slab.scores[:, second - slab.start] * weight
+        scores = resample_axis(resample_axis(scores, 1, self._rows), 2, self._columns)
+        return scores.astype(np.float16).astype(np.float32) if self._rounds else scores
 
 
-def _across(slabs: Iterable[Slab], axis: Axis) -> Iterator[tuple[NDArray[np.float32], np.dtype]]:
-    """Scores (K, Y, X) of each new plane of the first axis, from the two old ones around it, and their precision."""
-    places = taps(axis)
-    new = 0
-    before = here = np.empty(0, np.float32)
-    for slab in slabs:
-        for plane in range(slab.start, slab.stop):
-            before, here = here, np.asarray(slab.scores[:, plane - slab.start], dtype=np.float32)
-            while new < axis.new and places.second[new] == plane:
-                first, weight = places.first[new], places.weight[new]
-                low = here if first == plane else before
-                yield low if weight == 0 else low * (1 - weight) + here * weight, slab.scores.dtype
-                new += 1
-
-
-def _labels(scores: NDArray[np.float32], model: SegmentationModel) -> NDArray[np.unsignedinteger]:
-    """Labels of one plane from scores (K, Y, X): the first of the highest, or the last region above one half."""
+def labels_of(scores: NDArray[np.float32], model: SegmentationModel) -> NDArray[np.unsignedinteger]:
+    """Labels of one plane from scores (K, rows, columns): the first of the highest, or the last region above 1/2."""
     labels = np.zeros(scores.shape[1:], np.uint16)
     if model.decision == "regions":
         for score, number in zip(scores, model.region_labels, strict=True):
-            labels[score > 0] = number  # a sigmoid above one half
+            labels[score > 0] = number  # where a sigmoid is above one half
         return labels
     best = scores[0].copy()
     for number, score in enumerate(scores[1:], start=1):

@@ -85,9 +85,8 @@ def _built(
         import highdicom
     except ImportError as error:
         raise InputError('DICOM segmentations need highdicom: pip install "careloop[imaging]"') from error
-    from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless, RLELossless
+    from pydicom.uid import ExplicitVRLittleEndian
 
-    syntaxes = {"rle": RLELossless, "jpeg-ls": JPEGLSLossless, "none": ExplicitVRLittleEndian}
     instances = [str(header.SOPInstanceUID) for header in sources.headers] + [str(n) for n in sources.frames]
     uid = derived_uid(
         encoding, compression, careloop.__version__, label_map.made_by, repr(segments), *instances, label_map.labels
@@ -113,12 +112,25 @@ def _built(
         content_label="SEGMENTATION",
         content_description=long_string(f"{label_map.made_by or 'labels'}, {NOT_CLINICAL}"),
         series_description=long_string(f"Segmentation, {NOT_CLINICAL}"),
-        transfer_syntax_uid=syntaxes[compression] if encoding == "labelmap" else ExplicitVRLittleEndian,
+        transfer_syntax_uid=ExplicitVRLittleEndian,
         omit_empty_frames=encoding == "binary",
         specific_character_set="ISO_IR 192",
     )
     _name_dimensions(made, derived_uid(uid, "dimensions"))
+    if encoding == "labelmap" and compression != "none":
+        _compress(made, compression)
     return made
+
+
+def _compress(made: Dataset, compression: Compression) -> None:
+    """Compress the frames by an encoder that is named: GDCM's, which pydicom tries first, aborts on small odd images."""
+    from pydicom.uid import JPEGLSLossless, RLELossless
+
+    syntax, plugin = {"rle": (RLELossless, "pylibjpeg"), "jpeg-ls": (JPEGLSLossless, "pyjpegls")}[compression]
+    try:
+        made.compress(syntax, encoding_plugin=plugin, generate_instance_uid=False)
+    except (RuntimeError, ImportError) as error:
+        raise InputError(f"labels cannot be compressed by {compression} ({error}); use another compression") from error
 
 
 def _numbered_from_one(labels: np.ndarray, segments: tuple[Segment, ...]) -> np.ndarray:

@@ -57,19 +57,28 @@ def settings_for(unit: str) -> TextureSettings:
     return TextureSettings(bins=DEFAULT_BINS)
 
 
-def levels_of(values: NDArray[np.floating], settings: TextureSettings) -> NDArray[np.int64]:
-    """Return the bin of each value, from 1 (IBSI section 2.7: fixed bin size or fixed bin number)."""
-    if not len(values):
-        return np.zeros(0, dtype=np.int64)
-    least = float(values.min())
-    if settings.bin_size is not None:
-        low = least if settings.low is None else settings.low
-        return np.floor((values - low) / settings.bin_size).astype(np.int64) + 1
-    bins = settings.bins or DEFAULT_BINS
-    width = float(values.max()) - least
-    if width == 0:
-        return np.ones(len(values), dtype=np.int64)
-    return np.minimum(np.floor(bins * (values - least) / width).astype(np.int64) + 1, bins)
+@dataclass(frozen=True)
+class Bins:
+    """Bins of equal width (IBSI section 2.7): `count` of them from `low` over `span`, and perhaps on beyond."""
+
+    low: float
+    span: float
+    count: int
+    last: int | None = None
+
+    @classmethod
+    def of(cls, values: NDArray[np.number], settings: TextureSettings) -> Bins:
+        """The bins for a structure's values, at least one."""
+        least, most = float(values.min()), float(values.max())
+        if settings.bin_size is not None:
+            return cls(least if settings.low is None else settings.low, settings.bin_size, 1)
+        bins = settings.bins or DEFAULT_BINS
+        return cls(least, most - least if most > least else np.inf, bins, bins)
+
+    def levels(self, values: NDArray[np.number]) -> NDArray[np.int32]:
+        """The bin of each value, from 1."""
+        found = np.floor(self.count * (values.astype(np.float64) - self.low) / self.span).astype(np.int32) + 1
+        return found if self.last is None else np.minimum(found, self.last)
 
 
 def in_range(voxels: NDArray[np.number], settings: TextureSettings) -> NDArray[np.bool_]:
@@ -113,14 +122,15 @@ def levels_in_space(
         if settings.rounded:
             voxels = np.rint(voxels)
     mask = mask & in_range(voxels, settings)
-    inside = levels_of(voxels[mask].astype(np.float64), settings)
-    if len(inside) and inside.max() > MAX_LEVELS:
+    levels = np.zeros(mask.shape, dtype=np.int32)
+    values = voxels[mask]
+    if len(values):
+        levels[mask] = Bins.of(values, settings).levels(values)
+    if levels.max(initial=0) > MAX_LEVELS:
         raise InputError(
-            f"texture: bin_size {settings.bin_size:g} makes {inside.max()} bins of this image, at most {MAX_LEVELS} are"
+            f"texture: bin_size {settings.bin_size:g} makes {levels.max()} bins of this image, at most {MAX_LEVELS} are"
             " of use; choose a larger bin_size, or a number of bins"
         )
-    levels = np.zeros(mask.shape, dtype=np.int32)
-    levels[mask] = inside
     return levels[_box(mask)]
 
 
@@ -142,7 +152,7 @@ def _resampled(
     origin = (np.array(crop.whole) - 1) / 2 - steps @ ((size - 1) / 2) - crop.start
     corners = np.array(np.meshgrid(*[(side.start - 1, side.stop) for side in _box(mask)])).reshape(3, -1)
     reach = back @ (corners - origin[:, None])
-    first, last = np.floor(reach.min(axis=1)), np.ceil(reach.max(axis=1))
+    first, last = np.maximum(np.floor(reach.min(axis=1)), 0), np.minimum(np.ceil(reach.max(axis=1)), size - 1)
     how = {
         "matrix": steps,
         "offset": origin + steps @ first,

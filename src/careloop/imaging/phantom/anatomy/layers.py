@@ -23,12 +23,9 @@ from careloop.imaging.phantom.anatomy.tissue import (
 )
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from careloop.imaging.phantom.anatomy.plan import Plan
-    from careloop.imaging.phantom.anatomy.shapes import Point
+    from careloop.imaging.phantom.anatomy.shapes import Field, Point
 
-    Field = NDArray[np.float32]
 
 ORGANS = ("heart", "lung_left", "lung_right", "spine", "aorta", "nodule")  # labels 1 to 6
 HEART, LUNG_LEFT, LUNG_RIGHT, SPINE, AORTA, NODULE = range(1, 7)

@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from careloop.imaging.phantom.anatomy.shapes import Point
+    from careloop.imaging.phantom.anatomy.shapes import Field, Point
 
-    Field = NDArray[np.float32]
 
 STEP = 0.4  # of the way to the centre of the points that a branch has to supply
 SMALLEST_PART = 3  # points for which no further branch is grown

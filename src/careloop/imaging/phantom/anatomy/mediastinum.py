@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from careloop.imaging.phantom.anatomy.patient import Patient
-    from careloop.imaging.phantom.anatomy.shapes import Point
+    from careloop.imaging.phantom.anatomy.shapes import Field, Point
 
-    Field = NDArray[np.float32]
 
 BLEND = 16.0  # how far the seams between chambers are rounded
 
@@ -33,6 +32,7 @@ class HeartFrame:
 
     @property
     def axes(self) -> NDArray[np.float64]:
+        """The three axes as rows."""
         return np.array([self.long, self.septal, self.up])
 
     def at(self, long: float, septal: float, up: float) -> Point:
@@ -140,7 +140,9 @@ def caval_veins(space: Space, p: Patient) -> Field:
     upper = tube(space, (frame.at(-28, 30, 20), (-26.0, -10.0, p.arch_z - 20), join), (10.0, 9.0, 8.5))
     lower = tube(space, (frame.at(-30, 28, -22), (-20.0, 8.0, p.right_dome_z - 8), (-18.0, 18.0, -175.0)), (11, 11, 11))
     right = tube(space, (join, (-32.0, -20.0, p.arch_z + 46), (-52.0, -14.0, 175.0)), (7.5, 7.0, 7.0))
-    left = tube(space, (join, (4.0, -32.0, p.arch_z + 22), (30.0, -24.0, p.arch_z + 44), (50, -14, 175)), (7, 7, 6.5, 6.5))
+    left = tube(
+        space, (join, (4.0, -32.0, p.arch_z + 22), (30.0, -24.0, p.arch_z + 44), (50, -14, 175)), (7, 7, 6.5, 6.5)
+    )
     return np.minimum.reduce([upper, lower, right, left])
 
 

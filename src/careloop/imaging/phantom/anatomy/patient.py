@@ -17,7 +17,7 @@ UNUSUAL_PART = 0.5  # of an unusual patient's measures; the others are as in usu
 
 def _between(low: float, high: float) -> float:
     """A measure's usual range, uniform between two values."""
-    return field(metadata={"range": (low, high)})  # type: ignore[no-any-return]
+    return field(metadata={"range": (low, high)})
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Tissues:
 
 
 def draw_patient(rng: np.random.Generator, *, shapes: Shapes) -> Patient:
-    """A patient within the usual ranges, or `unusual`: about half of the measures lie outside of them, on either side."""
+    """A patient within the usual ranges, or `unusual`: about half of the measures lie outside of them."""
     if shapes not in get_args(Shapes):
         raise InputError(f"shapes must be one of {', '.join(get_args(Shapes))}, got '{shapes}'")
     values: dict[str, float] = {}

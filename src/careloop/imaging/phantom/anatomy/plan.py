@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from careloop.imaging.phantom.anatomy.lung_tree import Branch, Nodule
 
 NODULE_DIAMETERS_MM = (4.0, 20.0)
-POINTS_MM = 8.0  # distance between the points of a lung to which its vessels grow
+POINTS_MM = 9.5  # distance between the points of a lung to which its vessels grow
 THINNEST_BRONCHUS_MM = 1.2  # radius; thinner ones are not seen on CT
 REACH_MM = 260.0  # random fields cover this far to every side
 FIELDS_MM = {  # random fields by name, and the size of their features
@@ -62,7 +62,9 @@ def draw_plan(seed: int, *, shapes: Shapes, phase: Phase | None) -> Plan:
     rough = {"heart": float(rng.uniform(1.0, 2.4)), "lung": float(rng.uniform(0.5, 1.6)), "organ": 3.0}
     points = {side: _lung_points(patient, side) for side in (thorax.LEFT, thorax.RIGHT)}
     vessels = [b for side, at in points.items() for b in _vessels(rng, patient, side, at)]
-    bronchi = [b for side, at in points.items() for b in lung_tree.grow_tree(at, thorax.bronchus_end(patient, side), 5.0)]
+    bronchi = [
+        b for side, at in points.items() for b in lung_tree.grow_tree(at, thorax.bronchus_end(patient, side), 5.0)
+    ]
     bronchi = [b for b in bronchi if b.radii_mm[0] > THINNEST_BRONCHUS_MM]
     everywhere = np.concatenate([*points.values()])
     nodules = lung_tree.draw_nodules(rng, everywhere, diameters_mm=NODULE_DIAMETERS_MM)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    Field = NDArray[np.float32]
+    Field = NDArray[np.floating[Any]]  # float32 wherever it is large
     Box = tuple[slice, slice, slice]
     Point = tuple[float, float, float]  # x, y, z in mm: to the patient's left, back and head, as in DICOM
 
@@ -54,7 +55,7 @@ def _box(*bounds: NDArray[np.intp]) -> Box:
 
 
 def ellipsoid(space: Space, centre: Point, radii: Point) -> Field:
-    """Ellipsoid along the axes; exact on its surface, a distance to first order near it (f |f| / |grad|, Taubin 1991)."""
+    """Ellipsoid along the axes; exact on its surface, a distance to first order near it (Taubin 1991)."""
     q = [(v - c) / r for v, c, r in zip((space.x, space.y, space.z), centre, radii, strict=True)]
     k = np.sqrt(q[0] ** 2 + q[1] ** 2 + q[2] ** 2)
     slope = np.sqrt(sum((v / r) ** 2 for v, r in zip(q, radii, strict=True)))
@@ -64,8 +65,8 @@ def ellipsoid(space: Space, centre: Point, radii: Point) -> Field:
 def turned_ellipsoid(space: Space, centre: Point, radii: Point, axes: NDArray[np.float64]) -> Field:
     """Ellipsoid whose axes are the rows of `axes` (3, 3), orthonormal."""
     d = [v - np.float32(c) for v, c in zip((space.x, space.y, space.z), centre, strict=True)]
-    along = [sum(np.float32(a) * v for a, v in zip(axis, d, strict=True)) for axis in axes]
-    return ellipsoid(Space(*along, space.width_mm), (0.0, 0.0, 0.0), radii)
+    x, y, z = (a * d[0] + b * d[1] + c * d[2] for a, b, c in axes.astype(np.float32))
+    return ellipsoid(Space(x, y, z, space.width_mm), (0.0, 0.0, 0.0), radii)
 
 
 def superellipse(x: Field, y: Field, a: Field | float, b: Field | float, power: float) -> Field:
@@ -93,9 +94,8 @@ def tube_axis(space: Space, start: Point, end: Point) -> tuple[Field, Field]:
 
 def tube(space: Space, path: Sequence[Point], radii_mm: Sequence[float]) -> Field:
     """A tube through the points of a path, with a radius at each."""
-    pieces = zip(path[:-1], path[1:], radii_mm[:-1], radii_mm[1:], strict=True)
-    parts = [capsule(space, a, b, (r, s)) for a, b, r, s in pieces]
-    return np.minimum.reduce([np.asarray(p) for p in parts])
+    pieces = zip(pairwise(path), pairwise(radii_mm), strict=True)
+    return np.minimum.reduce([capsule(space, start, end, radii) for (start, end), radii in pieces])
 
 
 def union(first: Field, second: Field, *, blend_mm: float = 0.0) -> Field:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,12 +19,9 @@ from careloop.imaging.phantom.anatomy.shapes import (
 )
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from careloop.imaging.phantom.anatomy.patient import Patient
-    from careloop.imaging.phantom.anatomy.shapes import Point
+    from careloop.imaging.phantom.anatomy.shapes import Field, Point
 
-    Field = NDArray[np.float32]
 
 DOME_LENGTH = 100.0  # from the lungs' apex down to where the chest is at its widest
 WALL = 9.0  # from the pleura to the outside of the ribs
@@ -56,7 +54,7 @@ def body(space: Space, p: Patient) -> Field:
     side = p.cavity_half_width + WALL + 11 * p.muscle + p.fat
     front = p.cavity_half_depth + WALL + 6 * p.muscle + 0.8 * p.fat
     back = p.cavity_half_depth + WALL + 20 * p.muscle + 0.7 * p.fat
-    half_width = np.minimum(side + 18 * raised, 187.0)
+    half_width = np.minimum(side + 18 * raised, 182.0)
     middle, half_depth = (back - front) / 2, (back + front) / 2
     f = superellipse(space.x, space.y - np.float32(middle), half_width, half_depth * (1 - 0.06 * raised), 2.5)
     if p.breast > 0:
@@ -130,7 +128,7 @@ def spine_y(p: Patient) -> float:
 
 
 def straightened(space: Space, p: Patient) -> tuple[Field, Field]:
-    """x and y from the middle of the vertebral bodies, whose line is curved to the side and to the back."""
+    """Coordinates x and y from the middle of the vertebral bodies, whose line is curved to the side and to the back."""
     x = space.x - np.float32(p.scoliosis) * np.sin(space.z / np.float32(70.0))
     back = np.float32(p.kyphosis) * (0.35 - ((space.z - 10) / np.float32(130.0)) ** 2)
     return x, space.y - np.float32(spine_y(p)) - back
@@ -149,7 +147,7 @@ def spine(space: Space, p: Patient) -> tuple[Field, Field, Field]:
     canal_y = np.float32(p.vertebra_half_width * 0.9 + 7.5)
     canal = superellipse(x, y - canal_y, 9.5, 8.0, 2.0)
     arch = np.maximum(np.abs(canal - 2.6) - 2.8, np.abs(off + 2) - 8.0)
-    spinous = np.maximum(np.abs(x) - 2.6, np.abs(y - canal_y - 22 + 0.0 * off) - 15)
+    spinous = np.maximum(np.abs(x) - 2.6, np.abs(y - canal_y - 22) - 15)
     spinous = np.maximum(spinous, np.abs(off + (y - canal_y) * 0.25 + 2) - 5.0)
     across = np.sqrt(((y - canal_y - 2 - 0.25 * (np.abs(x) - 12)) / 5.0) ** 2 + ((off - 1) / 5.5) ** 2) * 5 - 5
     across = np.maximum(across, np.abs(np.abs(x) - 19) - 13)
@@ -233,7 +231,7 @@ def oesophagus(space: Space, p: Patient) -> tuple[Field, Field]:
     """The gullet's wall and the gas in it, of which there is little and not everywhere."""
     carina = p.arch_z - 16
     front = spine_y(p) - p.vertebra_half_width * 0.84 - 9
-    path = ((4.0, front - 2, 170.0), (5.0, front, carina), (8.0, front - 6, p.right_dome_z + 20))
-    path = (*path, (22.0, front - 16, p.right_dome_z - 25))
-    distance = np.minimum.reduce([tube_axis(space, a, b)[0] for a, b in zip(path[:-1], path[1:], strict=True)])
+    above, below = ((4.0, front - 2, 170.0), (5.0, front, carina)), (8.0, front - 6, p.right_dome_z + 20)
+    path: tuple[Point, ...] = (*above, below, (22.0, front - 16, p.right_dome_z - 25))
+    distance = np.minimum.reduce([tube_axis(space, a, b)[0] for a, b in pairwise(path)])
     return distance - 7.5, np.maximum(distance - 2.5, -np.sin(space.z / np.float32(17.0)) * 6)

@@ -10,11 +10,8 @@ import numpy as np
 from careloop.imaging.phantom.anatomy.shapes import occupancy
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from careloop.imaging.phantom.anatomy.shapes import Box, Field
 
-    from careloop.imaging.phantom.anatomy.shapes import Box
-
-    Field = NDArray[np.float32]
 
 AIR = -1000.0
 FAT, MUSCLE, SKIN, CARTILAGE, CORTEX, DISC, CORD, GAS, WATER = -102.0, 54.0, 20.0, 95.0, 620.0, 78.0, 32.0, -960.0, 8.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from careloop import InputError
@@ -24,17 +25,25 @@ def read_models(folder: Path) -> tuple[SegmentationModel, ...]:
     """
     if not folder.is_dir():
         raise InputError(f"{folder} must be the folder of a model; there is no such folder")
-    if is_trained(folder):
-        return (read_trained(folder),)
-    if is_totalsegmentator(folder):
-        return read_totalsegmentator(folder)
-    if is_monai_bundle(folder):
-        return (read_monai(folder),)
-    if is_onnx(folder):
-        return (read_onnx(folder),)
-    if is_nnunet(folder):
-        return (read_nnunet(folder),)
+    for is_one, read in FORMATS:
+        if is_one(folder):
+            return read(folder)
     raise InputError(
         f"{folder} holds no model that careloop knows; expected model.json (careloop), model.onnx, "
         "plans.json (nnU-Net v2), Dataset*_TotalSegmentator_* folders, or configs/metadata.json (MONAI bundle)"
     )
+
+
+def is_model(folder: Path) -> bool:
+    """True where the folder holds a model of a known format."""
+    return folder.is_dir() and any(is_one(folder) for is_one, _ in FORMATS)
+
+
+# TotalSegmentator's folders are nnU-Net's too, so they are asked for first.
+FORMATS: tuple[tuple[Callable[[Path], bool], Callable[[Path], tuple[SegmentationModel, ...]]], ...] = (
+    (is_trained, lambda folder: (read_trained(folder),)),
+    (is_onnx, lambda folder: (read_onnx(folder),)),
+    (is_monai_bundle, lambda folder: (read_monai(folder),)),
+    (is_totalsegmentator, read_totalsegmentator),
+    (is_nnunet, lambda folder: (read_nnunet(folder),)),
+)
