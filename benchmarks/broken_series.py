@@ -11,7 +11,7 @@ each series; MONAI with LoadImage on the folder, once as it chooses its reader a
 Each slice that comes out is looked for among the true slices by its content; the voxels at its corners then lie where
 the true ones are or so many millimetres away, and values are right or wrong by so much. What was resampled, so that no
 slice is a true one, is judged by its values at the places of the true voxels. `silently` means that neither an
-exception nor a warning was given.
+exception nor a warning was given; a warning that a series without a fault causes too does not count.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -39,6 +40,8 @@ RIGHT_VALUE = 1e-3  # of the range of the true values: rounding to what a file c
 SAME_SLICE = 0.999  # correlation of a slice with the true one
 WRAPPED_BITS = (13, 16)  # of negative values that may have been read as unsigned
 LOOK_AT = 2_000  # voxels of a slice that are compared to find it
+ABOUT_CODE = (DeprecationWarning, PendingDeprecationWarning, FutureWarning, ResourceWarning, ImportWarning)
+Match = tuple[int, int] | None  # (truth, slice)
 Volumes = list[tuple[np.ndarray, np.ndarray]]  # array, affine from its indices to mm in LPS
 
 
@@ -106,18 +109,12 @@ def read_folders(tool: str, folders: Sequence[Path], out: Path) -> None:
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
-        warnings.resetwarnings()
-        warnings.simplefilter("always")
-        for about_code in (
-            DeprecationWarning,
-            PendingDeprecationWarning,
-            FutureWarning,
-            ResourceWarning,
-            ImportWarning,
-        ):
-            warnings.simplefilter("ignore", about_code)
         try:
-            volumes = READERS[tool](folder)
+            with warnings.catch_warnings(record=True) as given:
+                warnings.simplefilter("always")
+                volumes = READERS[tool](folder)
+            told = [w.message for w in given if not issubclass(w.category, ABOUT_CODE)]
+            print("\n".join(f"warning: {message}" for message in told), file=sys.stderr)
             arrays = {f"v{k}": array for k, (array, _) in enumerate(volumes)}
             np.savez(out / f"{folder.name}.npz", **arrays, **{f"a{k}": affine for k, (_, affine) in enumerate(volumes)})
         except Exception as error:
@@ -133,11 +130,11 @@ def read_folders(tool: str, folders: Sequence[Path], out: Path) -> None:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a tool left of one series: volumes by name, or the error, or neither where its process died."""
+    """What a tool left of one series: volumes by name or the error, and what it warned of (words without numbers)."""
 
     volumes: dict[str, tuple[np.ndarray, np.ndarray]]
     error: str = ""
-    warned: bool = False
+    warned: frozenset[str] = frozenset()
 
 
 def outcomes(tool: str, folders: Sequence[Path], python: str) -> dict[str, Outcome]:
@@ -169,7 +166,7 @@ def collected(out: Path, name: str) -> Outcome:
         return Outcome({}, f"{kind}: {message}")
     with np.load(out / f"{name}.npz") as arrays:
         volumes = {str(k): (arrays[f"v{k}"], arrays[f"a{k}"]) for k in range(len(arrays) // 2)}
-    return Outcome(volumes, warned="warning" in log.lower())
+    return Outcome(volumes, warned=warnings_in(log))
 
 
 def run_dcm2niix(folder: Path) -> Outcome:
@@ -186,9 +183,15 @@ def run_dcm2niix(folder: Path) -> Outcome:
             name = path.stem.removeprefix("out")
             times = np.moveaxis(array, 3, 0) if array.ndim == 4 else [array]
             volumes |= {name + " " * k: (volume, affine) for k, volume in enumerate(times)}
-        said = done.stdout + done.stderr
+        said = done.stdout + "\n" + done.stderr
         error = "" if volumes else f"exit status {done.returncode}: {(said.strip().splitlines() or [''])[-1]}"
-        return Outcome(volumes, error, "warning" in said.lower() or "error" in said.lower())
+        return Outcome(volumes, error, warnings_in(said))
+
+
+def warnings_in(log: str) -> frozenset[str]:
+    """Lines of a log that warn, without numbers, places in memory and paths."""
+    lines = (line for line in log.splitlines() if re.search("warning|error", line, re.IGNORECASE))
+    return frozenset(re.sub(r"\S*[\d/]\S*", "", line).strip() for line in lines)
 
 
 # The judge.
@@ -201,7 +204,7 @@ class Judged:
     `slices` are (truth, slice) in the volume's order, None for a slice that is none of them.
     """
 
-    slices: list[tuple[int, int] | None]
+    slices: list[Match]
     off_mm: float
     off_value: float
     part_wrong: float
@@ -213,25 +216,38 @@ def judge(array: np.ndarray, affine: np.ndarray, truths: Sequence[Any]) -> Judge
     if best is None or best[0] < SAME_SLICE:
         return None
     _, turned, turned_affine = best
-    found = [matched(plane, truths) for plane in turned]
-    off_mm, errors = 0.0, []
-    rows, columns = turned.shape[1:]
-    for index, match in enumerate(found):
-        if match is None:
-            continue
-        truth = truths[match[0]]
-        corners = np.array([[r, c, 1.0] for r, c in product((0, rows - 1), (0, columns - 1))])
-        here = np.insert(corners, 0, index, axis=1) @ turned_affine.T
-        there = np.insert(corners, 0, match[1], axis=1) @ truth.affine.T
-        off_mm = max(off_mm, float(np.linalg.norm((here - there)[:, :3], axis=1).max()))
-        errors.append(turned[index].astype(np.float64) - truth.voxels[match[1]])
-    differences = np.array(errors)
-    if not truths[0].placed:
-        off_mm = 0.0
-        differences -= np.median(differences)
-    wrong = np.abs(differences) > RIGHT_VALUE * np.ptp(truths[0].voxels)
-    mean = float(np.abs(differences[wrong]).mean()) if wrong.any() else 0.0
+    # One volume first: slices of air may be the same in several, and are then no mixture.
+    ways = [*([matched(plane, truths, only=k) for plane in turned] for k in range(len(truths)))]
+    ways.append([matched(plane, truths) for plane in turned])
+    found, errors = min(((way, value_errors(turned, way, truths)) for way in ways), key=lambda way: misfit(*way))
+    wrong = np.abs(errors) > RIGHT_VALUE * np.ptp(truths[0].voxels)
+    mean = float(np.abs(errors[wrong]).mean()) if wrong.any() else 0.0
+    off_mm = distance_mm(turned.shape[1:], turned_affine, found, truths) if truths[0].placed else 0.0
     return Judged(found, off_mm, mean, float(wrong.mean()))
+
+
+def value_errors(turned: np.ndarray, found: Sequence[Match], truths: Sequence[Any]) -> np.ndarray:
+    """Value less true value of the slices that were found; a picture's up to one number for all."""
+    pairs = [(plane, truths[match[0]].voxels[match[1]]) for plane, match in zip(turned, found, strict=True) if match]
+    errors = np.array([plane.astype(np.float32) - true for plane, true in pairs])
+    return errors if truths[0].placed else errors - np.median(errors)
+
+
+def misfit(found: Sequence[Match], errors: np.ndarray) -> tuple[int, float]:
+    """Slices not found, then how far values are off: what makes one way to name the slices worse than another."""
+    return sum(match is None for match in found), round(float(np.abs(errors).mean()) if errors.size else 0.0, 3)
+
+
+def distance_mm(shape: tuple[int, ...], affine: np.ndarray, found: Sequence[Match], truths: Sequence[Any]) -> float:
+    """The most that a corner of a slice lies away from where it truly is."""
+    corners = np.array([[r, c, 1.0] for r, c in product((0, shape[0] - 1), (0, shape[1] - 1))])
+    most = 0.0
+    for index, match in enumerate(found):
+        if match is not None:
+            here = np.insert(corners, 0, index, axis=1) @ affine.T
+            there = np.insert(corners, 0, match[1], axis=1) @ truths[match[0]].affine.T
+            most = max(most, float(np.linalg.norm((here - there)[:, :3], axis=1).max()))
+    return most
 
 
 def arrangements(array: np.ndarray, affine: np.ndarray, truths: Sequence[Any]) -> Iterator[tuple[float, Any, Any]]:
@@ -256,10 +272,10 @@ def arrangements(array: np.ndarray, affine: np.ndarray, truths: Sequence[Any]) -
             yield likeness(flipped[len(flipped) // 2], truths)[0], flipped, placed
 
 
-def matched(plane: np.ndarray, truths: Sequence[Any]) -> tuple[int, int] | None:
-    """The (truth, slice) that a slice is, if it is one."""
-    alike, truth, index = likeness(plane, truths)
-    return (truth, index) if alike >= SAME_SLICE else None
+def matched(plane: np.ndarray, truths: Sequence[Any], *, only: int | None = None) -> Match:
+    """The (truth, slice) that a slice is, if it is one; of all truths or of one only."""
+    alike, truth, index = likeness(plane, truths if only is None else [truths[only]])
+    return (truth if only is None else only, index) if alike >= SAME_SLICE else None
 
 
 def likeness(plane: np.ndarray, truths: Sequence[Any]) -> tuple[float, int, int]:
@@ -296,17 +312,18 @@ def off_by_values(array: np.ndarray, affine: np.ndarray, truths: Sequence[Any]) 
     return min(errors)
 
 
-def verdict(outcome: Outcome, case: Any, truths: Sequence[Any]) -> str:
-    """One cell of the table: what came out, against what is true."""
+def verdict(outcome: Outcome, case: Any, truths: Sequence[Any], usual: frozenset[str]) -> str:
+    """One cell of the table: what came out, against what is true; `usual` is warned of without any fault too."""
     if outcome.error:
         return outcome.error if outcome.error.startswith("crashes") else f"refuses: {brief(outcome.error)}"
-    manner = "with a warning" if outcome.warned else "silently"
+    warned = outcome.warned - usual
+    manner = "with a warning" if warned else "silently"
     described = [describe(volume, truths) for volume in outcome.volumes.values()]
     held = {match[0] for _, judged in described if judged is not None for match in judged.slices if match}
     if all(text == "right" for text, _ in described) and len(described) == len(truths) == len(held):
         if case.model is not None:
             return f"reads it {manner}: no check of what it is"
-        return f"right ({manner})" if outcome.warned else "right"
+        return f"right ({manner})" if warned else "right"
     texts = []
     for name, (text, _) in zip(outcome.volumes, described, strict=True):
         made = name.strip("0123456789_ ")  # dcm2niix names what it resampled: Eq, Tilt
@@ -342,6 +359,7 @@ def describe(volume: tuple[np.ndarray, np.ndarray], truths: Sequence[Any]) -> tu
 def brief(error: str) -> str:
     """The first line of an error, without paths, at most 110 characters."""
     line = next((line for line in error.splitlines() if line.strip()), "").replace("|", "/")
+    line = line.rpartition("cannot be used: ")[2]  # careloop's reason
     words = " ".join(word for word in line.split() if not word.startswith("/"))
     return words if len(words) <= 110 else words[:107] + "..."
 
@@ -349,13 +367,13 @@ def brief(error: str) -> str:
 def careloop_verdict(outcome: Outcome, case: Any, truths: Sequence[Any], folder: Path) -> str:
     """As `verdict`, and for the cases of a wrong model what the gate says of it."""
     if case.model is None or outcome.error:
-        return verdict(outcome, case, truths)
+        return verdict(outcome, case, truths, frozenset())
     from careloop.imaging.finding import RefusedSeriesError
     from careloop.imaging.gate import check_expected
 
     modality, body_part = case.model
     try:
-        check_expected(careloop_volumes(folder), modalities=(modality,), body_parts=(body_part,), channels=("image",))
+        check_expected(careloop_volumes(folder), modalities=(modality,), body_parts=(body_part,), channels=(modality,))
     except RefusedSeriesError as error:
         return f"refuses: {brief(str(error))}"
     return "accepts it"
@@ -376,12 +394,14 @@ def main() -> None:
         truths = [case.write(folder) for case, folder in zip(cases, folders, strict=True)]
         print(f"| series | right answer | {' | '.join(arguments.tools)} |")
         print(f"| --- | --- |{' --- |' * len(arguments.tools)}")
-        found = {tool: outcomes(tool, folders, arguments.monai_python) for tool in arguments.tools}
+        faultless = Path(scratch) / "faultless"
+        simulated.plain_series(head, faultless)
+        found = {tool: outcomes(tool, [faultless, *folders], arguments.monai_python) for tool in arguments.tools}
         for case, folder, true in zip(cases, folders, truths, strict=True):
             cells = [
                 careloop_verdict(found[tool][folder.name], case, true, folder)
                 if tool == "careloop"
-                else verdict(found[tool][folder.name], case, true)
+                else verdict(found[tool][folder.name], case, true, found[tool][faultless.name].warned)
                 for tool in arguments.tools
             ]
             print(f"| {case.name} | {case.right} | {' | '.join(cells)} |", flush=True)

@@ -64,6 +64,7 @@ ISO, FINE, THICK = (1.0, 1.0, 1.0), (0.8, 0.8, 0.8), (4.0, 1.0, 1.0)
 
 
 def datasets(small: bool) -> list[Dataset]:
+    """What models are planned and trained on."""
     edge, plane = (32, 64) if small else (96, 256)
     return [
         Dataset(901, "three", (edge,) * 3, ISO, 3),
@@ -73,6 +74,7 @@ def datasets(small: bool) -> list[Dataset]:
 
 
 def cases(small: bool) -> list[Case]:
+    """What is compared."""
     cube = (50, 50, 50) if small else (160, 160, 160)
     one = (32, 32, 32) if small else (96, 96, 96)
     flat = (6, 80, 80) if small else (20, 320, 320)
@@ -110,6 +112,7 @@ def simulated(shape: tuple[int, ...], classes: int, seed: int) -> tuple[np.ndarr
 
 
 def save_nifti(array: np.ndarray, spacing_mm: tuple[float, ...], path: Path) -> None:
+    """An array (slices, rows, columns) as NIfTI."""
     import nibabel
 
     affine = np.diag([*spacing_mm[::-1], 1.0])
@@ -117,10 +120,12 @@ def save_nifti(array: np.ndarray, spacing_mm: tuple[float, ...], path: Path) -> 
 
 
 def image_of(case: Case, folder: Path) -> Path:
+    """The image of a case."""
     return folder / "images" / f"{case.name}_0000.nii.gz"
 
 
 def model_of(case: Case, folder: Path) -> Path:
+    """The model folder of a case."""
     return folder / "models" / case.name / f"nnUNetTrainer__{case.plans}__{case.configuration}"
 
 
@@ -213,6 +218,7 @@ def _train(case: Case, dataset: Dataset, folder: Path) -> None:
 
 
 def peer_predict(image: Path, model: Path, out: Path) -> None:
+    """nnU-Net's own prediction, with its default settings for a CPU."""
     import torch
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
@@ -228,7 +234,9 @@ def peer_predict(image: Path, model: Path, out: Path) -> None:
 
 def careloop_segment(image: Path, model: Path, out: Path) -> None:
     """What `careloop image segment` does with one NIfTI file, and where its time goes."""
-    import torch  # noqa: F401 (imports are not counted on either side)
+    import nibabel  # noqa: F401 (imports are not counted on either side)
+    import openvino  # noqa: F401
+    import scipy.ndimage  # noqa: F401
 
     from careloop.imaging.read.nifti import read_nifti
     from careloop.imaging.segment.formats.nnunet import read_nnunet
@@ -248,11 +256,13 @@ def careloop_segment(image: Path, model: Path, out: Path) -> None:
 def run_step(python: Path, step: str, arguments: list[str], environment: dict[str, str]) -> dict[str, Any]:
     """One step in a process of its own; its last line of output."""
     command = [str(python), __file__, "--step", step, *arguments]
+    start = time.perf_counter()
     done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
+    whole = time.perf_counter() - start
     if done.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
     lines = done.stdout.strip().splitlines()
-    return json.loads(lines[-1]) if step != "make" else {}
+    return json.loads(lines[-1]) | {"process_seconds": whole} if step != "make" else {}
 
 
 def compare(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -301,7 +311,8 @@ def show(result: dict[str, Any]) -> None:
     )
     last = runs["cached"][-1]
     shares = ", ".join(f"{name} {seconds / last['seconds']:.0%}" for name, seconds in last["stages"].items())
-    print(f"{'':18} {shares}; {last['backend']}", flush=True)
+    whole = " / ".join(f"{ratio(kind, 'process_seconds'):.2f}" for kind in ("first", "cached"))
+    print(f"{'':18} ratio with imports {whole}; {shares}; {last['backend']}", flush=True)
 
 
 def peer_folders(folder: Path) -> dict[str, str]:

@@ -13,8 +13,9 @@ of github.com/theibsi/data_sets (CC BY-NC 3.0).
 Both compute shape, first-order statistics and all texture matrices at the spacing as acquired with bins of 25 HU: 125
 quantities here, 107 there (no connected parts, no axes within slices, no distance zones). Each runs in a process of its
 own with one thread; seconds (by the clock, and of the processor) are those of measuring, imports and the making of
-images aside, medians of repeats; peak memory is that of the process (Linux). Compared are quantities that both define alike: pyradiomics takes the mean of
-GLCM and GLRLM features over directions where the IBSI's merged matrices are used here, so those are left out.
+images aside, medians of repeats; peak memory is that of the process (Linux). Compared are quantities that both define
+alike: pyradiomics takes the mean of GLCM and GLRLM features over directions where the IBSI's merged matrices are used
+here, so those are left out.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def simulated(case: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Clock:
-    """Seconds by the clock and of the processor since it was made; other work on the machine disturbs the latter less."""
+    """Seconds by the clock and of the processor since it was made; other work disturbs the latter less."""
 
     def __init__(self) -> None:
         self.started = time.perf_counter(), time.process_time()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from careloop.train import Package
 
 FOLDER = click.Path(path_type=Path)
+MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f"])
 EXAMPLES = click.Choice(["actg175", "nafld", "nafld_sequences", "nsaids"])
 Command = Callable[..., Any]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from careloop import InputError
-from careloop.cli.command import FOLDER, cli, json_option, record_option
+from careloop.cli.command import FOLDER, MOMENT, cli, json_option, record_option
 from careloop.cli.output import show
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from careloop.plan import Plan
     from careloop.plan.safety import Finding
 
-MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f"])
 NOT_CLINICAL = "Research software, not for clinical use."
 
 

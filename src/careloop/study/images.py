@@ -29,11 +29,14 @@ from careloop.imaging.segment.model import SegmentationModel
 from careloop.imaging.segment.run import RunSettings, Segmentation, segment
 from careloop.imaging.segment.stages import Stage
 from careloop.imaging.terms import described
-from careloop.imaging.volume import LabelMap, Volume
+from careloop.imaging.volume import LabelMap, Segment, Volume
 from careloop.imaging.write.nifti import write_nifti
+from careloop.imaging.write.secondary_capture import write_secondary_capture
+from careloop.imaging.write.segmentation import write_segmentation
+from careloop.imaging.write.structured_report import write_structured_report
 from careloop.record import Record
 from careloop.report.image_montage import montage
-from careloop.report.image_page import ImageFacts, image_page
+from careloop.report.image_page import ImageFacts, write_image_page
 from careloop.study.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -64,7 +67,7 @@ class ImageTask:
 
 @dataclass(frozen=True)
 class ImageResult:
-    """What a finished folder holds: the image, its labels and measurements, findings, and each stage's time and memory."""
+    """What a finished folder holds; `stages` and `backend` are those of the run that made the labels."""
 
     folder: Path
     volume: Volume
@@ -75,11 +78,15 @@ class ImageResult:
     backend: str
     dicom: tuple[Path, ...]
 
+    @property
+    def volumes_ml(self) -> dict[str, float]:
+        """The volume of each structure that was found, by its name."""
+        rows = self.table.filter(pl.col("quantity") == "volume")
+        return dict(zip(rows["name"], rows["value"], strict=True))
+
     def record(self, path: Path, *, subject_id: int | None = None) -> Record:
         """Write the measurements into the record in folder `path` as events; again, nothing changes."""
-        return record_measurements(
-            path, self.table, self.volume, made_by=self.label_map.made_by, subject_id=subject_id
-        )
+        return record_measurements(path, self.table, self.volume, made_by=self.label_map.made_by, subject_id=subject_id)
 
     def send(self, url: str, *, progress: Progress | None = None) -> Stored:
         """Send the DICOM objects to the PACS at `url` (STOW-RS)."""
@@ -124,7 +131,11 @@ def segment_images(
     result = _result(out, facts, volumes[0], label_map, table)
     if volumes[0].source.instances:
         folder.stage(
-            "dicom", partial(_write_dicom, result=result), writes=[DICOM], settings=[key, __version__], reads=[LABELS, TABLE]
+            "dicom",
+            partial(_write_dicom, result=result),
+            writes=[DICOM],
+            settings=[key, __version__],
+            reads=[LABELS, TABLE],
         )
         result = replace(result, dicom=tuple(sorted((out / DICOM).glob("*.dcm"))))
     folder.stage(
@@ -194,7 +205,7 @@ def _segment(
 
 
 def _labels(out: Path, facts: dict[str, Any], volume: Volume) -> LabelMap:
-    """The labels that were written, with the names, codes and colours that stand beside them, on the image's own grid."""
+    """The labels that were written, with names, codes and colours, on the grid of the image."""
     read = read_nifti_labels(out / LABELS)
     segments = tuple(Segment(**_tuples(segment)) for segment in facts["segments"])
     return LabelMap(read.labels, volume.affine, segments, facts["made_by"], volume.source)
@@ -216,7 +227,7 @@ def _measure(
     table = measure(label_map, volume, texture=texture, progress=progress)
     table.write_parquet(target / TABLE)
     plain = table.with_columns(
-        pl.col(name).struct.field("scheme") + pl.lit(":") + pl.col(name).struct.field("value")
+        pl.format("{}:{}", pl.col(name).struct.field("scheme"), pl.col(name).struct.field("value")).alias(name)
         for name in ("concept", "structure")
     )
     plain.write_csv(target / TABLE_CSV)
@@ -243,6 +254,13 @@ def _write_dicom(target: Path, *, result: ImageResult) -> None:
     if result.table["value"].is_not_null().any():
         write_structured_report(result.table, segmentation, folder / "measurements.dcm", volume=result.volume)
     write_secondary_capture(montage(result.volume, result.label_map), result.volume, folder / "picture.dcm")
+
+
+def _write_page(target: Path, *, result: ImageResult) -> None:
+    facts = ImageFacts(
+        result.volume, result.label_map, result.table, result.findings, stages=result.stages, backend=result.backend
+    )
+    write_image_page(facts, target / PAGE)
 
 
 def _named(progress: Progress | None, what: str) -> Callable[[int, int], None] | None:

@@ -18,6 +18,7 @@ from careloop.imaging.slices import SliceHeader, Stack
 from careloop.imaging.volume import is_upright
 
 AXIAL = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
+GEOMETRIES = settings(deadline=None, max_examples=60)
 seeds = st.integers(0, 2**32 - 1)
 counts = st.integers(4, 40)
 
@@ -92,6 +93,7 @@ def refused(slices: list[SliceHeader], **more: str) -> str:
     return next(f.check for f in caught.value.findings if f.verdict == "refused")
 
 
+@GEOMETRIES
 @given(seeds, counts)
 def test_affine_of_any_upright_series_is_recovered_from_slices_in_any_order(seed: int, n: int) -> None:
     truth = random_affine(seed)
@@ -102,6 +104,7 @@ def test_affine_of_any_upright_series_is_recovered_from_slices_in_any_order(seed
     assert stack.findings == ()
 
 
+@GEOMETRIES
 @given(seeds, counts, st.floats(0.2, 30.0))
 def test_affine_of_a_tilted_series_is_sheared_and_recovered(seed: int, n: int, tilt_deg: float) -> None:
     truth = random_affine(seed, tilt_deg)
@@ -111,6 +114,7 @@ def test_affine_of_a_tilted_series_is_sheared_and_recovered(seed: int, n: int, t
     assert checks(stack) == {"gantry tilt": "handled"}
 
 
+@GEOMETRIES
 @given(seeds, counts, st.floats(0.0, 25.0), st.data())
 def test_any_series_without_an_inner_slice_is_refused(seed: int, n: int, tilt_deg: float, data: st.DataObject) -> None:
     slices = series(n, random_affine(seed, tilt_deg))
@@ -125,6 +129,7 @@ def kept(n: int, gone: set[int]) -> list[int]:
     return [k for k in range(n) if k not in gone]
 
 
+@GEOMETRIES
 @given(seeds, counts, st.floats(0.3, 3.0), st.data())
 def test_a_slice_out_of_place_is_refused(seed: int, n: int, part: float, data: st.DataObject) -> None:
     truth = random_affine(seed)
@@ -141,6 +146,7 @@ def test_a_slice_out_of_place_is_refused(seed: int, n: int, part: float, data: s
     refused(slices)
 
 
+@GEOMETRIES
 @given(seeds, st.integers(2, 12), st.integers(2, 4), st.floats(0.0, 20.0))
 def test_volumes_in_one_series_are_told_apart_by_a_header_value(seed: int, n: int, volumes: int, tilt: float) -> None:
     truth = random_affine(seed, tilt)
@@ -158,6 +164,7 @@ def test_volumes_in_one_series_are_told_apart_by_a_header_value(seed: int, n: in
         assert checks(stack)["interleaved series"] == "handled"
 
 
+@GEOMETRIES
 @given(seeds, st.integers(2, 12), st.floats(0.1, 0.9))
 def test_volumes_between_each_other_are_told_apart(seed: int, n: int, part: float) -> None:
     truth = random_affine(seed)
@@ -228,6 +235,8 @@ def test_values_that_change_within_a_volume_do_not_take_it_apart() -> None:
     assert one(moving).varies == {}
     scattered = [replace(s, stacks={"EchoTime": str(k)}) for k, s in enumerate(along_z(8))]
     assert one(scattered).varies == {}
+    assert checks(one(scattered)) == {"mixed values": "noted"}
+    assert refused(scattered[:3] + scattered[4:]) == "missing slices"
     dynamic = [
         replace(s, instance=f"{t}.{s.instance}", stacks={"AcquisitionNumber": str(t)})
         for t in range(3)
@@ -342,6 +351,10 @@ def test_values_that_cannot_be_are_refused(nonsense: dict[str, Any]) -> None:
     refused([replace(s, **nonsense) for s in slices])
 
 
+def test_instance_numbers_may_be_of_any_size() -> None:
+    assert one([replace(s, instance_number=10**400 + k) for k, s in enumerate(along_z(5))]).placed
+
+
 def test_nothing_is_refused() -> None:
     assert refused([]) == "no slices"
 
@@ -352,7 +365,7 @@ def test_one_slice_takes_its_extent_from_its_thickness() -> None:
     assert checks(stack) == {"single slice": "noted"}
 
 
-@settings(max_examples=50)
+@GEOMETRIES
 @given(st.integers(1, 500), st.floats(0.2, 10.0), st.floats(-2000, 2000))
 def test_even_series_of_any_length_pass(n: int, spacing: float, start: float) -> None:
     slices = [replace(s, position=(0.0, 0.0, float(f"{start + k * spacing:.10g}"))) for k, s in enumerate(along_z(n))]

@@ -108,7 +108,9 @@ def test_structures_with_a_side_are_not_mirrored_from_side_to_side() -> None:
     seen = seen_of((1.0, 1.0, 1.0), (64, 64, 64))
     assert make_plan(seen, dataset_of(), size="large", spacing_mm=None).tiling.mirror_axes == (0, 1, 2)
     assert make_plan(seen, dataset_of(sided), size="large", spacing_mm=None).tiling.mirror_axes == (0, 1)
-    assert make_plan(seen, dataset_of(sided), size="small", spacing_mm=None).mirror_axes == (0, 1)
+    assert make_plan(seen, dataset_of(sided), size="medium", spacing_mm=None).mirror_axes == (0, 1)
+    assert make_plan(seen, dataset_of(sided), size="medium", spacing_mm=None).tiling.mirror_axes == ()
+    assert make_plan(seen, dataset_of(), size="small", spacing_mm=None).mirror_axes == ()
 
 
 def test_intensities_follow_the_channel_s_name() -> None:

@@ -120,16 +120,19 @@ def test_an_image_without_series_is_named_by_its_content(image: Image) -> None:
 
 
 @pytest.mark.parametrize(
-    ("made_by", "parts"),
+    ("made_by", "model"),
     [
-        ("chest 1.0", ("chest", "1.0")),
-        ("total segmentator v2", ("total segmentator", "v2")),
-        ("labels of a reader", ("labels of a reader", "")),
-        ("2.4", ("2.4", "")),
+        ("chest 1.0", "chest"),
+        ("total segmentator v2", "total segmentator"),
+        ("Dataset001_Chest deadbeef", "Dataset001_Chest"),
+        ("part one 0a1b2c3d, part two 1.2-0a1b2c3d", "part one, part two"),
+        ("labels of a reader", "labels of a reader"),
+        ("2.4", "2.4"),
+        ("", ""),
     ],
 )
-def test_model_and_version(made_by: str, parts: tuple[str, str]) -> None:
-    assert model_of(made_by) == parts
+def test_the_model_without_its_version(made_by: str, model: str) -> None:
+    assert model_of(made_by) == model
 
 
 def test_measuring_twice_changes_nothing_and_a_newer_version_replaces(image: Image, record: Record) -> None:
@@ -147,6 +150,14 @@ def test_measuring_twice_changes_nothing_and_a_newer_version_replaces(image: Ima
     other = record_measurements(record.path, table, volume, made_by="heart 3", subject_id=7)
     models = other.timeline(7).filter(code="IMAGE//heart//volume")["text_value"]
     assert sorted(models) == ["chest 1.1", "heart 3"]
+
+
+def test_volumes_of_one_series_stay_beside_each_other(image: Image, record: Record) -> None:
+    table = measure(*image)
+    for frame in (1, 40, 1):
+        one = replace(image[1], source=replace(image[1].source, instances=("1.2.3.4.9",), frames=(frame,)))
+        record = record_measurements(record.path, table, one, made_by=f"chest 1.{frame}", subject_id=7)
+    assert sorted(record.timeline(7).filter(code="IMAGE//heart//volume")["text_value"]) == ["chest 1.1", "chest 1.40"]
 
 
 def test_all_versions_stay_where_asked(image: Image, record: Record) -> None:

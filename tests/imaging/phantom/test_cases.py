@@ -93,7 +93,7 @@ def test_a_series_says_simulated_wherever_a_viewer_looks(case: SimulatedCase, tm
     assert str(file.PatientName) == "SIMULATED"
     assert file.PatientID.startswith("SIMULATED")
     assert file.SeriesDescription.startswith("SIMULATED")
-    assert list(file.ImageType)[0] == "DERIVED"
+    assert file.ImageType[0] == "DERIVED"
     assert "SIMULATED" in file.ImageType
     assert file.QualityControlSubject == "YES"
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_erosion
 
 from careloop import InputError
 from careloop.imaging.phantom.projections import WATER_PER_MM, Scanner, reconstruct, scan, sinogram
@@ -72,7 +73,7 @@ def test_the_image_comes_back_in_its_place_whatever_its_shape(shape: tuple[int, 
     for one, again in zip(image, back, strict=True):
         middles = [np.argwhere(v > 0.01).mean(axis=0) for v in (one, again)]
         assert np.allclose(*middles, atol=0.25)
-        assert abs(again[one > 0].mean() / 0.02 - 1) < 0.03
+        assert abs(again[binary_erosion(one > 0, iterations=2)].mean() / 0.02 - 1) < 0.03
 
 
 def noise_images(photons: float, kernel: str, *, slices: int = 24) -> np.ndarray:
@@ -89,7 +90,7 @@ def test_variance_goes_as_one_over_dose() -> None:
 
 
 def test_variance_in_the_middle_of_a_disc_is_the_known_one() -> None:
-    """Ram-Lak: var = pi^2 / (12 views pixel^2) x var of a line integral (Kak and Slaney 1988, section 5.1.2, rewritten)."""
+    """Ram-Lak: var = pi^2 / (12 views pixel^2) x var of a line integral (Kak, Slaney 1988, section 5.1.2)."""
     photons, radius = 4e5, 80.0
     image = volume(-1000 + 1000 * disc(0, 0, radius), 60)
     scanner = Scanner(VIEWS, photons, electronic_sd=0.0, blur_mm=0.0, kernel="sharp")
@@ -112,7 +113,9 @@ def test_noise_has_the_spectrum_of_a_ramp_not_of_white_noise() -> None:
 
 
 def test_soft_kernel_is_quieter_and_smoother() -> None:
-    soft, medium, sharp = (noise_images(2e5, k, slices=8)[:, disc(0, 0, 40) == 1].std() for k in ("soft", "medium", "sharp"))
+    soft, medium, sharp = (
+        noise_images(2e5, k, slices=8)[:, disc(0, 0, 40) == 1].std() for k in ("soft", "medium", "sharp")
+    )
     assert soft < 0.8 * medium < 0.8 * sharp
 
 

@@ -82,9 +82,9 @@ def joined(*args: object, **how: object) -> NDArray[np.float32]:
     return np.concatenate([slab.scores for slab in slabs], axis=1)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(
-    shape=st.tuples(*[st.integers(1, 14)] * 3),
+    shape=st.tuples(*[st.integers(1, 10)] * 3),
     patch=st.lists(st.integers(1, 7), min_size=2, max_size=3).map(tuple),
     step=st.sampled_from([0.3, 0.5, 1.0]),
     count=st.integers(1, 3),
@@ -113,16 +113,15 @@ def test_slabs_are_the_whole_image_bit_for_bit(
     assert np.array_equal(got, whole(singly, image, tiling, starts))
 
 
-@settings(deadline=None, max_examples=30)
-@given(st.tuples(*[st.integers(1, 30)] * 3), st.tuples(*[st.integers(2, 9)] * 3))
+@settings(deadline=None, max_examples=20)
+@given(st.tuples(*[st.integers(1, 20)] * 3), st.tuples(*[st.integers(3, 9)] * 3))
 def test_a_constant_network_gives_its_constant(shape: tuple[int, int, int], patch: tuple[int, int, int]) -> None:
     class Constant(Toy):
         def __call__(self, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
-            return np.full((len(tiles), 4, *tiles.shape[2:]), 0.75, F32)
+            return np.ones((len(tiles), 2, *tiles.shape[2:]), F32)
 
     image = np.zeros((1, *shape), F32)
-    got = joined([Constant(4)], image, tiling=Tiling(patch), outputs=4)
-    assert np.allclose(got, 0.75, rtol=4e-3)  # half precision, summed over up to 27 tiles
+    assert (joined([Constant(2)], image, tiling=Tiling(patch), outputs=2) == 1).all()
 
 
 def test_planes_come_as_soon_as_no_later_tile_touches_them_and_only_a_patch_of_them_is_held() -> None:

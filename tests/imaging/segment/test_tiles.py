@@ -69,7 +69,9 @@ def test_tiles_of_a_small_image_are_those_of_the_padded_one(
             assert np.array_equal(cut_tile(image, origin, patch), padded[(slice(None), *at)])
 
 
-@pytest.mark.parametrize("tiling", [Tiling((8,)), Tiling((8, 0, 8)), Tiling((8, 8, 8), step=0), Tiling((8, 8), step=1.5)])
+@pytest.mark.parametrize(
+    "tiling", [Tiling((8,)), Tiling((8, 0, 8)), Tiling((8, 8, 8), step=0), Tiling((8, 8), step=1.5)]
+)
 def test_impossible_tilings_are_refused(tiling: Tiling) -> None:
     with pytest.raises(InputError, match="mend the model"):
         tile_rows((8, 8, 8), tiling)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -84,10 +85,10 @@ def _pictures(slices: Sequence[SliceHeader], found: Sequence[Finding], where: st
 
 def _numbers(line: Line) -> list[Finding]:
     """Slices that are missing evenly or at the ends, which no position shows, from what the header counts."""
-    numbers = [s.instance_number for s in line.slices]
-    if any(n is None for n in numbers) or len(numbers) < 2:
+    numbers = [s.instance_number for s in line.slices if s.instance_number is not None]
+    if len(numbers) < len(line.slices) or len(numbers) < 2:
         return []
-    steps = set(np.diff(np.array(numbers, dtype=np.int64)).tolist())
+    steps = {b - a for a, b in pairwise(numbers)}
     step = steps.pop() if len(steps) == 1 else 0
     thickness, spacing = thickness_mm(line.slices[0]), float(np.diff(line.along).mean())
     if abs(step) > 1 and thickness and abs(spacing / thickness - abs(step)) < 0.1:
@@ -96,9 +97,10 @@ def _numbers(line: Line) -> list[Finding]:
             f"{abs(step)} is there; fetch the series again"
         )
         return [Finding("missing slices", "refused", message)]
-    lowest = min(n for n in numbers if n is not None)
-    if abs(step) == 1 and lowest > 1:
-        message = f"instance numbers begin at {lowest}: slices may be missing at that end, which no position shows"
+    if abs(step) == 1 and min(numbers) > 1:
+        message = (
+            f"instance numbers begin at {min(numbers)}: slices may be missing at that end, which no position shows"
+        )
         return [Finding("missing slices", "noted", message)]
     return []
 

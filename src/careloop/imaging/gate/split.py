@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from careloop.imaging.finding import Finding
-from careloop.imaging.gate.line import Line, line_up, refusals, thickness_mm
+from careloop.imaging.gate.line import SAME_PLACE_MM, Line, line_up, refusals, thickness_mm
 from careloop.imaging.slices import SliceHeader
 
 SAME_ORIENTATION = 2e-4  # per component: headers written with four digits; over 512 columns a tenth of a voxel
@@ -112,18 +112,29 @@ def _plane_names(groups: Sequence[Sequence[SliceHeader]]) -> list[str]:
 
 def _explain(group: Sequence[SliceHeader]) -> tuple[list[Part], list[Finding]]:
     """The partition by header values that makes every part a volume; the refusals of the likeliest where none does."""
-    first: tuple[list[Part], list[Finding]] | None = None
+    refusal: tuple[list[Part], list[Finding]] | None = None
     for names in _candidates(group):
         parts = _partition(group, names)
-        refused = [finding for part in parts for finding in refusals(part.line)]
-        refused += _sibling_refusals(parts) if len(parts) > 1 else []
-        if not refused and _is_explained(parts, names) and not _is_two_in_one(parts):
-            return parts, _split_findings(parts, names)
-        apart = not any(f.check == "duplicate positions" for f in refused)
-        if first is None or (apart and any(f.check == "duplicate positions" for f in first[1])):
-            first = parts, refused or [_TWO_IN_ONE]
-    assert first is not None
-    return first[0], _each_once(first[1])
+        refused = [finding for part in parts for finding in refusals(part.line)] + _sibling_refusals(parts)
+        refused += [_TWO_IN_ONE] if _is_two_in_one(parts) else []
+        if not refused and _is_explained(parts, names):
+            return parts, _split_findings(parts, names) if names else _mixed(group)
+        if refused and (refusal is None or (_hold_duplicates(refusal[1]) and not _hold_duplicates(refused))):
+            refusal = parts, list(dict.fromkeys(refused))
+    assert refusal is not None  # the whole group is a candidate: one volume, or refused
+    return refusal
+
+
+def _hold_duplicates(findings: Sequence[Finding]) -> bool:
+    return any(finding.check == "duplicate positions" for finding in findings)
+
+
+def _mixed(group: Sequence[SliceHeader]) -> list[Finding]:
+    """That values differ which tell volumes apart elsewhere, though the slices make one even row only together."""
+    names = _varying(group)[0]
+    if not names:
+        return []
+    return [Finding("mixed values", "noted", f"{' and '.join(names)} change between the slices of one volume")]
 
 
 _TWO_IN_ONE = Finding(
@@ -136,9 +147,7 @@ _TWO_IN_ONE = Finding(
 
 def _candidates(group: Sequence[SliceHeader]) -> Iterator[tuple[str, ...]]:
     """Sets of names to split by, the likeliest first: all that tell contrasts apart, none, then the weaker ones."""
-    varying = [name for name in _names(group) if len({_value(s, name) for s in group}) > 1]
-    weak = [name for name in WEAK if name in varying]
-    strong = tuple(name for name in varying if name not in WEAK)
+    strong, weak = _varying(group)
     yield strong
     if strong:
         yield ()
@@ -151,8 +160,11 @@ def _candidates(group: Sequence[SliceHeader]) -> Iterator[tuple[str, ...]]:
         yield (*strong, *weak)
 
 
-def _names(group: Sequence[SliceHeader]) -> list[str]:
-    return sorted({name for s in group for name in s.stacks} | {IMAGE_TYPE})
+def _varying(group: Sequence[SliceHeader]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names whose values are not the same throughout: those that tell contrasts apart, and the weak ones."""
+    names = sorted({name for s in group for name in s.stacks} | {IMAGE_TYPE})
+    varying = [name for name in names if len({_value(s, name) for s in group}) > 1]
+    return tuple(n for n in varying if n not in WEAK), tuple(n for n in WEAK if n in varying)
 
 
 def _value(header: SliceHeader, name: str) -> str:
@@ -190,21 +202,23 @@ def _is_two_in_one(parts: Sequence[Part]) -> bool:
     if len(parts) != 1:
         return False
     line = parts[0].line
-    thickness, numbers = thickness_mm(line.slices[0]), [s.instance_number for s in line.slices]
-    if thickness is None or len(numbers) < 4 or any(n is None for n in numbers):
+    thickness = thickness_mm(line.slices[0])
+    numbers = [s.instance_number for s in line.slices if s.instance_number is not None]
+    if thickness is None or len(numbers) < len(line.slices) or len(numbers) < 4:
         return False
-    spacing = float(np.diff(line.along).mean())
-    order = np.array(numbers, dtype=np.int64)
-    signs = np.sign(np.diff(order))
-    two_runs = bool((signs[1:] == -signs[:-1]).all())
-    monotone = all(len(set(np.sign(np.diff(order[k::2])))) == 1 for k in (0, 1))
-    return two_runs and monotone and thickness >= OVERLAP * spacing
+    rises = [b > a for a, b in pairwise(numbers)]
+    to_and_fro = all(a != b for a, b in pairwise(rises))
+    two_runs = all(len({b > a for a, b in pairwise(numbers[k::2])}) == 1 for k in (0, 1))
+    spacing = float(line.along[-1] - line.along[0]) / (len(numbers) - 1)
+    return to_and_fro and two_runs and thickness >= OVERLAP * spacing
 
 
 def _sibling_refusals(parts: Sequence[Part]) -> list[Finding]:
     """Slices missing where the volumes of one series have spacings that are whole multiples of the least."""
     spacings = [float(np.diff(p.line.along).mean()) for p in parts if len(p.line.slices) > 1]
     least = min(spacings, default=0.0)
+    if least < SAME_PLACE_MM:
+        return []  # refused for that
     times = [round(spacing / least) for spacing in spacings]
     uneven = [s for s, k in zip(spacings, times, strict=True) if k > 1 and abs(s / least - k) < 0.05 * k]
     if not uneven:
@@ -233,7 +247,3 @@ def _split_findings(parts: Sequence[Part], names: Sequence[str]) -> list[Finding
 
 def _overlap(a: Line, b: Line) -> bool:
     return bool(a.along[0] <= b.along[-1] and b.along[0] <= a.along[-1])
-
-
-def _each_once(findings: Sequence[Finding]) -> list[Finding]:
-    return list(dict.fromkeys(findings))

@@ -35,7 +35,8 @@ class Size:
 
     A patch has at most `patch_voxels` (of three axes) or `patch_pixels` (of two); spacing grows until it covers the
     part `covered` of the median image (0: never). `features` are those of the finest stage; they double up to
-    `most_features`. `depths` are residual blocks a stage.
+    `most_features`. `depths` are residual blocks a stage. `mirrors`: a short training is not spent on mirrored
+    anatomy; a long one is, and only the large model averages over flips when it is run.
     """
 
     patch_voxels: int
@@ -46,13 +47,13 @@ class Size:
     depths: tuple[int, ...]
     batch_size: int
     image_order: int
-    averages_flips: bool
+    mirrors: Literal["never", "training", "always"]
 
 
 SIZES: dict[SizeName, Size] = {
-    "small": Size(64**3, 256**2, 0.15, 8, 96, (1, 1, 2, 2, 2, 2, 2, 2), 2, 1, averages_flips=False),
-    "medium": Size(96**3, 384**2, 0.1, 24, 256, (1, 2, 3, 4, 4, 4, 4, 4), 2, 3, averages_flips=False),
-    "large": Size(128**3, 512**2, 0.0, 32, 320, (1, 3, 4, 6, 6, 6, 6, 6), 2, 3, averages_flips=True),
+    "small": Size(64**3, 256**2, 0.15, 8, 96, (1, 1, 2, 2, 2, 2, 2, 2), 2, 1, "never"),
+    "medium": Size(96**3, 384**2, 0.1, 24, 256, (1, 2, 3, 4, 4, 4, 4, 4), 2, 3, "training"),
+    "large": Size(128**3, 512**2, 0.0, 32, 320, (1, 3, 4, 6, 6, 6, 6, 6), 2, 3, "always"),
 }
 
 
@@ -86,11 +87,11 @@ def make_plan(seen: Fingerprint, dataset: Dataset, *, size: SizeName, spacing_mm
         target = np.where(finer if finer.any() else True, target * COARSENING, target)
         median = np.median(shapes * spacings / target, axis=0).round().astype(int)
         patch, stages = fitted_patch(target, median, limit=limit)
-    mirror = _mirror_axes(dataset.labels, dims)
+    mirror = () if chosen.mirrors == "never" else _mirror_axes(dataset.labels, dims)
     return Plan(
         size=size,
         preparation=_preparation(seen, dataset, spacing_mm=tuple(target.tolist()), order=chosen.image_order),
-        tiling=Tiling(patch, mirror_axes=mirror if chosen.averages_flips else ()),
+        tiling=Tiling(patch, mirror_axes=mirror if chosen.mirrors == "always" else ()),
         architecture=architecture(stages, chosen, dims),
         batch_size=chosen.batch_size,
         mirror_axes=mirror,

@@ -42,7 +42,7 @@ class TrainingSettings(BaseModel):
     spacing_mm: tuple[float, ...] | None = Field(
         default=None, description="Voxels' spacing that the network works at (slice, row, column)."
     )
-    learning_rate: float = Field(default=3e-3, gt=0, description="Highest learning rate of AdamW.")
+    learning_rate: float = Field(default=1e-2, gt=0, description="Highest learning rate of AdamW.")
     patience: int | None = Field(
         default=None, ge=1, description="Epochs without better validation Dice that end training; a third of all."
     )

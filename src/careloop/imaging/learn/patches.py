@@ -184,8 +184,7 @@ def _structure_voxel(case: PreparedCase, random: np.random.Generator) -> list[in
 
 
 def _prepared_labels(labels: NDArray[np.unsignedinteger[Any]], placing: Placing) -> NDArray[np.unsignedinteger[Any]]:
-    """Labels on the prepared grid: each one's linear share is computed, and the largest share wins,
-    the higher label where two are equal, as in nnU-Net."""
+    """Labels on the prepared grid: the largest linear share wins, of two equal ones the higher label, as in nnU-Net."""
     turned = placing.turn.apply(labels)[placing.box]
     z, y, x = (replace(axis, order=min(axis.order, 1)) for axis in placing.image.axes)
     how = Resampling((z, y, x), placing.image.apart)

@@ -47,8 +47,8 @@ def compare_case(
 ) -> dict[str, Agreement]:
     """Each structure of the labels against what the model finds in one case; ignored voxels count as in neither.
 
-    Of overlapping regions a result holds the last one alone: a region is compared as the union that it is in the labels,
-    with what the result gives to the regions inside it.
+    Of overlapping regions a result holds the last one alone: a region is compared as the union that it is in the
+    labels, with what the result gives to the regions inside it.
     """
     result = segment(image.channels, model, settings=settings).label_map.labels
     labels = dataset.labels

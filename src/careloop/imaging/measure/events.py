@@ -18,6 +18,7 @@ from careloop.imaging.volume import Source, Volume
 from careloop.record import EVENTS, Record, subject_ids
 
 PREFIX = "IMAGE"
+VERSION = re.compile(r"v?\d.*|[0-9a-f]{8}")
 _UNIT = pl.when(pl.col("unit") != "").then("unit")
 # Parents are coded as the record's other codes are: `SNOMED//80891009`.
 _VOCABULARY = {"SCT": "SNOMED", "LN": "LOINC"}
@@ -51,8 +52,8 @@ def measurement_events(
 
     `known_time` is the time of acquisition, too: what is measured was in the picture then, and a model that reads it
     adds nothing that became known later. Where a study must use measurements only from when a reader had them, set
-    `measured_at`. `source` names the series and the model: a later measuring of both replaces this one whole,
-    structures that are no longer found included.
+    `measured_at`. `source` names the series, its first slice (a series may hold several volumes: phases, echoes) and
+    the model: a later measuring of the same replaces this one whole, structures that are no longer found included.
 
     Raises:
         InputError: the image has no time of acquisition, `measured_at` has no time zone or is earlier than it, or two
@@ -65,7 +66,7 @@ def measurement_events(
     if known.tzinfo is None or known < taken:
         raise InputError("measured_at must have a time zone and not be earlier than the acquisition; correct it")
     asset = asset_of(volume)
-    model = model_of(made_by)[0] if how.versions == "newest" else made_by
+    model = model_of(made_by) if how.versions == "newest" else made_by
     return _kept(table).select(
         subject_id=pl.lit(subject_id, dtype=pl.Int64),
         time=pl.lit(taken).cast(EVENTS["time"]),
@@ -75,7 +76,7 @@ def measurement_events(
         unit=_UNIT,
         text_value=pl.lit(made_by),
         asset=pl.lit(asset),
-        source=pl.lit(f"{PREFIX}//{asset}//{model}"),
+        source=pl.lit(f"{PREFIX}//{asset}{_first_slice(volume.source)}//{model}"),
     )
 
 
@@ -145,12 +146,22 @@ def asset_of(volume: Volume) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def model_of(made_by: str) -> tuple[str, str]:
-    """Split `made_by` into model and version: its last word, if that begins like one (`2.4`, `v1`); else no version."""
-    name, _, version = made_by.rpartition(" ")
-    if name and version.removeprefix("v")[:1].isdigit():
-        return name, version
-    return made_by, ""
+def _first_slice(source: Source) -> str:
+    if not source.instances:
+        return ""
+    return f"/instance/{source.instances[0]}" + (f"/frame/{source.frames[0]}" if source.frames else "")
+
+
+def model_of(made_by: str) -> str:
+    """Return what made a label map without its version: `chest 1.0` is of `chest`, `a 1, b 0f3e4d5c` of `a, b`.
+
+    A last word counts as a version if it begins like one (`2.4`, `v1`) or is the digest that models without a number
+    have (eight hexadecimal digits).
+    """
+    parts = (part.rpartition(" ") for part in made_by.split(", "))
+    return ", ".join(
+        name if name and VERSION.fullmatch(version) else f"{name} {version}".strip() for name, _, version in parts
+    )
 
 
 def _parent(concept: dict[str, str]) -> str:

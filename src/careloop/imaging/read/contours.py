@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from careloop import InputError
-from careloop.imaging.read.dicom_object import STRUCTURE_SET, read_object
+from careloop.imaging.read.dicom_object import STRUCTURE_SET, damage_refused, read_object
 from careloop.imaging.volume import LabelMap, Segment, Source, Volume
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ def read_contours(path: Path, volume: Volume, *, structures: Collection[str] | N
     voxel: read them one by one with `structures`).
     """
     dataset = read_object(path, kinds=(STRUCTURE_SET,))
-    found = _structures(dataset, volume, path.name)
+    with damage_refused(path):
+        found = _structures(dataset, volume, path.name)
     chosen = _chosen(found, structures, path.name)
     labels = np.zeros(volume.voxels.shape[:3], dtype=np.uint8 if len(chosen) < 256 else np.uint16)
     to_index: NDArray[np.float64] = np.linalg.inv(volume.affine).astype(np.float64)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,3 +33,14 @@ def read_object(path: Path, *, kinds: tuple[str, ...]) -> Dataset:
     if kind not in kinds:
         raise InputError(f"{path.name} must be {_NAMES[kinds[0]]}, got another kind of DICOM object")
     return dataset
+
+
+@contextmanager
+def damage_refused(path: Path) -> Iterator[None]:
+    """Raise InputError for whatever reading a damaged file's elements leads to: pydicom converts them on access."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{path.name} cannot be read: it is damaged or malformed ({type(error).__name__})") from error

@@ -61,6 +61,11 @@ def _member_names(file: Path) -> Iterator[str]:
         yield f"{file}!{name}"
 
 
+def short_name(name: str) -> str:
+    """A file's or member's name without its folders, for messages."""
+    return PurePosixPath(name.replace("\\", "/")).name
+
+
 class Files:
     """Opens files and zip members by name; archives stay open until it is closed. Several threads may share one."""
 

@@ -61,8 +61,8 @@ _KEYWORDS = (
     "Rows", "Columns", "SamplesPerPixel", "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit",
     "PixelRepresentation", "PhotometricInterpretation", "PixelPaddingValue", "ModalityLUTSequence",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "DetectorInformationSequence",
-    "SliceVector", "GridFrameOffsetVector",
-    "DoseGridScaling", "DoseUnits", "Units", "DecayCorrection", "CorrectedImage", "SUVType", "PatientWeight",
+    "SliceVector", "GridFrameOffsetVector", "DoseGridScaling", "DoseUnits", "Units", "DecayCorrection",
+    "CorrectedImage", "SUVType", "PatientWeight",
     "RadiopharmaceuticalInformationSequence", "DirectoryRecordSequence", "SeriesType", "NumberOfSlices",
     *STACK_KEYWORDS,
 )  # fmt: skip
@@ -77,15 +77,12 @@ _PRIVATE = (_SIEMENS_B, _SIEMENS_OWNER, _GE_B, _GE_OWNER)
 class FileHeader:
     """One readable DICOM file. `slices` and `layout` are empty and None for what holds no image (`kind` says what).
 
-    `acquired` is as in `Source`.
+    `key` has its patient, study and series; `acquired` is as in `Source`.
     """
 
     file: str
-    study: str
-    series: str
     kind: Kind
     modality: str
-    sop_class: str
     key: SeriesKey
     text: SeriesText
     frame_of_reference: str = ""
@@ -131,7 +128,7 @@ def read_header(name: str, files: Files, texts: dict[SeriesKey, SeriesText]) -> 
     if key not in texts:
         texts[key] = series_text(header)
     plain = FileHeader(
-        name, study, series, kind, raw_text(header, "Modality"), sop_class, key, texts[key],
+        name, kind, raw_text(header, "Modality"), key, texts[key],
         acquired=acquired_at(header), frame_of_reference=raw_text(header, "FrameOfReferenceUID"),
     )  # fmt: skip
     if kind != "image":
@@ -191,7 +188,7 @@ def _first_slice(plain: FileHeader, header: Dataset, layout: PixelLayout) -> Sli
         bits_stored=layout.bits_stored,
         photometric=layout.photometric,
         transfer_syntax=layout.transfer_syntax,
-        image_type=tuple(raw_text(header, "ImageType").split("\\")) if raw_text(header, "ImageType") else (),
+        image_type=tuple(filter(None, raw_text(header, "ImageType").split("\\"))),
         stacks=_stacks(header, plain.modality),
         slices_in_volume=whole(header, "NumberOfSlices") if plain.modality == "PT" else None,
         findings=(*over_long_findings(over_long), *spacing_findings),
@@ -232,12 +229,14 @@ def _pixel_spacing(
         if spacing is not None:
             message = f"the spacing is that {place}, not in the patient: lengths are not calibrated"
             return pair(spacing, keyword), [Finding("spacing", "noted", message)]
-    regions = items(header, "SequenceOfUltrasoundRegions")
-    steps = [(number(r, "PhysicalDeltaY"), number(r, "PhysicalDeltaX")) for r in regions if _is_in_cm(r)]
-    if len(steps) == 1 and len(list(items(header, "SequenceOfUltrasoundRegions"))) == 1 and all(steps[0]):
-        y, x = (abs(step or 0.0) * 10.0 for step in steps[0])
-        return (y, x), [Finding("spacing", "noted", "the spacing is that of the one calibrated ultrasound region")]
-    return None, []
+    regions = list(items(header, "SequenceOfUltrasoundRegions"))
+    if len(regions) != 1 or not _is_in_cm(regions[0]):
+        return None, []
+    y, x = number(regions[0], "PhysicalDeltaY"), number(regions[0], "PhysicalDeltaX")
+    if not y or not x:
+        return None, []
+    found = Finding("spacing", "noted", "the spacing is that of the one calibrated ultrasound region")
+    return (abs(y) * 10.0, abs(x) * 10.0), [found]
 
 
 def _is_in_cm(region: Dataset) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -122,7 +122,7 @@ def read_layout(header: Dataset, place: PixelPlace, transfer_syntax: str, file_b
     samples = whole(header, "SamplesPerPixel") or 1
     lut = header.get_item(0x00283000)
     layout = PixelLayout(
-        place=place,
+        place=replace(place, head=b""),
         transfer_syntax=transfer_syntax,
         rows=rows,
         columns=columns,

@@ -7,15 +7,16 @@ import zlib
 from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING
 
+from careloop.imaging.read.elements import raw_text
 from careloop.imaging.read.files import Files, UnreadableError
 from careloop.imaging.read.layout import BIG_ENDIAN, DEFLATED, PIXEL_KEYWORDS, PixelPlace
-from careloop.imaging.read.limits import LIMIT_BYTES
 from careloop.ingest.dicom.tree import is_dicom
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 HEAD_BYTES = 1 << 16  # read at once: holds the whole header of most files, and some of the pixel data
+MOST_HEADER_BYTES = 64 << 20  # of a deflated file: real ones are a thousand times smaller
 _SEEN_BYTES = 4096  # of the pixel data: offset table of some frames and the first codestream's own header
 _EXPLICIT, _IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
 
@@ -24,7 +25,8 @@ _EXPLICIT, _IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
 class Parsed:
     """A header, its transfer syntax (deduced where a file does not say), its pixels' place, and the file's length.
 
-    The length is that of the inflated data set for a deflated file, whose places count from its start.
+    Of a deflated file, places count from the start of the inflated data set, and the length is what its header states
+    (how much there is shows when the pixels are inflated).
     """
 
     header: Dataset
@@ -43,14 +45,11 @@ def parse_file(name: str, files: Files, tags: tuple[int, ...]) -> Parsed | None:
         head = file.read(HEAD_BYTES)
         if not is_dicom(head):
             return None
-        if _is_deflated(head):
-            data = inflated(head + file.read())
-            return replace(_parse(io.BytesIO(data), data, len(data), tags), transfer_syntax=DEFLATED)
-        parsed = _parse_head(head, size, tags)
+        parsed = None if DEFLATED.encode() in head else _parse_head(head, size, tags)
         if parsed is None:
+            file.seek(0)
             whole = io.BufferedReader(file) if isinstance(file, io.FileIO) else file
-            whole.seek(0)
-            parsed = _parse(whole, b"", size, tags)
+            parsed = _parse_whole(whole, size, tags)
     return None if _is_directory(parsed.header) else parsed
 
 
@@ -63,6 +62,18 @@ def _parse_head(head: bytes, size: int, tags: tuple[int, ...]) -> Parsed | None:
             raise
         return None
     return None if parsed.place is None and len(head) < size else parsed
+
+
+def _parse_whole(file: IO[bytes], size: int, tags: tuple[int, ...]) -> Parsed:
+    """The header of a file that is deflated, or whose header is longer than its head."""
+    if _deflated_from(file) is None:
+        return _parse(file, b"", size, tags)
+    for most in (HEAD_BYTES, MOST_HEADER_BYTES):
+        data = inflated(file, most)
+        parsed = replace(_parse(io.BytesIO(data), data, len(data), tags), transfer_syntax=DEFLATED)
+        if parsed.place is not None:
+            return replace(parsed, file_bytes=parsed.place.offset + parsed.place.length)
+    return parsed
 
 
 def _parse(file: IO[bytes], seen: bytes, size: int, tags: tuple[int, ...]) -> Parsed:
@@ -102,33 +113,33 @@ def _place(found: list[tuple[int, str | None, int, int]], file: IO[bytes], seen:
 
 
 def _is_directory(header: Dataset) -> bool:
-    uid = str(header.file_meta.get("MediaStorageSOPClassUID", ""))
+    uid = raw_text(header.file_meta, "MediaStorageSOPClassUID")
     return uid == "1.2.840.10008.1.3.10" or 0x00041220 in header  # DirectoryRecordSequence
 
 
-def _is_deflated(head: bytes) -> bool:
-    meta = _meta_end(head)
-    return head[128:132] == b"DICM" and DEFLATED.encode() in head[132:meta]
+def _deflated_from(file: IO[bytes]) -> int | None:
+    """Where the deflated part of a file begins; None where it is not deflated. The position of the file is kept."""
+    from pydicom.filereader import read_dataset
+
+    start = file.tell()
+    try:
+        file.seek(start + (132 if file.read(132)[128:] == b"DICM" else 0))
+        meta = read_dataset(file, False, True, stop_when=lambda tag, *_: tag >> 16 != 2)  # type: ignore[arg-type]
+        return file.tell() if str(meta.get("TransferSyntaxUID", "")) == DEFLATED else None
+    except Exception:  # pydicom has no common exception for a malformed file; parsing it will say so
+        return None
+    finally:
+        file.seek(start)
 
 
-def _meta_end(head: bytes) -> int:
-    """Where the file meta information ends: its group length (0002,0000) is its first element (PS3.10 section 7.1)."""
-    if head[132:140] != b"\x02\x00\x00\x00UL\x04\x00":
-        return 132
-    return 144 + int.from_bytes(head[140:144], "little")
+def inflated(file: IO[bytes], most: int) -> bytes:
+    """Return the beginning of a deflated file's data set (PS3.5 A.5), which is explicit VR little endian.
 
-
-def inflated(data: bytes) -> bytes:
-    """Return a deflated file with its data set inflated (PS3.5 A.5), as explicit VR little endian without preamble.
-
-    Raises:
-        UnreadableError: the data are damaged, or would inflate beyond the limit of size.
+    At most `most` bytes are returned, and less where there are less. Raises UnreadableError where they are damaged.
     """
+    file.seek(_deflated_from(file) or 0)
     inflate = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
     try:
-        plain = inflate.decompress(data[_meta_end(data) :], LIMIT_BYTES)
-    except (zlib.error, MemoryError):
+        return inflate.decompress(file.read(), most)
+    except zlib.error:
         raise UnreadableError("its deflated data are damaged") from None
-    if not inflate.eof:
-        raise UnreadableError("its deflated data are cut off or above the limit of size")
-    return plain

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from careloop import InputError
 from careloop.imaging.finding import Finding, RefusedSeriesError
 from careloop.imaging.read.files import Files, UnreadableError
 from careloop.imaging.read.layout import JPEG_2000, PixelLayout
@@ -87,9 +88,10 @@ def read_voxels(
         RefusedSeriesError: a slice whose pixels are cut off or cannot be decoded; slices of different kinds.
         InputError: the volume is above the limit of size.
     """
-    kinds = {(layouts[s.file].is_color, layouts[s.file].place.keyword) for s in slices}
+    kinds = {(layouts[s.file].is_color, layouts[s.file].place.keyword, s.rows, s.columns) for s in slices}
     if len(kinds) > 1:
-        raise RefusedSeriesError(where, [Finding(PIXELS, "refused", "slices are in part in colour, in part grey")])
+        message = "slices differ in size, or are in part in colour or in floating point"
+        raise RefusedSeriesError(where, [Finding(PIXELS, "refused", message)])
     with Files() as files, _quiet():
         reading = _Reading(files, layouts, scales, inverted)
         try:
@@ -187,11 +189,15 @@ def _effective_dtype(layout: PixelLayout, signed: bool | None) -> np.dtype[Any]:
 def _empty(shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> NDArray[Any]:
     size = math.prod(shape) * dtype.itemsize
     check_size(where, size)
-    if size < _MAPPED_BYTES:
+    if size < _MAPPED_BYTES or not hasattr(mmap, "MAP_ANONYMOUS"):
         return np.empty(shape, dtype)
-    # numpy asks for huge pages, and on a machine whose memory is in pieces the kernel then takes longer to find them
-    # than the whole series takes to read.
-    return np.frombuffer(mmap.mmap(-1, size), dtype).reshape(shape)
+    try:
+        # numpy asks for huge pages, and on a machine whose memory is in pieces the kernel then takes longer to find
+        # them than the whole series takes to read.
+        pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        return np.frombuffer(pages, dtype).reshape(shape)
+    except OSError:
+        raise InputError(f"{where} needs {size / (1 << 30):.1f} GiB of memory, which are not free") from None
 
 
 def _leanest(low: int, high: int, stored: np.dtype[Any]) -> np.dtype[Any]:

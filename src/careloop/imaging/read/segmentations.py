@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from careloop import InputError
-from careloop.imaging.read.dicom_object import LABEL_MAP, SEGMENTATION, read_object
+from careloop.imaging.read.dicom_object import LABEL_MAP, SEGMENTATION, damage_refused, read_object
 from careloop.imaging.read.limits import check_size
 from careloop.imaging.volume import LabelMap, Segment, Source, Volume
 
@@ -49,6 +49,11 @@ def read_segmentation(path: Path, *, volume: Volume | None = None, segments: Col
     a voxel: read them one by one with `segments`), and where the file is no segmentation or is damaged.
     """
     dataset = _opened(path)
+    with damage_refused(path):
+        return _label_map(dataset, path, volume, segments)
+
+
+def _label_map(dataset: Dataset, path: Path, volume: Volume | None, segments: Collection[int] | None) -> LabelMap:
     described = segments_of(dataset)
     chosen = _chosen(described, segments)
     frames = _frames(dataset, path.name)
@@ -58,12 +63,7 @@ def read_segmentation(path: Path, *, volume: Volume | None = None, segments: Col
     else:
         affine, slices, place = _grid_of(frames, volume, (rows, columns), path.name)
     check_size(path.name, slices * rows * columns * 2)
-    try:
-        labels = _filled(dataset, frames, place, (slices, rows, columns), chosen=set(chosen))
-    except InputError:
-        raise
-    except Exception as error:  # whatever a decoder raises, the pixels cannot be had
-        raise InputError(f"{path.name}: its pixel data cannot be decoded ({type(error).__name__})") from error
+    labels = _filled(dataset, frames, place, (slices, rows, columns), chosen=set(chosen))
     source = Source(
         files=(str(path),),
         study=str(dataset.get("StudyInstanceUID", "")),
@@ -78,8 +78,9 @@ def read_segmentation(path: Path, *, volume: Volume | None = None, segments: Col
 
 def _opened(path: Path) -> Dataset:
     dataset = read_object(path, kinds=(SEGMENTATION, LABEL_MAP))
-    if "PixelData" not in dataset or not dataset.get("SegmentSequence") or not dataset.get("NumberOfFrames"):
-        raise InputError(f"{path.name} has no pixel data, no segments or no frames; it may have been cut short")
+    with damage_refused(path):
+        if "PixelData" not in dataset or not dataset.get("SegmentSequence") or not dataset.get("NumberOfFrames"):
+            raise InputError(f"{path.name} has no pixel data, no segments or no frames; it may have been cut short")
     return dataset
 
 
@@ -299,9 +300,13 @@ def _filled(
 def _pixels(dataset: Dataset) -> Iterator[NDArray[np.unsignedinteger]]:
     if int(dataset.BitsAllocated) == 1 and not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         return _single_bits(dataset)
-    from pydicom.pixels import iter_pixels
+    from pydicom.pixels import get_decoder, iter_pixels
 
-    return iter_pixels(dataset)
+    # Never GDCM, which pydicom would take for RLE: it ends the process on some malformed streams.
+    syntax = dataset.file_meta.TransferSyntaxUID
+    able = get_decoder(syntax).available_plugins if syntax.is_encapsulated else ()
+    plugin = next((name for name in ("pylibjpeg", "pyjpegls", "pydicom") if name in able), "")
+    return iter_pixels(dataset, decoding_plugin=plugin)
 
 
 def _single_bits(dataset: Dataset) -> Iterator[NDArray[np.unsignedinteger]]:

@@ -12,7 +12,7 @@ from careloop import InputError
 from careloop.imaging.finding import Finding, RefusedSeriesError
 from careloop.imaging.gate import check_pixels, check_slices
 from careloop.imaging.read.described import SeriesText
-from careloop.imaging.read.files import Files, UnreadableError, file_names
+from careloop.imaging.read.files import Files, UnreadableError, file_names, short_name
 from careloop.imaging.read.headers import FileHeader, Kind, SeriesKey, UnreadableSliceError, read_header
 from careloop.imaging.read.pixels import Progress, read_voxels
 from careloop.imaging.read.units import padding_findings, physical_scale
@@ -114,13 +114,13 @@ def _gathered(
     """Files by patient, study, series and kind; a file that names no series is one of its own."""
     groups: dict[tuple[object, ...], list[FileHeader]] = {}
     for header in headers:
-        own = "" if header.series else header.file
+        own = "" if header.key[2] else header.file
         groups.setdefault((*header.key, header.kind, own), []).append(header)
     taken: set[SeriesKey] = set()
     found = []
     for group in groups.values():
         key = group[0].key
-        is_image = group[0].kind == "image" and bool(group[0].series)
+        is_image = group[0].kind == "image" and bool(key[2])
         found.append(_series(group, broken.get(key, []) if is_image else [], unreadable))
         taken |= {key} if is_image else set()
     for key, files in broken.items():
@@ -131,10 +131,11 @@ def _gathered(
 
 def _series(group: Sequence[FileHeader], broken: Sequence[Unreadable], unreadable: Sequence[Unreadable]) -> FoundSeries:
     first = group[0]
+    _, study, series = first.key
     folders = {_folder(header.file) for header in group}
     return FoundSeries(
-        series=first.series,
-        study=first.study,
+        series=series,
+        study=study,
         modality=first.modality,
         kind=first.kind,
         body_part=first.text.body_part,
@@ -226,12 +227,13 @@ def _varies(stack: Stack) -> str:
 
 def _source(stack: Stack, headers: Sequence[FileHeader]) -> Source:
     first = headers[0]
+    _, study, series = first.key
     names = [s.file for s in stack.slices]
     acquired = [header.acquired for header in headers if header.acquired]
     return Source(
         files=tuple(names) if len(set(names)) > 1 else (names[0],),
-        study=first.study,
-        series=first.series,
+        study=study,
+        series=series,
         frame_of_reference=first.frame_of_reference,
         instances=tuple(s.instance for s in stack.slices),
         frames=tuple(s.frame + 1 for s in stack.slices),
@@ -241,5 +243,5 @@ def _source(stack: Stack, headers: Sequence[FileHeader]) -> Source:
 
 
 def _listed(files: Sequence[Unreadable]) -> str:
-    named = "; ".join(f"{PurePosixPath(name.replace(chr(92), '/')).name}: {why}" for name, why in files[:_NAMED])
+    named = "; ".join(f"{short_name(name)}: {why}" for name, why in files[:_NAMED])
     return named + (f"; and {len(files) - _NAMED} more" if len(files) > _NAMED else "")

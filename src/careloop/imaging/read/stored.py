@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from careloop.imaging.read.codestream import read_codestream
-from careloop.imaging.read.files import Files, UnreadableError
+from careloop.imaging.read.files import Files, UnreadableError, short_name
 from careloop.imaging.read.layout import (
     BIG_ENDIAN,
     DEFLATED,
@@ -46,20 +46,26 @@ def stored_frames(
     Raises:
         UnreadableError: pixel data cut off, no codec for them, or a frame that no codec can decode.
     """
-    with _pixel_file(name, layout, files) as file:
-        if not layout.encapsulated and _is_plain(layout):
-            yield from _plain_frames(file, layout, frames, rooms)
-            return
-        file.seek(layout.place.offset)
-        size = layout.place.length
-        data = file.read() if size == UNDEFINED_LENGTH else file.read(size)
-    yield from _decoded_frames(name, layout, frames, data, files=files, signed=signed)
+    try:
+        with _pixel_file(name, layout, files) as file:
+            if not layout.encapsulated and _is_plain(layout):
+                yield from _plain_frames(file, layout, frames, rooms)
+                return
+            file.seek(layout.place.offset)
+            size = layout.place.length
+            data = file.read() if size == UNDEFINED_LENGTH else file.read(size)
+        yield from _decoded_frames(name, layout, frames, data, files=files, signed=signed)
+    except UnreadableError as error:
+        raise UnreadableError(f"{short_name(name)}: {error}") from None
 
 
 @contextmanager
 def _pixel_file(name: str, layout: PixelLayout, files: Files) -> Iterator[IO[bytes]]:
     with files.open(name) as (file, _):
-        yield io.BytesIO(inflated(file.read())) if layout.transfer_syntax == DEFLATED else file
+        if layout.transfer_syntax == DEFLATED:
+            yield io.BytesIO(inflated(file, layout.place.offset + layout.stored_bytes))
+        else:
+            yield file
 
 
 def _is_plain(layout: PixelLayout) -> bool:
@@ -162,8 +168,8 @@ def _decode(data: bytes, layout: PixelLayout, *, index: int) -> NDArray[Any]:
 
 
 def _quickest(decoder: Decoder) -> str:
-    """The plugin that is quicker than pydicom's first choice (JPEG 2000: 1.2 times, RLE: 8 times), if there is one."""
-    return "pylibjpeg" if "pylibjpeg" in decoder.available_plugins else ""
+    """The plugin that is quicker than pydicom's first choice (by 1.2 to 8 times, measured here), if it is installed."""
+    return next((name for name in ("pylibjpeg", "pyjpegls") if name in decoder.available_plugins), "")
 
 
 def _check_stream(stream: bytes, layout: PixelLayout) -> None:

@@ -41,6 +41,7 @@ class Partial:
 
     def __init__(self, folder: Path, *, key: str, every_s: float = SAVE_EVERY_S) -> None:
         self.path = folder / f".segmentation-{key}.partial"
+        self._fresh = self.path.with_suffix(".new")  # what is being written, or was when the run was killed
         self.key, self.every_s = key, every_s
         self._saved = self._read()
         self._arrays: dict[str, NDArray[Any]] = {}
@@ -71,7 +72,7 @@ class Partial:
         """Write the state and the kept arrays; the run goes on without it where the disk is full."""
         started = time.monotonic()
         arrays = {**state, **{f"kept.{name}": array for name, array in self._arrays.items()}}
-        fresh = self.path.with_name(f"{self.path.name}.{os.getpid()}")
+        fresh = self._fresh
         try:
             with fresh.open("wb") as file:
                 file.write(json.dumps({"key": self.key, "names": list(arrays)}).encode() + b"\n")
@@ -87,7 +88,8 @@ class Partial:
 
     def remove(self) -> None:
         """The result is written: nothing is left to go on with."""
-        self.path.unlink(missing_ok=True)
+        for path in (self.path, self._fresh):
+            path.unlink(missing_ok=True)
 
     def _read(self) -> dict[str, NDArray[Any]] | None:
         try:

@@ -123,14 +123,35 @@ def _built(
 
 
 def _compress(made: Dataset, compression: Compression) -> None:
-    """Compress the frames by an encoder that is named: GDCM's, which pydicom tries first, aborts on small odd images."""
-    from pydicom.uid import JPEGLSLossless, RLELossless
+    """Compress the frames by a chosen encoder: GDCM's, which pydicom takes for RLE, aborts on small odd images."""
+    from pydicom.uid import JPEGLSLossless
 
-    syntax, plugin = {"rle": (RLELossless, "pylibjpeg"), "jpeg-ls": (JPEGLSLossless, "pyjpegls")}[compression]
     try:
-        made.compress(syntax, encoding_plugin=plugin, generate_instance_uid=False)
-    except (RuntimeError, ImportError) as error:
-        raise InputError(f"labels cannot be compressed by {compression} ({error}); use another compression") from error
+        if compression == "rle":
+            _compress_rle(made)
+        else:
+            made.compress(JPEGLSLossless, encoding_plugin="pyjpegls", generate_instance_uid=False)
+    except ImportError as error:
+        raise InputError('compressing labels needs codecs: pip install "careloop[imaging]"') from error
+    except RuntimeError as error:
+        raise InputError(f"labels cannot be compressed by {compression}; choose another compression") from error
+
+
+def _compress_rle(made: Dataset) -> None:
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import RLELossless
+    from rle import encode_pixel_data
+
+    frame = int(made.Rows) * int(made.Columns) * int(made.BitsAllocated) // 8
+    image = {
+        "rows": int(made.Rows), "columns": int(made.Columns), "samples_per_pixel": 1,
+        "bits_allocated": int(made.BitsAllocated), "byteorder": "<",
+    }  # fmt: skip
+    stored = memoryview(made.PixelData)
+    starts = range(0, int(made.NumberOfFrames) * frame, frame)
+    made.PixelData = encapsulate([encode_pixel_data(bytes(stored[at : at + frame]), **image) for at in starts])
+    made["PixelData"].VR, made["PixelData"].is_undefined_length = "OB", True
+    made.file_meta.TransferSyntaxUID = RLELossless
 
 
 def _numbered_from_one(labels: np.ndarray, segments: tuple[Segment, ...]) -> np.ndarray:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from careloop.imaging.phantom.anatomy.shapes import Space, layer_occupancy, occupancy, tube_axis
+from careloop.imaging.phantom.anatomy.shapes import Space, layer_occupancy, occupancy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 STEP = 0.4  # of the way to the centre of the points that a branch has to supply
+PAIRS_AT_ONCE = 400_000  # of a branch and a voxel that it may touch
 SMALLEST_PART = 3  # points for which no further branch is grown
 Kind = Literal["solid", "ground glass", "part solid", "calcified"]
 NODULE_HU: dict[Kind, tuple[float, float]] = {
@@ -59,26 +60,55 @@ def grow_tree(points: NDArray[np.float64], root: Point, radius_mm: float) -> lis
     Each branch runs towards the centre of its points; a plane through branch and centre splits them between its
     two children (Tawhai, Pullan, Hunter, Ann Biomed Eng 2000, 28:793). Radii follow Murray's law: their cubes add up.
     """
+    count = len(points)
+    owner = np.zeros(count, dtype=np.intp)  # of each point: its branch in this generation
+    starts = np.array([root], dtype=float)
     branches: list[Branch] = []
-    work = [(np.asarray(root, dtype=float), points)]
-    while work:
-        start, mine = work.pop()
-        centre = mine.mean(axis=0)
-        end = start + STEP * (centre - start)
-        narrow = [radius_mm * (n / len(points)) ** (1 / 3) for n in (len(mine), max(0.6 * len(mine), 1))]
-        branches.append(Branch(_point(start), _point(end), (narrow[0], narrow[1])))
-        if len(mine) < SMALLEST_PART:
-            continue
-        spread = mine - centre
-        towards = centre - start
-        spread -= np.outer(spread @ towards, towards) / max(towards @ towards, 1e-9)
-        side = spread @ np.linalg.eigh(spread.T @ spread)[1][:, -1] > 0
-        work += [(end, part) for part in (mine[side], mine[~side]) if len(part)]
+    while count:
+        size = np.bincount(owner)
+        centres = _sums(points, owner) / size[:, None]
+        step = np.where(size < SMALLEST_PART, 1.0, STEP)[:, None]
+        ends = starts + step * (centres - starts)
+        branches += _pieces(starts, ends, radius_mm * np.cbrt(size / count), radius_mm * np.cbrt(0.6 * size / count))
+        splits = size[owner] >= SMALLEST_PART
+        points, owner = points[splits], owner[splits]
+        if not len(points):
+            break
+        side = _side(points - centres[owner], centres - starts, owner)
+        children, owner = np.unique(2 * owner + side, return_inverse=True)
+        starts = ends[children // 2]
     return branches
 
 
-def _point(at: NDArray[np.float64]) -> Point:
-    return float(at[0]), float(at[1]), float(at[2])
+def _sums(values: NDArray[np.float64], owner: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Sums of rows (n, k) by owner."""
+    return np.column_stack([np.bincount(owner, weights=column) for column in values.T])
+
+
+def _side(spread: NDArray[np.float64], along: NDArray[np.float64], owner: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """On which side of its branch's plane each point lies: across the axis in which its points spread most."""
+    unit = along / np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
+    flat = spread - (spread * unit[owner]).sum(axis=1, keepdims=True) * unit[owner]
+    products = (flat[:, :, None] * flat[:, None, :]).reshape(len(flat), 9)
+    covariances = _sums(products, owner).reshape(-1, 3, 3)
+    widest = np.linalg.eigh(covariances)[1][:, :, -1]
+    side: NDArray[np.bool_] = (spread * widest[owner]).sum(axis=1) > 0
+    return side
+
+
+def _pieces(
+    starts: NDArray[np.float64], ends: NDArray[np.float64], wide: NDArray[np.float64], narrow: NDArray[np.float64]
+) -> list[Branch]:
+    """One generation's branches."""
+    return [
+        Branch(tuple(a), tuple(b), (v, w))
+        for a, b, v, w in zip(*map(_lists, (starts, ends, wide, narrow)), strict=True)
+    ]
+
+
+def _lists(values: NDArray[np.float64]) -> list[Any]:
+    made: list[Any] = values.tolist()
+    return made
 
 
 def branch_occupancy(space: Space, branches: Sequence[Branch]) -> Field:
@@ -86,19 +116,46 @@ def branch_occupancy(space: Space, branches: Sequence[Branch]) -> Field:
 
     Branches thinner than a voxel keep their share of its cross-section.
     """
-    filled = np.zeros(space.x.shape, np.float32)
-    ends = np.array([(b.start, b.end) for b in branches]).reshape(-1, 2, 3)
-    reach = np.array([b.radii_mm[0] for b in branches]).reshape(-1, 1) + space.width_mm
+    filled = np.zeros(space.x.size, np.float32)
+    ends = np.array([(b.start, b.end) for b in branches], np.float32).reshape(-1, 2, 3)
+    radii = np.array([b.radii_mm for b in branches], np.float32).reshape(-1, 2)
+    reach = radii[:, :1] + space.width_mm
     boxes = space.boxes(ends.min(axis=1) - reach, ends.max(axis=1) + reach)
-    width = np.float32(space.width_mm)
-    for branch, box in zip(branches, boxes, strict=True):
-        if box is None:
-            continue
-        distance, along = tube_axis(space.part(box), branch.start, branch.end)
-        radius = branch.radii_mm[0] + along * np.float32(branch.radii_mm[1] - branch.radii_mm[0])
-        share = layer_occupancy(distance, 2 * radius, space.width_mm) * np.minimum(1, 1.6 * radius / width)
-        np.maximum(filled[box], share, out=filled[box])
-    return filled
+    touched = [i for i, box in enumerate(boxes) if box is not None]
+    sides = np.array([[(s.start, s.stop) for s in boxes[i] or ()] for i in touched], dtype=np.intp).reshape(-1, 3, 2)
+    sizes = np.prod(sides[:, :, 1] - sides[:, :, 0], axis=1)
+    at = [np.ravel(v) for v in (space.x, space.y, space.z)]
+    for part in np.split(np.arange(len(touched)), np.flatnonzero(np.diff(np.cumsum(sizes) // PAIRS_AT_ONCE)) + 1):
+        voxel, which = _voxels(sides[part], sizes[part], space.x.shape)
+        own = np.array(touched, dtype=np.intp)[part][which]
+        share = _share([v[voxel] for v in at], ends[own], radii[own], space.width_mm)
+        np.maximum.at(filled, voxel, share)
+    return filled.reshape(space.x.shape)
+
+
+def _voxels(
+    sides: NDArray[np.intp], sizes: NDArray[np.intp], shape: tuple[int, ...]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Flat indices of all voxels in boxes (n, 3, 2), one box after the other, and the box that each is of."""
+    which = np.repeat(np.arange(len(sizes)), sizes)
+    place = np.arange(len(which)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    first, (rows, columns) = sides[which, :, 0], (sides[which, 1:, 1] - sides[which, 1:, 0]).T
+    z, rest = np.divmod(place, rows * columns)
+    y, x = np.divmod(rest, columns)
+    return ((z + first[:, 0]) * shape[1] + y + first[:, 1]) * shape[2] + x + first[:, 2], which
+
+
+def _share(
+    at: list[Field], ends: NDArray[np.float32], radii: NDArray[np.float32], width_mm: float
+) -> NDArray[np.float32]:
+    """Part of a voxel that a branch fills, for pairs of a voxel (three coordinates) and a branch."""
+    along = ends[:, 1] - ends[:, 0]
+    off = np.stack(at, axis=1) - ends[:, 0]
+    part = np.clip((off * along).sum(axis=1) / np.maximum((along * along).sum(axis=1), 1e-6), 0, 1)
+    distance = np.linalg.norm(off - part[:, None] * along, axis=1)
+    radius = radii[:, 0] + part * (radii[:, 1] - radii[:, 0])
+    filled = layer_occupancy(distance, 2 * radius, width_mm) * np.minimum(1, 1.6 * radius / width_mm)
+    return filled.astype(np.float32)
 
 
 def draw_nodules(
@@ -112,8 +169,8 @@ def draw_nodules(
         diameter = float(low * (high / low) ** rng.uniform())
         stretch = rng.uniform(0.82, 1.18, 3)
         lobes = np.column_stack([rng.standard_normal((5, 3)), rng.uniform(0, 2 * np.pi, 5)])
-        centre = _point(points[at] + rng.uniform(-3, 3, 3))
-        nodules.append(Nodule(centre, diameter, kind, float(rng.uniform(*NODULE_HU[kind])), tuple(stretch), lobes))
+        x, y, z = (points[at] + rng.uniform(-3, 3, 3)).tolist()
+        nodules.append(Nodule((x, y, z), diameter, kind, float(rng.uniform(*NODULE_HU[kind])), tuple(stretch), lobes))
     return nodules
 
 

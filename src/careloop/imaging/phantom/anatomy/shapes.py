@@ -34,7 +34,7 @@ class Space:
         """The points of a box of voxels; the coordinates must be full arrays."""
         return Space(self.x[of], self.y[of], self.z[of], self.width_mm)
 
-    def boxes(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> list[Box | None]:
+    def boxes(self, low: NDArray[np.floating[Any]], high: NDArray[np.floating[Any]]) -> list[Box | None]:
         """For each pair of corners (n, 3) in mm, the box of voxels that lie between them, None where there are none.
 
         Coordinates may be bent, but have to increase on the whole along their axis of the array.

@@ -56,7 +56,7 @@ def read_monai(folder: Path) -> SegmentationModel:
     config = Config(_read(_config_file(folder)), str(folder))
     data = metadata.get("network_data_format", {})
     outputs = data.get("outputs", {}).get("pred", {})
-    inputs = next(iter(data.get("inputs", {}).values()), {})
+    inputs: dict[str, Any] = next(iter(data.get("inputs", {}).values()), {})
     names = {int(number): str(name) for number, name in outputs.get("channel_def", {}).items()}
     count = int(outputs.get("num_channels", len(names)))
     regions = _by_regions(config, count)

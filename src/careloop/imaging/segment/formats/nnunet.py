@@ -6,18 +6,15 @@ utilities/label_handling. What a folder asks for and is not known here is refuse
 
 from __future__ import annotations
 
-import contextlib
 import json
-import pickle
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from careloop import InputError
 from careloop.imaging.segment.formats.digest import file_digest, short_version
+from careloop.imaging.segment.formats.nnunet_checkpoint import Checkpoint, read_checkpoint, with_weights
 from careloop.imaging.segment.model import (
     NetworkSource,
     Normalization,
@@ -53,17 +50,6 @@ MODALITIES = {"ct": "CT", "cbct": "CT", "mr": "MR", "mri": "MR", "t1": "MR", "t2
               "flair": "MR", "dwi": "MR", "adc": "MR", "pet": "PT", "pt": "PT"}  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """What is used of one fold's checkpoint: its weights and how they were trained."""
-
-    path: Path
-    weights: dict[str, Any]
-    trainer: str
-    configuration: str
-    mirror_axes: tuple[int, ...]
-
-
 def is_nnunet(folder: Path) -> bool:
     """Whether a folder holds a trained model of nnU-Net v2, or several configurations of one data set."""
     return bool(_trained_folders(folder))
@@ -96,8 +82,6 @@ def read_nnunet(
     segments, region_labels = _labels(dataset, folder)
     outputs = len(region_labels) or len(segments) + 1
     architecture = _architecture(settings, first)
-    for checkpoint in checkpoints:
-        _check_weights(checkpoint, architecture, len(channels), outputs)
     digests = [file_digest(checkpoint.path) for checkpoint in checkpoints]
     return SegmentationModel(
         name=str(plans.get("dataset_name", folder.name)),
@@ -117,53 +101,6 @@ def read_nnunet(
         region_labels=region_labels,
         notes=_notes(dataset, plans, name, checkpoints),
     )
-
-
-def read_checkpoint(path: Path) -> Checkpoint:
-    """A checkpoint by torch's `weights_only` reading, which runs no code, mapped from disk. InputError if it cannot."""
-    import torch
-
-    try:
-        with _numpy_allowed():
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        weights = {_plain(key): value for key, value in content["network_weights"].items()}
-        return Checkpoint(
-            path=path,
-            weights=weights,
-            trainer=str(content.get("trainer_name", "")),
-            configuration=str((content.get("init_args") or {}).get("configuration", "")),
-            mirror_axes=tuple(content.get("inference_allowed_mirroring_axes") or ()),
-        )
-    except pickle.UnpicklingError as error:
-        raise InputError(f"{path} holds more than weights and numbers and is not opened: {_reason(error)}") from error
-    except (OSError, RuntimeError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise InputError(f"{path} is no checkpoint of nnU-Net v2, or damaged ({type(error).__name__})") from error
-
-
-@contextlib.contextmanager
-def _numpy_allowed() -> Iterator[None]:
-    """Let torch read numpy's numbers and arrays, which nnU-Net's training logs hold; they carry no code."""
-    import numpy as np
-    import torch
-
-    kinds = [type(np.dtype(t)) for t in (np.float16, np.float32, np.float64, np.int32, np.int64, np.bool_)]
-    makers: dict[str, Any] = {"scalar": np.float32(0).__reduce__()[0], "_reconstruct": np.zeros(1).__reduce__()[0]}
-    names = [
-        (f, f"{module}.multiarray.{name}") for name, f in makers.items() for module in ("numpy.core", "numpy._core")
-    ]
-    with torch.serialization.safe_globals([np.dtype, np.ndarray, *kinds, *names]):
-        yield
-
-
-def _reason(error: Exception) -> str:
-    """What torch would not read, by name."""
-    found = re.search(r"GLOBAL (\S+)", str(error))
-    return found[1] if found else "unknown content"
-
-
-def _plain(key: str) -> str:
-    """A parameter's name without what torch.compile and distributed training put in front of it."""
-    return key.removeprefix("module.").removeprefix("_orig_mod.")
 
 
 # The folder
@@ -241,7 +178,7 @@ def _architecture(settings: Mapping[str, Any], checkpoint: Checkpoint) -> dict[s
     if "architecture" not in settings:
         return dict(settings)
     architecture = dict(settings["architecture"])
-    if any(key.endswith(".running_mean") for key in checkpoint.weights):
+    if any(key.endswith(".running_mean") for key in checkpoint.parameters):
         arguments = dict(architecture["arch_kwargs"])
         arguments["norm_op"] = (
             str(arguments["norm_op"]).replace("instancenorm", "batchnorm").replace("Instance", "Batch")
@@ -355,35 +292,12 @@ def _notes(
 # Networks
 
 
-def _check_weights(checkpoint: Checkpoint, architecture: Mapping[str, Any], channels: int, outputs: int) -> None:
-    """Raise InputError unless the checkpoint has exactly the parameters of the network that the plans describe."""
-    import torch
-
-    from careloop.models.image.unet import build_unet
-
-    with torch.device("meta"):
-        expected = build_unet(architecture, channels=channels, outputs=outputs).state_dict()
-    differing = {
-        k for k in expected.keys() | checkpoint.weights.keys() if _shape(expected, k) != _shape(checkpoint.weights, k)
-    }
-    if differing:
-        raise InputError(
-            f"{checkpoint.path}: {checkpoint.trainer or 'its trainer'} made another network than plans.json describes: "
-            f"{len(differing)} of {len(expected)} parameters differ, the first is {min(differing)}"
-        )
-
-
-def _shape(weights: Mapping[str, Any], key: str) -> tuple[int, ...] | None:
-    return tuple(weights[key].shape) if key in weights else None
-
-
 def _build(path: Path, architecture: Mapping[str, Any], channels: int, outputs: int) -> nn.Module:
-    """The network with the weights of a checkpoint, in evaluation mode; weights stay mapped from disk."""
+    """The network with the weights of a checkpoint, in evaluation mode."""
     import torch
 
     from careloop.models.image.unet import build_unet
 
     with torch.device("meta"):
         network = build_unet(architecture, channels=channels, outputs=outputs)
-    network.load_state_dict(read_checkpoint(path).weights, assign=True)
-    return network.eval()
+    return with_weights(network, path)
