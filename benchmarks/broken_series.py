@@ -189,8 +189,9 @@ def run_dcm2niix(folder: Path) -> Outcome:
 
 
 def warnings_in(log: str) -> frozenset[str]:
-    """Lines of a log that warn, without numbers, places in memory and paths."""
-    lines = (line for line in log.splitlines() if re.search("warning|error", line, re.IGNORECASE))
+    """Lines of a log that warn (of the image, not of code), without numbers, places in memory and paths."""
+    warning = re.compile(r"(?<!Deprecation)warning|error", re.IGNORECASE)
+    lines = (line for line in log.splitlines() if warning.search(line))
     return frozenset(re.sub(r"\S*[\d/]\S*", "", line).strip() for line in lines)
 
 
@@ -346,7 +347,7 @@ def describe(volume: tuple[np.ndarray, np.ndarray], truths: Sequence[Any]) -> tu
         faults.append(f"{100 * judged.part_wrong:.0f} % of values wrong, by {judged.off_value:.4g} on average")
     if len({truth for truth, _ in matches}) > 1:
         faults.append(f"{len({truth for truth, _ in matches})} volumes mixed into one")
-    if len(set(matches)) < len(matches):
+    elif len(set(matches)) < len(matches):
         faults.append(f"{len(matches) - len(set(matches))} slices twice")
     if len(matches) < len(judged.slices):
         faults.append(f"{len(judged.slices) - len(matches)} slices are none of the true ones")

@@ -4,12 +4,13 @@ The peer makes real model folders from generated (simulated) images with its own
 and briefly trained ones, two and three dimensions, 3 and 60 classes, plain and residual encoders. Both then segment the
 same NIfTI file with mirroring on, as nnU-Net does by default, each in a process of its own, one after the other. Time
 is from the model folder and the image on disk to the label file on disk, imports not counted; memory is the peak RSS of
-the process. careloop runs twice: with an empty cache (`first`, the network is converted) and with the network in it.
+the process plus that of its largest child. careloop runs twice: with an empty cache (`first`, the network is converted)
+and with the network in it.
 
     python -m venv PEER && PEER/bin/pip install nnunetv2
     python benchmarks/nnunet_peer.py --peer PEER/bin/python [--folder DIR] [--repeats 1] [--cases NAME ...] [--small]
 
-`--small` takes a minute or two and is no measurement of speed. Making the folders takes about 10 minutes once.
+`--small` is no measurement of speed. Making the folders (planning, brief training) takes several minutes, once.
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ def model_of(case: Case, folder: Path) -> Path:
 
 def report(seconds: float, **more: Any) -> None:
     """One JSON line, the last of standard output."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
     print(json.dumps({"seconds": seconds, "peak_mib": peak, **more}))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -93,6 +94,18 @@ def careloop(
         return (1, left.out, code) if isinstance(code, str) else (code or 0, left.out, left.err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def threshold_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a segmentation model that calls a voxel of a CT bright above 0 HU."""
+    spec = importlib.util.spec_from_file_location("threshold_model", Path(__file__).with_name("threshold_model.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    written: Path = module.write_threshold_model(tmp_path_factory.mktemp("models") / "bright")
+    return written
 
 
 @pytest.fixture(scope="session")

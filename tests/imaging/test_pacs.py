@@ -23,7 +23,9 @@ import pydicom
 import pytest
 
 from careloop import InputError
+from careloop.imaging import read
 from careloop.imaging.pacs import TOKEN, fetch_series, find_series, find_studies, store_files
+from careloop.imaging.read.segmentations import read_segmentation
 from careloop.imaging.volume import LabelMap, Segment, Volume
 from careloop.imaging.write.secondary_capture import write_secondary_capture
 from careloop.imaging.write.segmentation import write_segmentation
@@ -205,16 +207,17 @@ def test_series_of_images_comes_back_equal_and_resumes(archive: str, tmp_path: P
 
 @has_orthanc
 def test_series_is_read_equal_by_the_reader(archive: str, tmp_path: Path) -> None:
-    read = pytest.importorskip("careloop.imaging.read")
-    if not hasattr(read, "read_volumes"):
-        pytest.skip("the reader of series is not there yet")
     voxels = np.random.default_rng(1).integers(-1000, 2000, (5, 24, 20)).astype(np.int16)
     volume = made.write_series(tmp_path / "ct", voxels, made.affine_of())
     store_files(archive, map(Path, volume.source.files))
     fetch_series(archive, volume.source.study, volume.source.series, tmp_path / "back")
-    (back,) = read.read_volumes(tmp_path / "back")
+    (series,) = read.find_series(tmp_path / "back")
+    back = read.read_series(series)
     np.testing.assert_array_equal(back.voxels, voxels)
     np.testing.assert_allclose(back.affine, volume.affine, atol=1e-9)
+    labels = LabelMap((voxels > 0).astype(np.uint8), back.affine, (Segment(1, "half"),), made_by="test 1")
+    file = write_segmentation(labels, back, tmp_path / "seg.dcm")
+    np.testing.assert_array_equal(read_segmentation(file, volume=back).labels, labels.labels)
 
 
 @has_orthanc

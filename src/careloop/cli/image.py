@@ -210,9 +210,7 @@ def _failed(stored: Stored) -> dict[str, str]:
 @click.option("--minutes", type=float, help="Time for all of it; default: 20 on a CPU, 120 on a GPU.")
 @click.option("--epochs", type=int, help="Epochs, instead of as many as fit into the minutes.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
-@click.option(
-    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda|mps", help="Where the network learns."
-)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @json_option
 def train(dataset: Path, out: Path, as_json: bool, **settings: Any) -> None:
     """Train a segmentation network on DATASET, a folder of images and labels.

@@ -30,7 +30,7 @@ _REASON_CLASSES = {0xA7: "out of resources", 0xA9: "object does not match its ki
 
 
 @dataclass(frozen=True)
-class FoundStudy:
+class ArchivedStudy:
     """A study that an archive has; empty for what it does not say."""
 
     study: str
@@ -40,7 +40,7 @@ class FoundStudy:
 
 
 @dataclass(frozen=True)
-class FoundSeries:
+class ArchivedSeries:
     """A series that an archive has; `instances` is None where it does not say how many."""
 
     study: str
@@ -67,14 +67,14 @@ class Stored:
     warnings: tuple[NotStored, ...] = ()
 
 
-def find_studies(url: str, *, filters: dict[str, str] | None = None) -> tuple[FoundStudy, ...]:
+def find_studies(url: str, *, filters: dict[str, str] | None = None) -> tuple[ArchivedStudy, ...]:
     """The studies that match `filters` (DICOM keywords or tags to values, `PatientID`, `StudyDate`; PS3.18 10.6)."""
     client = _client(url)
     found = []
     for item in _pages(url, client.search_for_studies, "StudyInstanceUID", search_filters=filters or {}):
         modalities = item.get("00080061", {}).get("Value") or []
         found.append(
-            FoundStudy(
+            ArchivedStudy(
                 _first(item, "0020000D"),
                 _first(item, "00080020"),
                 _first(item, "00081030"),
@@ -84,7 +84,7 @@ def find_studies(url: str, *, filters: dict[str, str] | None = None) -> tuple[Fo
     return tuple(found)
 
 
-def find_series(url: str, study: str, *, filters: dict[str, str] | None = None) -> tuple[FoundSeries, ...]:
+def find_series(url: str, study: str, *, filters: dict[str, str] | None = None) -> tuple[ArchivedSeries, ...]:
     """The series of a study that match `filters` (`Modality`, `SeriesDescription`, ...)."""
     _check_uid(study)
     client = _client(url)
@@ -92,7 +92,7 @@ def find_series(url: str, study: str, *, filters: dict[str, str] | None = None) 
     for item in _pages(url, client.search_for_series, "SeriesInstanceUID", study, search_filters=filters or {}):
         count = _first(item, "00201209")
         found.append(
-            FoundSeries(
+            ArchivedSeries(
                 _first(item, "0020000D") or study,
                 _first(item, "0020000E"),
                 _first(item, "00080060"),

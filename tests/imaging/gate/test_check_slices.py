@@ -288,6 +288,11 @@ def test_positions_rounded_to_a_tenth_are_one_volume() -> None:
     assert stack.affine[2, 0] == pytest.approx(0.625, abs=1e-3)
 
 
+def test_a_missing_slice_is_seen_at_any_spacing() -> None:
+    assert refused(along_z(10, spacing=0.1)[:4] + along_z(10, spacing=0.1)[5:]) == "missing slices"
+    assert one(along_z(10, spacing=0.1)).placed
+
+
 def test_orientations_of_a_localizer_are_volumes_of_their_own() -> None:
     sagittal = [
         replace(
@@ -349,6 +354,14 @@ def test_values_that_cannot_be_are_refused(nonsense: dict[str, Any]) -> None:
     slices = along_z(5)
     refused([*slices[:4], replace(slices[4], **nonsense)])
     refused([replace(s, **nonsense) for s in slices])
+
+
+def test_texts_of_headers_are_short_and_on_one_line_in_messages() -> None:
+    slices = [replace(s, rescale_type="\x01\n" * 60 if k else "HU") for k, s in enumerate(along_z(4))]
+    with pytest.raises(RefusedSeriesError) as caught:
+        check_slices(slices, where="the series")
+    assert len(str(caught.value).splitlines()) == 1
+    assert len(str(caught.value)) < 200
 
 
 def test_instance_numbers_may_be_of_any_size() -> None:

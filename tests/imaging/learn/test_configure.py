@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from careloop import InputError
 from careloop.imaging.learn.configure import SIZES, fitted_patch, make_plan, normalization, pooled, target_spacing
 from careloop.imaging.learn.dataset import Dataset, Labels
 from careloop.imaging.learn.fingerprint import Fingerprint, Intensities
@@ -89,6 +90,8 @@ def test_a_small_network_works_at_a_coarser_grid_and_a_large_one_at_the_image_s_
     assert min(small.preparation.spacing_mm) > 1.9
     chosen = make_plan(seen, dataset_of(), size="small", spacing_mm=(3.0, 2.0, 2.0))
     assert chosen.preparation.spacing_mm == (3.0, 2.0, 2.0)
+    with pytest.raises(InputError, match=r"3 numbers above 0 for these images, got \(3.0, 2.0\)"):
+        make_plan(seen, dataset_of(), size="small", spacing_mm=(3.0, 2.0))
 
 
 def test_the_patch_takes_the_image_s_proportions() -> None:

@@ -37,7 +37,7 @@ print(stages.results[0].peak_bytes - before, needed_bytes(image.shape, [network]
 """
 
 
-@pytest.mark.parametrize(("outputs", "size", "mirrored"), [(3, 64, 0), (40, 128, 0), (40, 64, 1)])
+@pytest.mark.parametrize(("outputs", "size", "mirrored"), [(3, 64, 0), (40, 128, 1)])
 def test_the_estimate_is_near_the_measured_peak(tmp_path: Path, outputs: int, size: int, mirrored: int) -> None:
     pytest.importorskip("openvino")
     if not Path("/proc/self/statm").exists():
@@ -46,7 +46,7 @@ def test_the_estimate_is_near_the_measured_peak(tmp_path: Path, outputs: int, si
     environment = {**os.environ, "CARELOOP_CACHE": str(tmp_path)}
     said = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
     measured, estimate = (int(word) for word in said.split())
-    assert measured * 0.95 < estimate < measured * 1.4 + 80e6
+    assert measured * 0.95 < estimate < measured * 1.4 + 60e6
 
 
 def test_too_little_memory_is_refused_before_the_start() -> None:

@@ -153,5 +153,5 @@ def test_scores_that_are_not_finite_are_refused(bad: float) -> None:
         def __call__(self, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
             return np.full((len(tiles), 2, *tiles.shape[2:]), bad, F32)
 
-    with pytest.raises(InputError, match="finite"), np.errstate(all="ignore"):
+    with pytest.raises(InputError, match="finite"):
         joined([Broken(2)], np.zeros((1, 8, 8, 8), F32), tiling=Tiling((8, 8, 8)), outputs=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import numpy as np
@@ -31,7 +32,7 @@ def test_a_stage_has_its_time_and_its_own_peak() -> None:
 def test_a_stage_entered_again_adds_up_and_counts_where_it_fails() -> None:
     stages = Stages()
     for _ in range(2):
-        with pytest.raises(KeyError), stages.stage("read"):
+        with contextlib.suppress(KeyError), stages.stage("read"):
             time.sleep(0.01)
             raise KeyError
     (stage,) = stages.results

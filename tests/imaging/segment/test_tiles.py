@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -29,7 +31,7 @@ def test_starts_cover_the_axis_without_a_wider_stride(size: int, patch: int, ste
     if size > patch:
         assert starts[0] == 0
         assert starts[-1] + patch == size
-        assert all(b - a <= max(step * patch, 1) + 1 for a, b in zip(starts, starts[1:], strict=False))
+        assert all(b - a <= max(step * patch, 1) + 1 for a, b in pairwise(starts))
 
 
 def test_rows_of_tiles_begin_at_one_slice() -> None:

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from careloop.imaging.finding import Finding, RefusedSeriesError
-from careloop.imaging.gate.headers import header_refusals
+from careloop.imaging.gate.headers import header_refusals, said
 from careloop.imaging.gate.line import Line, notes, thickness_mm
 from careloop.imaging.gate.split import Part, drop_copies, split
 from careloop.imaging.slices import SliceHeader, Stack
@@ -130,8 +130,10 @@ def grey_values(slices: Sequence[SliceHeader]) -> list[Finding]:
     if len(slopes) > 1:
         message = f"{len(slopes)} different rescale slopes and intercepts: each slice has its own applied"
         findings.append(Finding("per-slice rescale", "handled", message))
-    units = sorted({s.rescale_type or "unspecified" for s in slices})
+    units = sorted({s.rescale_type for s in slices})
     if len(units) > 1:
-        message = f"slices are in different units ({', '.join(units)})"
+        message = (
+            f"slices are in different units ({', '.join(said(unit) if unit else 'unspecified' for unit in units)})"
+        )
         findings.append(Finding("per-slice rescale", "refused", message))
     return findings

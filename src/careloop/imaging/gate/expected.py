@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from careloop import InputError
 from careloop.imaging.finding import Finding, RefusedSeriesError
 from careloop.imaging.gate.body_parts import regions
+from careloop.imaging.gate.headers import said
 from careloop.imaging.gate.pixels import has_air
 from careloop.imaging.volume import Volume
 
@@ -51,7 +52,7 @@ def _modality(volume: Volume, wanted: str) -> list[Finding]:
         message = f"the file names no modality; it is taken for the {wanted} that the model needs"
         return [Finding("wrong modality", "noted", message)]
     if _canonical(volume.modality) != _canonical(wanted):
-        message = f"the model was made for {wanted} and this is {volume.modality}"
+        message = f"the model was made for {wanted} and this is {said(volume.modality)}"
         return [Finding("wrong modality", "refused", message)]
     return []
 
@@ -67,10 +68,10 @@ def _body_part(volume: Volume, wanted: Sequence[str]) -> list[Finding]:
     if volume.body_part.strip().upper() in {part.strip().upper() for part in wanted} or shown & needed:
         return []
     if not shown or not needed:
-        unknown = volume.body_part if not shown else listed
-        message = f"{unknown!r} is no part of the body that is known here; the model needs {listed}"
+        unknown = said(volume.body_part) if not shown else listed
+        message = f"{unknown} is no part of the body that is known here; the model needs {listed}"
         return [Finding("wrong body part", "noted", message)]
-    message = f"the model was made for {listed} and this is {volume.body_part}"
+    message = f"the model was made for {listed} and this is {said(volume.body_part)}"
     return [Finding("wrong body part", "refused", message)]
 
 

@@ -9,8 +9,15 @@ from careloop.imaging.finding import Finding
 from careloop.imaging.slices import SliceHeader
 
 ORIENTATION_TOLERANCE = 1e-3  # off unit length or a right angle; over 512 columns half a voxel. As highdicom's
+LONGEST = 34  # characters of a header's text in a message; short and code strings have 16
 MOST_MM = 1e4  # no table is 10 m long
 SPACING_MM = (1e-6, 1e3)  # from a fifth of the wavelength of light per pixel to a metre
+
+
+def said(text: str) -> str:
+    """A header's text in a message: one line, quoted, and no more than names a unit or a part of the body."""
+    printed = repr(text)
+    return printed if len(printed) <= LONGEST else f"{printed[:LONGEST]}..."
 
 
 def header_refusals(slices: Sequence[SliceHeader]) -> list[Finding]:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from careloop import InputError
 from careloop.imaging.learn.dataset import Dataset, Labels
 from careloop.imaging.learn.fingerprint import ORIENTATION, Fingerprint, Intensities
 from careloop.imaging.segment.model import Normalization, Preparation, Tiling
@@ -51,7 +52,7 @@ class Size:
 
 
 SIZES: dict[SizeName, Size] = {
-    "small": Size(64**3, 256**2, 0.15, 8, 96, (1, 1, 2, 2, 2, 2, 2, 2), 2, 1, "never"),
+    "small": Size(64**3, 256**2, 0.25, 8, 96, (1, 1, 2, 2, 2, 2, 2, 2), 2, 1, "never"),
     "medium": Size(96**3, 384**2, 0.1, 24, 256, (1, 2, 3, 4, 4, 4, 4, 4), 2, 3, "training"),
     "large": Size(128**3, 512**2, 0.0, 32, 320, (1, 3, 4, 6, 6, 6, 6, 6), 2, 3, "always"),
 }
@@ -74,8 +75,14 @@ class Plan:
 
 
 def make_plan(seen: Fingerprint, dataset: Dataset, *, size: SizeName, spacing_mm: tuple[float, ...] | None) -> Plan:
-    """The plan for a data set; `spacing_mm` (slice, row, column; or row, column) replaces the computed one."""
+    """The plan for a data set; `spacing_mm` (slice, row, column; or row, column) replaces the computed one.
+
+    Raises:
+        InputError: `spacing_mm` has another number of axes than the images, or is not above 0.
+    """
     chosen, dims = SIZES[size], 2 if seen.is_flat else 3
+    if spacing_mm is not None and (len(spacing_mm) != dims or min(spacing_mm) <= 0):
+        raise InputError(f"spacing_mm must be {dims} numbers above 0 for these images, got {spacing_mm}")
     spacings = np.array(seen.spacings_mm)[:, -dims:]
     shapes = np.array(seen.shapes)[:, -dims:]
     target = target_spacing(spacings, shapes) if spacing_mm is None else np.array(spacing_mm)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,11 +18,13 @@ from careloop.imaging.learn.fingerprint import Fingerprint
 if TYPE_CHECKING:
     from careloop.models.sequence.training.loop import LoopSettings
 
+Device = Literal["cpu", "cuda"]
+
 COURSE = "plan.json"
-DEFAULT_MINUTES = {"cpu": 20.0, "accelerator": 120.0}
-DEFAULT_SIZE: dict[str, SizeName] = {"cpu": "small", "accelerator": "large"}
-DEFAULT_PRECISION = {"cpu": "32-true", "accelerator": "bf16-mixed"}
-DEFAULT_STEPS = {"cpu": 50, "accelerator": 250}  # an epoch
+DEFAULT_MINUTES = {"cpu": 20.0, "cuda": 120.0}
+DEFAULT_SIZE: dict[str, SizeName] = {"cpu": "small", "cuda": "large"}
+DEFAULT_PRECISION = {"cpu": "32-true", "cuda": "bf16-mixed"}
+DEFAULT_STEPS = {"cpu": 50, "cuda": 250}  # an epoch
 SHORTEST_PATIENCE = 10  # epochs
 
 
@@ -47,7 +49,7 @@ class TrainingSettings(BaseModel):
         default=None, ge=1, description="Epochs without better validation Dice that end training; a third of all."
     )
     seed: int = Field(default=0, ge=0, description="Seed of everything random.")
-    device: str = Field(default="auto", description="cpu, cuda, mps, or auto.")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="cpu, cuda, or auto.")
     precision: str | None = Field(default=None, description="As Lightning Fabric names it, such as bf16-mixed.")
     threads: int | None = Field(default=None, ge=1, description="CPU threads; one or all, whichever is faster.")
 
@@ -56,7 +58,8 @@ class TrainingSettings(BaseModel):
 class Course:
     """A training as it was decided on when it began; the same file makes a killed one go on with the same result.
 
-    `asked` are the settings and the data set's digest that it answers to. `training` and `validation` name cases.
+    `asked` are the settings and the data set's digest that it answers to. `training`, `validation` and `rejected` name
+    cases as their files do; running the model needs none of it, so the file can be left out of a copy.
     """
 
     asked: dict[str, Any]
@@ -65,7 +68,7 @@ class Course:
     training: tuple[str, ...]
     validation: tuple[str, ...]
     rejected: tuple[Rejected, ...]
-    device: str
+    device: Device
     precision: str
     steps: int
     threads: int = 1
@@ -120,13 +123,13 @@ def begun_course(out: Path, wanted: dict[str, Any]) -> Course | None:
     return course
 
 
-def kind_of(device: str) -> str:
-    """`cpu` or `accelerator`, what `auto` finds."""
+def device_of(settings: TrainingSettings) -> Device:
+    """Where the network is trained; `auto` is a CUDA GPU if there is one."""
     import torch
 
-    if device == "auto":
-        return "accelerator" if torch.cuda.is_available() or torch.backends.mps.is_available() else "cpu"
-    return "cpu" if device == "cpu" else "accelerator"
+    if settings.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return settings.device
 
 
 def table(course: Course) -> list[tuple[str, str]]:

@@ -101,14 +101,14 @@ def read_case(case: Case, dataset: Dataset) -> LabelledImage:
     return LabelledImage(channels, labels)
 
 
-def case_facts(case: Case, image: LabelledImage, *, seed: int) -> CaseFacts:
+def case_facts(case: Case, image: LabelledImage, labels: Labels, *, seed: int) -> CaseFacts:
     """Measure one case. InputError where no structure is labelled at all."""
-    labels = image.labels.labels
-    counts = np.bincount(labels.ravel())
-    if not counts[1:].any():
+    numbers = image.labels.labels
+    counts = np.bincount(numbers.ravel())
+    inside = np.flatnonzero((numbers > 0) & (numbers != (0 if labels.ignore is None else labels.ignore)))
+    if not len(inside):
         raise InputError(f"{case.labels.name} labels no voxel")
     box = nonzero_box(image.channels)
-    inside = np.flatnonzero(labels)
     random = np.random.default_rng([seed, len(inside)])
     chosen = random.choice(inside, min(SAMPLED_VOXELS, len(inside)), replace=False)
     first = image.channels[0]
@@ -118,7 +118,7 @@ def case_facts(case: Case, image: LabelledImage, *, seed: int) -> CaseFacts:
         case=case.name,
         spacing_mm=(first.spacing_mm[z], first.spacing_mm[y], first.spacing_mm[x]),
         shape=(shape[z], shape[y], shape[x]),
-        kept=float(np.prod(shape) / labels.size),
+        kept=float(np.prod(shape) / numbers.size),
         samples=np.stack([volume.voxels.ravel()[chosen].astype(np.float32) for volume in image.channels]),
         label_voxels={int(n): int(counts[n]) for n in np.flatnonzero(counts)},
         axes=_axes(first) if first.placed else "",
@@ -153,7 +153,7 @@ def check_cases(dataset: Dataset, *, seed: int, progress: Progress) -> tuple[Dat
     facts, rejected = [], list(dataset.rejected)
     for number, case in enumerate(dataset.cases, start=1):
         try:
-            facts.append(case_facts(case, read_case(case, dataset), seed=seed))
+            facts.append(case_facts(case, read_case(case, dataset), dataset.labels, seed=seed))
         except InputError as error:
             rejected.append(Rejected(case.name, str(error)))
         progress("checking cases", number, len(dataset.cases))

@@ -28,12 +28,7 @@ MODALITIES = {"CT": "CT", "MR": "MR", "MRI": "MR", "T1": "MR", "T1W": "MR", "T1G
 
 def write_model(network: UNet, dataset: Dataset, course: Course, out: Path, *, progress: Progress) -> TrainedFile:
     """Write weights.safetensors and model.json to `out`; model.json comes last, so that its being there says done."""
-    from safetensors.torch import save_model
-
-    network.decoder.deep_supervision = False
-    part = out / f".unfinished.{WEIGHTS}"
-    save_model(network, str(part))
-    part.replace(out / WEIGHTS)
+    _write_weights(network, out)
     model = TrainedFile(
         name=dataset.name,
         channels=dataset.channels,
@@ -51,7 +46,7 @@ def write_model(network: UNet, dataset: Dataset, course: Course, out: Path, *, p
         libraries={"careloop": __version__} | {name: version(name) for name in ("torch", "numpy", "safetensors")},
     )
     cases = [case for case in dataset.cases if case.name in set(course.validation)]
-    settings = RunSettings(device="cpu" if course.device == "cpu" else "auto")
+    settings = RunSettings(device=course.device)
     ready = model_of(model, out / WEIGHTS)
     figures = validate_model(ready, dataset, cases, settings=settings, progress=progress)
     text = replace(model, validation=figures).to_json()
@@ -59,6 +54,20 @@ def write_model(network: UNet, dataset: Dataset, course: Course, out: Path, *, p
     draft.write_text(text, encoding="utf-8")
     draft.replace(out / DESCRIPTION)
     return read_description(out)
+
+
+def _write_weights(network: UNet, out: Path) -> None:
+    """Each weight once, under the first of its names, so that equal weights give equal bytes."""
+    from safetensors.torch import save_file
+
+    weights, seen = {}, set()
+    for name, value in network.state_dict().items():
+        if value.data_ptr() not in seen:
+            seen.add(value.data_ptr())
+            weights[name] = value.contiguous()
+    part = out / f".unfinished.{WEIGHTS}"
+    save_file(weights, str(part), metadata={"format": "pt"})
+    part.replace(out / WEIGHTS)
 
 
 def segments_of(labels: Labels) -> tuple[Segment, ...]:

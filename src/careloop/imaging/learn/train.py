@@ -22,7 +22,7 @@ from careloop.imaging.learn.course import (
     TrainingSettings,
     asked,
     begun_course,
-    kind_of,
+    device_of,
     write_course,
 )
 from careloop.imaging.learn.dataset import Dataset, Progress, open_dataset, split_cases
@@ -69,6 +69,7 @@ def train_segmentation(
     if course is None:
         course = _begin(task, start)
     elif (out / DESCRIPTION).exists():
+        shutil.rmtree(out / WORK, ignore_errors=True)  # left where a run was killed between its last two steps
         return TrainedSummary(out, course, read_description(out), read_curve(out), 0.0)
     work = _work(task, course)
     network = _network(task, course.plan)
@@ -90,24 +91,24 @@ class _Task:
 
 def _begin(task: _Task, start: float) -> Course:
     """Check the cases, plan, prepare, time a few steps, and write down what training will follow."""
-    settings, kind = task.settings, kind_of(task.settings.device)
+    settings, device = task.settings, device_of(task.settings)
     checked, facts = check_cases(task.dataset, seed=settings.seed, progress=task.progress)
     training, validation = (tuple(c.name for c in part) for part in split_cases(checked.cases, seed=settings.seed))
     seen = fingerprint(tuple(fact for fact in facts if fact.case in set(training)))
     course = Course(
         asked=asked(settings, task.dataset),
-        plan=make_plan(seen, task.dataset, size=settings.size or DEFAULT_SIZE[kind], spacing_mm=settings.spacing_mm),
+        plan=make_plan(seen, task.dataset, size=settings.size or DEFAULT_SIZE[device], spacing_mm=settings.spacing_mm),
         seen=seen,
         training=training,
         validation=validation,
         rejected=checked.rejected,
-        device=settings.device,
-        precision=settings.precision or DEFAULT_PRECISION[kind],
-        steps=settings.steps or DEFAULT_STEPS[kind],
+        device=device,
+        precision=settings.precision or DEFAULT_PRECISION[device],
+        steps=settings.steps or DEFAULT_STEPS[device],
     )
     work, network = _work(task, course), _network(task, course.plan)
     pace = measure_pace(network, work, course.loop_settings(settings), threads=settings.threads)
-    left = (settings.minutes or DEFAULT_MINUTES[kind]) * 60 - (time.monotonic() - start)
+    left = (settings.minutes or DEFAULT_MINUTES[device]) * 60 - (time.monotonic() - start)
     epochs = settings.epochs or pace.epochs_in(left * FOR_TRAINING, steps=course.steps)
     patience = settings.patience or max(SHORTEST_PATIENCE, epochs // 3)
     course = replace(course, threads=pace.threads, epochs=epochs, patience=patience)
@@ -154,7 +155,7 @@ def _fit(task: _Task, course: Course, network: UNet, work: PatchWork) -> None:
     def hear(step: Step) -> None:
         known = f", validation Dice {1 - step.validation_loss:.3f}" if step.validation_loss is not None else ""
         task.progress(f"training, epoch {step.epoch + 1} of {course.epochs}{known}", step.step, step.steps)
-        if work.scores:
+        if work.scores and work.scores[-1].epoch == step.epoch:
             earlier = [score for score in before if score.epoch < work.scores[0].epoch]
             _write_curve(task.out, (*earlier, *work.scores))
 

@@ -12,6 +12,7 @@ import numpy as np
 from careloop import InputError
 from careloop.imaging.read.dicom_object import LABEL_MAP, SEGMENTATION, damage_refused, read_object
 from careloop.imaging.read.limits import check_size
+from careloop.imaging.read.segment_descriptions import made_by, segments_of
 from careloop.imaging.volume import LabelMap, Segment, Source, Volume
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def _label_map(dataset: Dataset, path: Path, volume: Volume | None, segments: Co
         patient_id=str(dataset.get("PatientID", "")),
     )
     kept = tuple(described[number] for number in chosen)
-    return LabelMap(labels, affine, kept, made_by=_made_by(dataset) or path.name, source=source)
+    return LabelMap(labels, affine, kept, made_by=made_by(dataset) or path.name, source=source)
 
 
 def _opened(path: Path) -> Dataset:
@@ -84,71 +85,11 @@ def _opened(path: Path) -> Dataset:
     return dataset
 
 
-def segments_of(dataset: Dataset) -> dict[int, Segment]:
-    """The segments of a DICOM segmentation by number, without a label map's background.
-
-    The background is the pixel padding value (PS3.3 C.8.20.2.4).
-    """
-    background = dataset.get("PixelPaddingValue", 0) if dataset.SegmentationType == "LABELMAP" else None
-    found = {}
-    for item in dataset.SegmentSequence:
-        number = int(item.SegmentNumber)
-        if number == background:
-            continue
-        kind = _code(item, "SegmentedPropertyTypeCodeSequence")
-        region = _code(item, "AnatomicRegionSequence")
-        modifier = None
-        for name, inner in (
-            ("SegmentedPropertyTypeCodeSequence", "SegmentedPropertyTypeModifierCodeSequence"),
-            ("AnatomicRegionSequence", "AnatomicRegionModifierSequence"),
-        ):
-            if item.get(name):
-                modifier = modifier or _code(item.get(name)[0], inner)
-        found[number] = Segment(
-            number,
-            str(item.get("SegmentLabel") or f"segment {number}"),
-            category=_code(item, "SegmentedPropertyCategoryCodeSequence"),
-            type=kind,
-            colour=_colour(item),
-            modifier=modifier,
-            region=region,
-        )
-    return found
-
-
-def _code(item: Dataset, keyword: str) -> tuple[str, str, str] | None:
-    sequence = item.get(keyword)
-    if not sequence:
-        return None
-    code = sequence[0]
-    value = code.get("CodeValue") or code.get("LongCodeValue") or code.get("URNCodeValue") or ""
-    return str(code.get("CodingSchemeDesignator", "")), str(value), str(code.get("CodeMeaning", ""))
-
-
-def _colour(item: Dataset) -> tuple[int, int, int] | None:
-    """RecommendedDisplayCIELabValue (PS3.3 C.10.7.1.1: three 16-bit numbers, white point D50) as red, green, blue."""
-    value = item.get("RecommendedDisplayCIELabValue")
-    if value is None or len(value) != 3:
-        return None
-    from highdicom.color import CIELabColor
-
-    red, green, blue = CIELabColor.from_dicom_value(tuple(value)).to_rgb()
-    return int(red), int(green), int(blue)
-
-
 def _chosen(described: dict[int, Segment], segments: Collection[int] | None) -> list[int]:
     unknown = sorted(set(segments or ()) - set(described))
     if unknown:
         raise InputError(f"segments must be among {sorted(described)}, got {unknown}")
     return sorted(described if segments is None else set(segments))
-
-
-def _made_by(dataset: Dataset) -> str:
-    for item in dataset.SegmentSequence:
-        for algorithm in item.get("SegmentationAlgorithmIdentificationSequence") or []:
-            version = str(algorithm.get("AlgorithmVersion", ""))
-            return f"{algorithm.get('AlgorithmName', '')} {version if version != 'unknown' else ''}".strip()
-    return ""
 
 
 def _frames(dataset: Dataset, name: str) -> _Frames:

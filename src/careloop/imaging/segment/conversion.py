@@ -27,6 +27,15 @@ convert_for_parent()
 """
 
 
+def silent_openvino() -> Any:
+    """The openvino package without its usage statistics, which its converter would send over the network."""
+    if "openvino" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # as if it were not installed
+    import openvino
+
+    return openvino
+
+
 class UnsupportedNetworkError(Exception):
     """OpenVINO cannot take the network; the message is its last line on that."""
 
@@ -53,6 +62,11 @@ def convert(conversion: Conversion) -> None:
     child = subprocess.run(command, input=pickle.dumps(sys.path) + sent, capture_output=True)
     if child.returncode == CANNOT_BE_SENT:
         return convert_here(conversion)
+    if child.returncode < 0:
+        raise InputError(
+            f"Converting the network must end by itself, got a kill by signal {-child.returncode}; if memory ran out, "
+            "close other programs"
+        )
     if child.returncode != 0:
         said = child.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {child.returncode}"]
         name, _, message = said[-1].partition(": ")
@@ -76,8 +90,7 @@ def convert_for_parent() -> None:
 
 def convert_here(conversion: Conversion) -> None:
     """Convert in this process."""
-    import openvino
-
+    openvino = silent_openvino()
     source, shape = conversion.source, conversion.shape
     build = source.build
     try:
@@ -91,9 +104,9 @@ def convert_here(conversion: Conversion) -> None:
 
 def from_torch(module: torch.nn.Module, shape: tuple[int, ...]) -> openvino.Model:
     """The module as an OpenVINO model: by torch.export, which needs no memory for activations, else by tracing it."""
-    import openvino
     import torch
 
+    openvino = silent_openvino()
     module.eval()
     example = torch.zeros(shape)
     with torch.no_grad():

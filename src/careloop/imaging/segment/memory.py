@@ -16,7 +16,7 @@ from careloop.imaging.segment.tiles import patch_3d
 
 FLOATS_PER_VOXEL_TORCH = 220  # a U-Net with 32 features held six full-size arrays and a few smaller ones, as measured
 FRAGMENTED = 1.05  # OpenVINO's arrays do not lie quite without gaps
-SMALL_THINGS = 64 * 2**20  # planes on their way, the progress bar, what Python's allocator keeps
+SMALL_THINGS = 32 * 2**20  # planes on their way, the progress bar, what Python's allocator keeps
 
 
 def needed_bytes(shape: tuple[int, ...], networks: Sequence[Network], *, tiling: Tiling, outputs: int) -> int:
@@ -35,7 +35,7 @@ def needed_bytes(shape: tuple[int, ...], networks: Sequence[Network], *, tiling:
     tiles = tile * (2 * channels + outputs * len(networks) + flips)
     activations = [n.activation_bytes or FLOATS_PER_VOXEL_TORCH * tile for n in networks]
     running = FRAGMENTED * max(activations) + tiles
-    slab = max(SLAB_BYTES, 4 * outputs * plane) + 3 * 4 * outputs * plane
+    slab = min(max(SLAB_BYTES, 4 * outputs * plane), 4 * outputs * plane * space[0]) + 3 * 4 * outputs * plane
     return int(sums + max(running, slab + (0 if len(networks) > 1 else running)) + SMALL_THINGS)
 
 

@@ -83,14 +83,16 @@ def prepare(volumes: Sequence[Volume], preparation: Preparation) -> Prepared:
     if inside is not None and any(n.scheme == "zscore_foreground" for n in preparation.normalizations):
         outside = ~_without_holes(inside[box])
     del inside
-    image = np.empty((len(channels), *placing.image.new), np.float32)
-    for i, (channel, how) in enumerate(zip(turned, preparation.normalizations, strict=True)):
+    images = []
+    for channel, how in zip(turned, preparation.normalizations, strict=True):
         values = np.array(channel[box], dtype=np.float32, order="C")
         if preparation.normalize_first:
             normalize(values, how, outside)
-        image[i] = values = resample(values, placing.image)
+        values = resample(values, placing.image)
         if not preparation.normalize_first:
-            normalize(image[i], how, image[i] == 0)
+            normalize(values, how, values == 0)
+        images.append(values)
+    image = images[0][None] if len(images) == 1 else np.stack(images)
     return Prepared(image, placing)
 
 

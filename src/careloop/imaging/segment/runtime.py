@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from careloop import InputError
-from careloop.imaging.segment.conversion import VERSION, Conversion, UnsupportedNetworkError, convert
+from careloop.imaging.segment.conversion import VERSION, Conversion, UnsupportedNetworkError, convert, silent_openvino
 from careloop.imaging.segment.model import NetworkSource
 from careloop.imaging.segment.network_cache import cached, forget
 
@@ -81,8 +81,7 @@ def open_network(
 
 def open_converted(source: NetworkSource, shape: tuple[int, ...], *, threads: int) -> OpenVinoNetwork:
     """The cached conversion compiled; one that cannot be read is made anew once."""
-    import openvino
-
+    openvino = silent_openvino()
     key = cache_key(source, shape, openvino.__version__)
     for attempt in (1, 2):
         path = cached(key, lambda path: convert(Conversion(source, shape, path)))
@@ -113,8 +112,7 @@ class OpenVinoNetwork:
     @classmethod
     def compiled(cls, path: Path, threads: int) -> OpenVinoNetwork:
         """Compiled from an IR; raises RuntimeError where it cannot be read."""
-        import openvino
-
+        openvino = silent_openvino()
         settings = {
             "INFERENCE_PRECISION_HINT": "f32",
             "PERFORMANCE_HINT": "LATENCY",

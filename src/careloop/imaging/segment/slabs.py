@@ -67,8 +67,9 @@ def scores_by_slab(
     done = sums.restore(partial)
     tiles = np.cumsum([0, *(len(batch.origins) for batch in work)])
     flips = all_flips(tiling)
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        spread = bound(over_rows, pool, usable_cores())
+    cores = usable_cores()
+    with ThreadPoolExecutor(cores) as pool:
+        spread = bound(over_rows, pool, cores)
         for at, batch in enumerate(work[done:], start=done):
             try:
                 scores = averaged_over_flips(networks[batch.network], stacked(image, batch.origins, tiling), flips)
@@ -76,7 +77,7 @@ def scores_by_slab(
                 if partial is not None:
                     partial.save(sums.state(at))
                 raise
-            for origin, tile_scores in zip(batch.origins, scores, strict=False):
+            for origin, tile_scores in zip(batch.origins, scores, strict=True):
                 sums.add(batch.network, origin, tile_scores, spread=spread)
             if len(networks) > 1 and (at + 1 == len(work) or work[at + 1].network != batch.network):
                 networks[batch.network].release()
@@ -177,7 +178,8 @@ class Sums:
             within = slice(rows.start + some.start, rows.start + some.stop)
             for i, plane in enumerate(range(planes.start, planes.stop)):
                 into = self.scores[network, plane % len(self.weights)][:, within, columns]
-                into[...] = part[:, i, some] * weights[i, some] + into
+                with np.errstate(over="ignore", invalid="ignore"):  # found when the planes are finished
+                    into[...] = part[:, i, some] * weights[i, some] + into
                 if network == 0:
                     self.weights[plane % len(self.weights), within, columns] += weights[i, some].astype(np.float16)
 
@@ -227,4 +229,5 @@ def mean_scores(sums: NDArray[np.float16], weights: NDArray[np.float16]) -> NDAr
 
 
 def _halved(a: NDArray[np.float16], b: NDArray[np.float16] | np.float16) -> NDArray[np.float16]:
-    return np.divide(a, b, dtype=np.float32).astype(np.float16)
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.divide(a, b, dtype=np.float32).astype(np.float16)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -143,7 +143,7 @@ def _compress_rle(made: Dataset) -> None:
     from rle import encode_pixel_data
 
     frame = int(made.Rows) * int(made.Columns) * int(made.BitsAllocated) // 8
-    image = {
+    image: dict[str, Any] = {
         "rows": int(made.Rows), "columns": int(made.Columns), "samples_per_pixel": 1,
         "bits_allocated": int(made.BitsAllocated), "byteorder": "<",
     }  # fmt: skip

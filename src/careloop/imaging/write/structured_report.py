@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import careloop
 from careloop import InputError
 from careloop.imaging.read.dicom_object import LABEL_MAP, SEGMENTATION, read_object
-from careloop.imaging.read.segmentations import segments_of
+from careloop.imaging.read.segment_descriptions import segments_of
 from careloop.imaging.terms import SIDES, STRUCTURE, Code
 from careloop.imaging.volume import Segment, Volume
 from careloop.imaging.write.dicom_parts import (

@@ -145,7 +145,7 @@ def test_weights_of_another_network_are_refused(folder: Path) -> None:
     change(folder / "plans.json", *arguments, "features_per_stage", to=[4, 6, 10])
     build = read_nnunet(folder).networks[0].build
     assert build is not None
-    with pytest.raises(InputError, match="another network than plans.json describes"):
+    with pytest.raises(InputError, match="belongs to another network"):
         build()
 
 

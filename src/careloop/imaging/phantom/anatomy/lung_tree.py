@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -69,7 +69,9 @@ def grow_tree(points: NDArray[np.float64], root: Point, radius_mm: float) -> lis
         centres = _sums(points, owner) / size[:, None]
         step = np.where(size < SMALLEST_PART, 1.0, STEP)[:, None]
         ends = starts + step * (centres - starts)
-        branches += _pieces(starts, ends, radius_mm * np.cbrt(size / count), radius_mm * np.cbrt(0.6 * size / count))
+        wide, narrow = (radius_mm * np.cbrt(part * size / count) for part in (1.0, 0.6))
+        for start, end, *radii in zip(starts.tolist(), ends.tolist(), wide.tolist(), narrow.tolist(), strict=True):
+            branches.append(Branch(tuple(start), tuple(end), (radii[0], radii[1])))
         splits = size[owner] >= SMALLEST_PART
         points, owner = points[splits], owner[splits]
         if not len(points):
@@ -94,21 +96,6 @@ def _side(spread: NDArray[np.float64], along: NDArray[np.float64], owner: NDArra
     widest = np.linalg.eigh(covariances)[1][:, :, -1]
     side: NDArray[np.bool_] = (spread * widest[owner]).sum(axis=1) > 0
     return side
-
-
-def _pieces(
-    starts: NDArray[np.float64], ends: NDArray[np.float64], wide: NDArray[np.float64], narrow: NDArray[np.float64]
-) -> list[Branch]:
-    """One generation's branches."""
-    return [
-        Branch(tuple(a), tuple(b), (v, w))
-        for a, b, v, w in zip(*map(_lists, (starts, ends, wide, narrow)), strict=True)
-    ]
-
-
-def _lists(values: NDArray[np.float64]) -> list[Any]:
-    made: list[Any] = values.tolist()
-    return made
 
 
 def branch_occupancy(space: Space, branches: Sequence[Branch]) -> Field:
