@@ -6,12 +6,12 @@
 
 The series is generated: the CT of pydicom's test data enlarged to 512 x 512, with simulated noise (sd 12 HU) that is
 new in each slice. It is written without compression, as JPEG-LS and RLE (by pydicom's encoders) and JPEG 2000 (by
-openjpeg), all lossless. pydicom decodes with whichever of its plugins are installed, its first choice first. What is timed, after imports and with files in the cache: careloop finds the series, checks
+openjpeg), all lossless. What is timed, after imports and with files in the cache: careloop finds the series, checks
 its geometry and reads it into a volume in Hounsfield units; bare pydicom does `dcmread(file).pixel_array` for each file
-and nothing else; MONAI does `LoadImage()(folder)` with its default reader and with pydicom's; SimpleITK finds the
-series and reads it. Every measurement is a process of its own; each round runs all of them, the ratios are the medians
-of the rounds' own ratios of careloop's time to the peer's (elapsed, and of the processor), and peak memory is the peak
-resident set of the process.
+and nothing else, by the first of its plugins that is installed; MONAI does `LoadImage()(folder)` with its default
+reader and with pydicom's; SimpleITK finds the series and reads it. Every measurement is a process of its own; each
+round runs all of them, the ratios are the medians of the rounds' own ratios of careloop's time to the peer's (elapsed,
+and of the processor), and peak memory is the peak resident set of the process.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from careloop.imaging.read.codestream import read_codestream
+from careloop.imaging.read.codestream import Codestream, read_codestream
 from careloop.imaging.read.files import Files, UnreadableError, short_name
 from careloop.imaging.read.layout import (
     BIG_ENDIAN,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pydicom.pixels.decoders.base import Decoder
 
 _ITEM, _SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"  # PS3.5 section 7.5, little endian
+_USUAL_HEADER_BYTES = 1 << 16  # of a codestream; one with large application segments is looked through as a whole
 CUT_OFF = "its pixel data are cut off"
 Room = Sequence["NDArray[Any]"]
 
@@ -118,17 +119,16 @@ def _decoded_frames(
     name: str, layout: PixelLayout, frames: Sequence[int], data: bytes, *, files: Files, signed: bool | None
 ) -> Iterator[NDArray[Any]]:
     """Frames that pydicom decodes with its plugins."""
-    encoded = _encoded_frames(data, layout) if layout.encapsulated else None
     palette = _header(name, files) if layout.photometric == "PALETTE COLOR" else None
+    encoded = _encoded_frames(data, layout) if layout.encapsulated else None
     for frame in frames:
         if encoded is None:
             values = _decode(data, layout, index=frame)
         else:
-            stream = encoded[frame]
-            _check_stream(stream, layout)
-            values = _decode(_encapsulated(stream), layout, index=0)
-            if layout.transfer_syntax in JPEG_2000 and layout.samples == 1:
-                values = _with_sign(values, stream, layout.signed if signed is None else signed)
+            said = _checked_codestream(encoded[frame], layout)
+            values = _decode(encoded[frame], layout, index=0)
+            if said is not None and layout.transfer_syntax in JPEG_2000 and layout.samples == 1:
+                values = _with_sign(values, said.precision, layout.signed if signed is None else signed)
         yield values if palette is None else _colored(values, palette)
 
 
@@ -172,22 +172,22 @@ def _quickest(decoder: Decoder) -> str:
     return next((name for name in ("pylibjpeg", "pyjpegls") if name in decoder.available_plugins), "")
 
 
-def _check_stream(stream: bytes, layout: PixelLayout) -> None:
-    """Refuse a codestream of another size than the header's before a codec allocates for it."""
+def _checked_codestream(frame: bytes, layout: PixelLayout) -> Codestream | None:
+    """What an encapsulated frame says of itself (RLE says nothing), checked before a codec allocates for it."""
     if layout.transfer_syntax == RLE:
-        return
-    said = read_codestream(stream)
+        return None
+    start, end = _fragments(frame)[0]
+    said = read_codestream(frame[start : min(end, start + _USUAL_HEADER_BYTES)]) or read_codestream(frame[start:end])
     if said is None:
         raise UnreadableError("a frame is no codestream of its transfer syntax")
     check_codestream(layout, said)
+    return said
 
 
-def _with_sign(values: NDArray[Any], stream: bytes, signed: bool) -> NDArray[Any]:
+def _with_sign(values: NDArray[Any], precision: int, signed: bool) -> NDArray[Any]:
     """The codestream's bits read as signed or unsigned numbers, whatever the codec made of them."""
-    said = read_codestream(stream)
-    assert said is not None
     size = values.dtype.itemsize
-    others = 8 * size - said.precision
+    others = 8 * size - precision
     values = values.view(f"{'i' if signed else 'u'}{size}")
     return values if others <= 0 else (values << others) >> others
 
@@ -219,22 +219,17 @@ def _header(name: str, files: Files) -> Dataset:
         return pydicom.dcmread(io.BytesIO(file.read()), stop_before_pixels=True, force=True)
 
 
-def _encapsulated(stream: bytes) -> bytes:
-    """One frame as the only item behind an empty offset table."""
-    return b"".join((_ITEM, bytes(4), _ITEM, len(stream).to_bytes(4, "little"), stream))
-
-
 def _encoded_frames(data: bytes, layout: PixelLayout) -> list[bytes]:
-    """The codestream of each frame: one item a frame, or all items of one frame, or as the offset table has it."""
+    """Each frame as encapsulated pixel data of its own: one item a frame, or as the offset table has it."""
     from pydicom.encaps import generate_frames
 
     fragments = _fragments(data)
-    if len(fragments) == layout.frames:
-        return fragments
     if layout.frames == 1 and fragments:
-        return [b"".join(fragments)]
+        return [data]
+    if len(fragments) == layout.frames:
+        return [_encapsulated(data[start:end]) for start, end in fragments]
     try:
-        found = list(generate_frames(data, number_of_frames=layout.frames))
+        found = [_encapsulated(stream) for stream in generate_frames(data, number_of_frames=layout.frames)]
     except Exception:  # pydicom raises whatever a malformed offset table leads to
         found = []
     if len(found) < layout.frames:
@@ -242,15 +237,20 @@ def _encoded_frames(data: bytes, layout: PixelLayout) -> list[bytes]:
     return found
 
 
-def _fragments(data: bytes) -> list[bytes]:
-    """The items after the offset table (PS3.5 A.4); UnreadableError where one is cut off."""
+def _encapsulated(stream: bytes) -> bytes:
+    """One frame as the only item behind an empty offset table."""
+    return b"".join((_ITEM, bytes(4), _ITEM, len(stream).to_bytes(4, "little"), stream))
+
+
+def _fragments(data: bytes) -> list[tuple[int, int]]:
+    """Where the items after the offset table begin and end (PS3.5 A.4); UnreadableError where one is cut off."""
     fragments, at = [], 0
     while at + 8 <= len(data) and data[at : at + 4] == _ITEM:
-        size = int.from_bytes(data[at + 4 : at + 8], "little")
-        if at + 8 + size > len(data):
+        end = at + 8 + int.from_bytes(data[at + 4 : at + 8], "little")
+        if end > len(data):
             raise UnreadableError(CUT_OFF)
-        fragments.append(data[at + 8 : at + 8 + size])
-        at += 8 + size
+        fragments.append((at + 8, end))
+        at = end
     if data[at : at + 4] not in {_SEQUENCE_END, b""}:
         raise UnreadableError("its pixel data are no sequence of items")
     return fragments[1:]
