@@ -21,7 +21,7 @@ TIMEOUT_S = (10.0, 300.0)  # to connect, and between two packets: archives fetch
 ATTEMPTS, FIRST_WAIT_MS = 3, 250  # of a request that meets a busy or silent archive; each wait doubles
 PAGE = 1000  # matches asked for at once
 LOCAL = ("localhost", "127.0.0.1", "::1")
-Progress = Callable[[int, int], None]  # done, of how many
+Progress = Callable[[str, int, int], None]  # what is done, how much, of how much
 _UID = re.compile(r"[0-9.]{1,64}")
 # PS3.18 table 10.5.3-1 and PS3.7 annex C: what a Failure Reason means.
 _REASONS = {0x0110: "processing failure", 0x0122: "kind of object not supported", 0x0117: "invalid instance",
@@ -132,7 +132,7 @@ def fetch_series(
             _fetch_instance(client, url, (study, series, uid), file)
         files.append(file)
         if progress is not None:
-            progress(done, len(uids))
+            progress("fetched", done, len(uids))
     return tuple(files)
 
 
@@ -156,7 +156,7 @@ def store_files(url: str, paths: Iterable[Path], *, progress: Progress | None = 
         if warning:
             warned.append(NotStored(path, warning))
         if progress is not None:
-            progress(done, len(paths))
+            progress("sent", done, len(paths))
     return Stored(tuple(stored), tuple(failed), tuple(warned))
 
 

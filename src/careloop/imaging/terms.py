@@ -47,9 +47,7 @@ def term_of(name: str) -> Term:
     sides = [word for word in words if word in SIDES]
     stem = "_".join(word for word in words if word not in SIDES)
     if len(sides) == 1 and stem in _known():
-        term = _known()[stem]
-        # An abnormality's side is that of the organ it lies in, so it stands with the region there (`described`).
-        return replace(term, modifier=SIDES[sides[0]])
+        return replace(_known()[stem], modifier=SIDES[sides[0]])
     return Term(STRUCTURE, private_code(name))
 
 

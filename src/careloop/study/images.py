@@ -92,7 +92,7 @@ class ImageResult:
         """Send the DICOM objects to the PACS at `url` (STOW-RS)."""
         if not self.dicom:
             raise InputError(f"{self.folder} has no DICOM objects to send: only images that came as DICOM give some")
-        return store_files(url, self.dicom, progress=_named(progress, "sent"))
+        return store_files(url, self.dicom, progress=progress)
 
 
 def segment_images(
@@ -150,7 +150,7 @@ def _read(task: ImageTask, out: Path, progress: Progress | None) -> list[Volume]
         match = SERIES_URL.fullmatch(image)
         if match:
             path = out / FETCHED / str(number)
-            fetch_series(match["url"], match["study"], match["series"], path, progress=_named(progress, "fetched"))
+            fetch_series(match["url"], match["study"], match["series"], path, progress=progress)
         else:
             path = Path(image)
         volume = read_volume(path, choice=task.choice, progress=progress)

@@ -120,7 +120,7 @@ def test_membership_is_that_of_a_ray_cast(ring: Ring) -> None:
         for column in range(22):
             crossed, near = 0, False
             for (y0, x0), (y1, x1) in edges:
-                if (y0 >= row) != (y1 >= row):
+                if (y0 > row) != (y1 > row):
                     x = x0 + (row - y0) / (y1 - y0) * (x1 - x0)
                     crossed += x > column
                     near |= abs(x - column) < 1e-4

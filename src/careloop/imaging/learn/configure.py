@@ -36,7 +36,8 @@ class Size:
 
     A patch has at most `patch_voxels` (of three axes) or `patch_pixels` (of two); spacing grows until it covers the
     part `covered` of the median image (0: never). `features` are those of the finest stage; they double up to
-    `most_features`. `depths` are residual blocks a stage. `mirrors`: a short training is not spent on mirrored
+    `most_features`. `depths` are residual blocks a stage. A batch has `batch_size` patches of
+    three axes, or as many `pictures`. `mirrors`: a short training is not spent on mirrored
     anatomy; a long one is, and only the large model averages over flips when it is run.
     """
 
@@ -47,14 +48,15 @@ class Size:
     most_features: int
     depths: tuple[int, ...]
     batch_size: int
+    pictures: int
     image_order: int
     mirrors: Literal["never", "training", "always"]
 
 
 SIZES: dict[SizeName, Size] = {
-    "small": Size(64**3, 256**2, 0.25, 8, 96, (1, 1, 2, 2, 2, 2, 2, 2), 2, 1, "never"),
-    "medium": Size(96**3, 384**2, 0.1, 24, 256, (1, 2, 3, 4, 4, 4, 4, 4), 2, 3, "training"),
-    "large": Size(128**3, 512**2, 0.0, 32, 320, (1, 3, 4, 6, 6, 6, 6, 6), 2, 3, "always"),
+    "small": Size(80**3, 256**2, 0.2, 8, 96, (1, 1, 2, 2, 2, 2, 2, 2), 1, 4, 1, "never"),
+    "medium": Size(96**3, 384**2, 0.1, 24, 256, (1, 2, 3, 4, 4, 4, 4, 4), 2, 8, 3, "training"),
+    "large": Size(128**3, 512**2, 0.0, 32, 320, (1, 3, 4, 6, 6, 6, 6, 6), 2, 12, 3, "always"),
 }
 
 
@@ -100,7 +102,7 @@ def make_plan(seen: Fingerprint, dataset: Dataset, *, size: SizeName, spacing_mm
         preparation=_preparation(seen, dataset, spacing_mm=tuple(target.tolist()), order=chosen.image_order),
         tiling=Tiling(patch, mirror_axes=mirror if chosen.mirrors == "always" else ()),
         architecture=architecture(stages, chosen, dims),
-        batch_size=chosen.batch_size,
+        batch_size=chosen.batch_size if dims == 3 else chosen.pictures,
         mirror_axes=mirror,
         median_shape=tuple(median.tolist()),
     )

@@ -23,7 +23,6 @@ Device = Literal["cpu", "cuda"]
 COURSE = "plan.json"
 DEFAULT_MINUTES = {"cpu": 20.0, "cuda": 120.0}
 DEFAULT_SIZE: dict[str, SizeName] = {"cpu": "small", "cuda": "large"}
-DEFAULT_PRECISION = {"cpu": "32-true", "cuda": "bf16-mixed"}
 DEFAULT_STEPS = {"cpu": 50, "cuda": 250}  # an epoch
 SHORTEST_PATIENCE = 10  # epochs
 
@@ -130,6 +129,13 @@ def device_of(settings: TrainingSettings) -> Device:
     if settings.device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return settings.device
+
+
+def precision_on(device: Device) -> str:
+    """Half precision (bfloat16) where the processor computes in it; elsewhere it is many times slower than single."""
+    import torch
+
+    return "bf16-mixed" if device == "cuda" or torch.cpu._is_avx512_bf16_supported() else "32-true"
 
 
 def table(course: Course) -> list[tuple[str, str]]:

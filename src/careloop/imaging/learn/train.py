@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from careloop.imaging.learn.configure import Plan, make_plan
 from careloop.imaging.learn.course import (
     DEFAULT_MINUTES,
-    DEFAULT_PRECISION,
     DEFAULT_SIZE,
     DEFAULT_STEPS,
     SHORTEST_PATIENCE,
@@ -23,6 +22,7 @@ from careloop.imaging.learn.course import (
     asked,
     begun_course,
     device_of,
+    precision_on,
     write_course,
 )
 from careloop.imaging.learn.dataset import Dataset, Progress, open_dataset, split_cases
@@ -103,7 +103,7 @@ def _begin(task: _Task, start: float) -> Course:
         validation=validation,
         rejected=checked.rejected,
         device=device,
-        precision=settings.precision or DEFAULT_PRECISION[device],
+        precision=settings.precision or precision_on(device),
         steps=settings.steps or DEFAULT_STEPS[device],
     )
     work, network = _work(task, course), _network(task, course.plan)
@@ -143,6 +143,8 @@ def _network(task: _Task, plan: Plan) -> UNet:
         )
         initialize(network)
     network.decoder.deep_supervision = True
+    if len(plan.tiling.patch) == 3:  # the layout that convolutions on a CPU are quickest in
+        network = network.to(memory_format=torch.channels_last_3d)
     return network
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from careloop.imaging.read.elements import raw_text
+from careloop.imaging.read.elements import printable, raw_text
 from careloop.ingest.dicom.header import coded, parse_datetime, text
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class SeriesText:
 
 def series_text(header: Dataset) -> SeriesText:
     """Return the text of one file's header, for all files of its series."""
-    return SeriesText(text(header, "PatientID"), _body_part(header), _description(header))
+    return SeriesText(text(header, "PatientID"), printable(_body_part(header)), printable(_description(header)))
 
 
 def _body_part(header: Dataset) -> str:

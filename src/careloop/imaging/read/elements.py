@@ -38,14 +38,19 @@ def raw_text(dataset: Dataset, keyword: str) -> str:
         return ""
     if isinstance(value, bytes):
         if (element.VR or _dictionary_vr(keyword)) not in _BINARY_VRS:
-            return value.decode("latin-1").replace("\0", "").strip()
+            return printable(value.decode("latin-1")).strip()
         try:
             value = dataset[keyword].value
         except Exception:  # pydicom converts on access, and raises whatever a malformed value leads to
             return ""
     if isinstance(value, (list, tuple)) or type(value).__name__ == "MultiValue":
-        return "\\".join(_written(v) for v in value)
-    return _written(value).replace("\0", "").strip()
+        return printable("\\".join(_written(v) for v in value))
+    return printable(_written(value)).strip()
+
+
+def printable(text: str) -> str:
+    """A text without the control characters that padding or damage put into it, so that a message stays one line."""
+    return text if text.isprintable() else "".join(c for c in text if c.isprintable())
 
 
 def _written(value: Any) -> str:
