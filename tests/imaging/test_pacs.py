@@ -197,9 +197,9 @@ def test_series_of_images_comes_back_equal_and_resumes(archive: str, tmp_path: P
     lost, kept = files[2], files[3]
     lost.unlink()
     kept.write_bytes(b"not fetched again")
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[str, int, int]] = []
     assert fetch_series(*where, tmp_path / "back", progress=lambda *done: seen.append(done)) == files
-    assert seen == [(n, 7) for n in range(1, 8)]
+    assert seen == [("fetched", n, 7) for n in range(1, 8)]
     assert pydicom.dcmread(lost).Rows == 24
     assert kept.read_bytes() == b"not fetched again"
     assert not list((tmp_path / "back").glob(".unfinished*"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from careloop.imaging.finding import Finding
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+VERSION = re.compile(r"v?\d\S*|[0-9a-f]{8,64}")
 SAME_PLACE_MM = 1e-2  # grids whose corners agree to a hundredth of a millimetre are one grid
 
 
@@ -95,6 +97,12 @@ class LabelMap:
     def spacing_mm(self) -> tuple[float, float, float]:
         """Distance between neighbouring voxels along slices, rows and columns."""
         return spacing_mm(self.affine)
+
+
+def name_and_version(made_by: str) -> tuple[str, str]:
+    """A model's name and its version, which is the last word if it looks like one (`2.4`, `v1`, `3ac24e57`), else empty."""
+    name, _, version = made_by.rpartition(" ")
+    return (name, version) if name and VERSION.fullmatch(version) else (made_by, "")
 
 
 def spacing_mm(affine: NDArray[np.float64]) -> tuple[float, float, float]:

@@ -45,11 +45,15 @@ def test_tiles_cover_every_voxel_once(patch) -> None:
     case = case_of(random_numbers((9, 16, 13)))
     parts = list(tiles(case, patch))
     assert len(parts) == tile_count(case, patch)
-    assert sum(numbers.size for _, numbers in parts) == case.numbers.size
-    for image, numbers in parts:
+    assert sum(numbers.size for _, numbers, _ in parts) == case.numbers.size
+    for image, numbers, where in parts:
         assert image.shape == (1, *patch)
-        inside = tuple(slice(0, n) for n in numbers.shape)
-        assert np.array_equal(image[0][inside], numbers)
+        assert np.array_equal(image[0][where], numbers)
+
+
+def test_tiles_are_not_filled_up_where_the_image_is_large_enough() -> None:
+    case = case_of(random_numbers((9, 16, 13)) + 1)
+    assert all(np.all(image > 0) for image, _, _ in tiles(case, (4, 8, 8)))
 
 
 def test_counts_are_those_of_the_whole_image() -> None:

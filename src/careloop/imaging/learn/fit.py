@@ -117,9 +117,8 @@ def case_counts(model: nn.Module, case: PreparedCase, patch: tuple[int, ...], la
     device = next(model.parameters()).device
     counts = np.zeros((len(labels.names), 3), dtype=np.int64)
     with torch.no_grad():
-        for image, numbers in tiles(case, patch):
+        for image, numbers, where in tiles(case, patch):
             scores = model(torch.from_numpy(image[None]).to(device)).float()
-            where = tuple(slice(0, n) for n in numbers.shape)
             found = decided(scores[(slice(None), slice(None), *where)], labels)
             truth = torch.from_numpy(numbers.astype(np.int64)[None]).to(device)
             inside = memberships(truth, labels)
@@ -141,15 +140,24 @@ def decided(scores: torch.Tensor, labels: Labels) -> torch.Tensor:
     return best == numbers.reshape(1, -1, *[1] * (scores.ndim - 2))
 
 
-def tiles(case: PreparedCase, patch: tuple[int, ...]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Patches side by side that cover the image, filled up with 0, and the labels of the part that is image."""
+def tiles(case: PreparedCase, patch: tuple[int, ...]) -> Iterator[tuple[np.ndarray, np.ndarray, tuple[slice, ...]]]:
+    """Patches that cover the image, labels of what each covers first, and where in the patch that is.
+
+    The last patch of an axis reaches back over the one before it, as when the model is run: a patch filled up with 0
+    would have another mean and spread, by which the network normalises. Only images smaller than a patch are filled up.
+    """
     whole = (1,) * (3 - len(patch)) + patch
-    for start in itertools.product(*(range(0, n, p) for n, p in zip(case.numbers.shape, whole, strict=True))):
-        part = tuple(slice(s, s + p) for s, p in zip(start, whole, strict=True))
-        numbers = case.numbers[part]
+    shape = case.numbers.shape
+    for start in itertools.product(*(range(0, n, p) for n, p in zip(shape, whole, strict=True))):
+        begin = [max(0, min(s, n - p)) for s, n, p in zip(start, shape, whole, strict=True)]
         image = np.zeros((len(case.image), *whole), np.float32)
-        image[(slice(None), *(slice(0, n) for n in numbers.shape))] = case.image[(slice(None), *part)]
-        yield image.reshape(-1, *patch), numbers.reshape(numbers.shape[3 - len(patch) :])
+        inside = tuple(slice(b, b + p) for b, p in zip(begin, whole, strict=True))
+        values = case.image[(slice(None), *inside)]
+        image[(slice(None), *(slice(0, n) for n in values.shape[1:]))] = values
+        numbers = case.numbers[tuple(slice(s, s + p) for s, p in zip(start, whole, strict=True))]
+        where = tuple(slice(s - b, s - b + n) for s, b, n in zip(start, begin, numbers.shape, strict=True))
+        flat = 3 - len(patch)
+        yield image.reshape(-1, *patch), numbers.reshape(numbers.shape[flat:]), where[flat:]
 
 
 def tile_count(case: PreparedCase, patch: tuple[int, ...]) -> int:

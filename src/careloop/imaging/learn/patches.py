@@ -73,7 +73,7 @@ class Batch:
 def draw_batch(
     cases: Sequence[PreparedCase], geometry: Geometry, *, seed: int, device: torch.device | str = "cpu"
 ) -> Batch:
-    """One augmented patch of each case; the last third, at least one, lies around a structure.
+    """One augmented patch of each case; the last third (of one alone, every third) lies around a structure.
 
     The same seed gives the same batch (on one kind of device).
     """
@@ -82,7 +82,7 @@ def draw_batch(
     drawn, noise = [], torch.Generator(device).manual_seed(seed)
     for i, case in enumerate(cases):
         random = np.random.default_rng([seed, i])
-        around = i >= round(len(cases) * (1 - FOREGROUND))
+        around = i >= round(len(cases) * (1 - FOREGROUND)) or (len(cases) == 1 and random.random() < FOREGROUND)
         centre = _structure_voxel(case, random) if around else None
         if centre is None:
             centre = _any_centre(case.numbers.shape, geometry.patch, random)

@@ -144,7 +144,7 @@ def _network(task: _Task, plan: Plan) -> UNet:
         initialize(network)
     network.decoder.deep_supervision = True
     if len(plan.tiling.patch) == 3:  # the layout that convolutions on a CPU are quickest in
-        network = network.to(memory_format=torch.channels_last_3d)
+        network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     return network
 
 

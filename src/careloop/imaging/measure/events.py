@@ -14,11 +14,10 @@ import polars as pl
 
 from careloop import InputError
 from careloop.imaging.measure.quantities import PLACES
-from careloop.imaging.volume import Source, Volume
+from careloop.imaging.volume import Source, Volume, name_and_version
 from careloop.record import EVENTS, Record, subject_ids
 
 PREFIX = "IMAGE"
-VERSION = re.compile(r"v?\d.*|[0-9a-f]{8}")
 _UNIT = pl.when(pl.col("unit") != "").then("unit")
 # Parents are coded as the record's other codes are: `SNOMED//80891009`.
 _VOCABULARY = {"SCT": "SNOMED", "LN": "LOINC"}
@@ -153,15 +152,8 @@ def _first_slice(source: Source) -> str:
 
 
 def model_of(made_by: str) -> str:
-    """Return what made a label map without its version: `chest 1.0` is of `chest`, `a 1, b 0f3e4d5c` of `a, b`.
-
-    A last word counts as a version if it begins like one (`2.4`, `v1`) or is the digest that models without a number
-    have (eight hexadecimal digits).
-    """
-    parts = (part.rpartition(" ") for part in made_by.split(", "))
-    return ", ".join(
-        name if name and VERSION.fullmatch(version) else f"{name} {version}".strip() for name, _, version in parts
-    )
+    """Return what made a label map without its version: `chest 1.0` is of `chest`, `a 1, b 0f3e4d5c` of `a, b`."""
+    return ", ".join(name_and_version(part)[0] for part in made_by.split(", "))
 
 
 def _parent(concept: dict[str, str]) -> str:

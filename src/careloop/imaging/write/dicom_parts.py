@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from careloop.imaging.terms import Code
+from careloop.imaging.volume import name_and_version
 
 if TYPE_CHECKING:
     import highdicom
@@ -59,11 +60,9 @@ def concept(code: Code) -> highdicom.sr.CodedConcept:
 
 
 def named_algorithm(made_by: str) -> tuple[str, str]:
-    """Name and version of what made a label map; the last word is the version if it begins like one (`2.4`, `v1`)."""
-    name, _, version = made_by.rpartition(" ")
-    if name and version.removeprefix("v")[:1].isdigit():
-        return long_string(name), long_string(version)
-    return long_string(made_by or "unknown"), "unknown"
+    """Name and version of what made a label map, as long strings; `unknown` where it does not say."""
+    name, version = name_and_version(made_by)
+    return long_string(name or "unknown"), long_string(version or "unknown")
 
 
 def long_string(value: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -103,7 +104,7 @@ def model_of(said: TrainedFile, weights: Path) -> SegmentationModel:
         outputs=said.outputs,
         preparation=said.preparation,
         tiling=said.tiling,
-        networks=(NetworkSource(said.weights, build=lambda: build_trained(said, weights)),),
+        networks=(NetworkSource(said.weights, build=partial(build_trained, said, weights)),),
         modalities=said.modalities,
         decision=said.decision,
         region_labels=said.region_labels,
