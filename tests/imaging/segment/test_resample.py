@@ -48,7 +48,8 @@ def test_corners_are_resampled_as_scipy_zooms(old: int, new: int) -> None:
     line = np.random.default_rng(0).normal(size=old)
     axis = axis_between(old, new, ratio=1.0, grid="corners", order=3)
     ours = resample_axis(line.astype(np.float32)[:, None, None], 0, axis)[:, 0, 0]
-    np.testing.assert_allclose(ours, zoom(line, new / old, order=3), atol=8 * ROUNDING)
+    # Its default mode is the same, but makes the last voxel 0 where its place is rounded to just beyond the image.
+    np.testing.assert_allclose(ours, zoom(line, new / old, order=3, mode="mirror"), atol=8 * ROUNDING)
 
 
 @settings(deadline=None, max_examples=40)
