@@ -103,7 +103,13 @@ def _model_text(model: SegmentationModel) -> str:
 @image.command()
 @click.argument("images", nargs=-1, required=True, metavar="PATH...")
 @click.option("--model", type=FOLDER, required=True, help="Folder of the model; see `careloop image info MODEL`.")
-@click.option("--out", type=FOLDER, required=True, help="Folder for all results; a run that was stopped goes on there.")
+@click.option(
+    "--out",
+    type=FOLDER,
+    required=True,
+    metavar="DIR",
+    help="Folder for all results; a run that was stopped goes on there.",
+)
 @click.option(
     "--series", default="", metavar="NUMBER|UID", help="Which series at PATH, as `careloop image info` shows."
 )

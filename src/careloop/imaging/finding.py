@@ -24,6 +24,9 @@ class Finding:
     message: str
 
 
+SIMULATED = Finding("simulated", "noted", "these images were simulated; they show no patient")
+
+
 class RefusedSeriesError(InputError):
     """A series that must not be used; `findings` holds every finding, those that refuse it among them."""
 

@@ -100,7 +100,7 @@ class LabelMap:
 
 
 def name_and_version(made_by: str) -> tuple[str, str]:
-    """A model's name and its version, which is the last word if it looks like one (`2.4`, `v1`, `3ac24e57`), else empty."""
+    """A model's name and its version: the last word if it looks like one (`2.4`, `v1`, `3ac24e57`), else empty."""
     name, _, version = made_by.rpartition(" ")
     return (name, version) if name and VERSION.fullmatch(version) else (made_by, "")
 

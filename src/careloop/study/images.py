@@ -184,9 +184,9 @@ def _segment(
     unfinished.mkdir(exist_ok=True)
     parts: list[Segmentation] = []
     for number, model in enumerate(models, start=1):
-        what = "tiles" if len(models) == 1 else f"part {number} of {len(models)}, tiles"
+        part = "" if len(models) == 1 else f"part {number} of {len(models)}, "
         run = replace(settings, resume_in=unfinished)
-        parts.append(segment(volumes, model, settings=run, progress=_named(progress, what)))
+        parts.append(segment(volumes, model, settings=run, progress=_within(progress, part)))
     merged = merge_labels((part.label_map for part in parts), total_numbers() if len(parts) > 1 else None)
     write_nifti(replace(merged, segments=described(merged.segments)), target / LABELS)
     facts = {
@@ -263,5 +263,5 @@ def _write_page(target: Path, *, result: ImageResult) -> None:
     write_image_page(facts, target / PAGE)
 
 
-def _named(progress: Progress | None, what: str) -> Callable[[int, int], None] | None:
-    return None if progress is None else lambda done, total: progress(what, done, total)
+def _within(progress: Progress | None, part: str) -> Progress | None:
+    return None if progress is None else lambda what, done, total: progress(part + what, done, total)

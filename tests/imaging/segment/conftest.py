@@ -49,7 +49,7 @@ def volumes_of(nnunet: ModuleType) -> Callable[[Any], list[Volume]]:
 @pytest.fixture(scope="session")
 def model_folder(nnunet: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Any], Path]:
     """A case's trained folder, with weights drawn by the parameters' names."""
-    from careloop.models.image.unet import build_unet
+    from careloop.imaging.unet import build_unet
 
     made: dict[str, Path] = {}
 

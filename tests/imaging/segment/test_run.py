@@ -48,7 +48,7 @@ def test_labels_are_those_of_nnunets_predictor(
 ) -> None:
     case, model = case_and_model(name)
     seen: list[tuple[int, int]] = []
-    result = segment(volumes_of(case), model, settings=ONE_THREAD, progress=lambda done, of: seen.append((done, of)))
+    result = segment(volumes_of(case), model, settings=ONE_THREAD, progress=lambda _, done, of: seen.append((done, of)))
     np.testing.assert_array_equal(result.label_map.labels, reference[f"{name}/labels"])
     assert result.label_map.segments == model.segments
     assert seen[-1][0] == seen[-1][1]
@@ -115,7 +115,7 @@ def test_stopped_run_goes_on_and_ends_alike(
         with pytest.raises(KeyboardInterrupt):
             segment(volumes_of(case), model, settings=settings)
     done: list[int] = []
-    result = segment(volumes_of(case), model, settings=settings, progress=lambda n, _: done.append(n))
+    result = segment(volumes_of(case), model, settings=settings, progress=lambda _, n, of: done.append(n))
     assert done[0] > 1
     np.testing.assert_array_equal(result.label_map.labels, reference["2d/labels"])
     assert not list(tmp_path.iterdir())

@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from careloop import InputError
 from careloop.imaging.segment.formats.trained import TrainedFile, is_trained, read_trained
 from careloop.imaging.segment.model import Normalization, Preparation, Tiling
+from careloop.imaging.unet import build_unet
 from careloop.imaging.volume import Segment
-from careloop.models.image.unet import build_unet
 
 ARCHITECTURE = {
     "network_class_name": "dynamic_network_architectures.architectures.unet.ResidualEncoderUNet",

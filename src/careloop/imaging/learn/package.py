@@ -20,7 +20,7 @@ from careloop.imaging.terms import described
 from careloop.imaging.volume import Segment
 
 if TYPE_CHECKING:
-    from careloop.models.image.unet import UNet
+    from careloop.imaging.unet import UNet
 
 MODALITIES = {"CT": "CT", "MR": "MR", "MRI": "MR", "T1": "MR", "T1W": "MR", "T1GD": "MR", "T1CE": "MR", "T2": "MR",
               "T2W": "MR", "FLAIR": "MR", "ADC": "MR", "DWI": "MR", "PET": "PT", "PT": "PT", "US": "US"}  # fmt: skip

@@ -33,7 +33,7 @@ from careloop.imaging.learn.patches import prepare_case
 from careloop.imaging.segment.formats.trained import DESCRIPTION, TrainedFile, read_description
 
 if TYPE_CHECKING:
-    from careloop.models.image.unet import UNet
+    from careloop.imaging.unet import UNet
     from careloop.models.sequence.training.loop import Step
 
 WORK = "training"  # what is needed while training lasts; removed at its end
@@ -134,7 +134,7 @@ def _network(task: _Task, plan: Plan) -> UNet:
     """The untrained network, the same for the same seed."""
     import torch
 
-    from careloop.models.image.unet import build_unet, initialize
+    from careloop.imaging.unet import build_unet, initialize
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(task.settings.seed)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from careloop import InputError
-from careloop.imaging.finding import Finding
+from careloop.imaging.finding import SIMULATED
 from careloop.imaging.phantom.anatomy.layers import ORGANS, Scene, paint_chest
 from careloop.imaging.phantom.anatomy.plan import draw_plan
 from careloop.imaging.phantom.anatomy.shapes import Space
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from careloop.imaging.phantom.anatomy.plan import Plan
 
 SEGMENTS = described(Segment(number, name) for number, name in enumerate(ORGANS, start=1))
-SIMULATED = Finding("simulated", "noted", "This is a simulated chest; it shows no patient.")
 SUBSLICES = 2  # a slice is the mean of this many, so that thick slices have partial volume
 SLAB = 8  # slices painted at once: what they need stays in the processor's cache
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from careloop import InputError
-from careloop.imaging.finding import Finding, RefusedSeriesError
+from careloop.imaging.finding import SIMULATED, Finding, RefusedSeriesError
 from careloop.imaging.read.limits import check_size
 from careloop.imaging.volume import LabelMap, Segment, Source, Volume
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SUFFIXES = (".nii", ".nii.gz")
+SAYS_SIMULATED = "SIMULATED"  # begins the description in the header of images that careloop simulated
 FORMS_AGREE_MM = 0.1  # sform and qform of one grid agree this well after rounding to float32 and quaternions
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 MOST_LABELS = 65_535
@@ -37,6 +38,8 @@ def read_nifti(path: Path, *, modality: str = "") -> Volume:
     affine, placed, findings = _affine_of(image, path)
     voxels = _scaled(image, path)
     findings += _of_values(voxels, modality)
+    if image.header["descrip"].item().startswith(SAYS_SIMULATED.encode()):
+        findings.append(SIMULATED)
     return Volume(
         voxels=voxels,
         affine=affine,

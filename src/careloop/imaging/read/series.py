@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from careloop import InputError
-from careloop.imaging.finding import Finding, RefusedSeriesError
+from careloop.imaging.finding import SIMULATED, Finding, RefusedSeriesError
 from careloop.imaging.gate import check_pixels, check_slices
 from careloop.imaging.read.described import SeriesText
 from careloop.imaging.read.files import Files, UnreadableError, file_names, short_name
@@ -193,6 +193,8 @@ def read_series(found: FoundSeries, *, stack: int | None = None, progress: Progr
     if not chosen.placed and len(chosen.slices) > 1:
         message = f"{len(chosen.slices)} frames without a place each (a film or several pictures), in their order"
         findings.append(Finding("cine", "noted", message))
+    if any("SIMULATED" in header.image_type for header in chosen.slices):
+        findings.append(SIMULATED)
     if found.beside:
         message = f"{len(found.beside)} files beside it cannot be read, and may belong to it: {_listed(found.beside)}"
         findings.append(Finding("unreadable files", "noted", message))

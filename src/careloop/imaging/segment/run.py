@@ -22,7 +22,7 @@ from careloop.imaging.upright import tilted, upright
 from careloop.imaging.volume import LabelMap, Volume
 
 if TYPE_CHECKING:
-    Progress = Callable[[int, int], None]
+    Progress = Callable[[str, int, int], None]
 
 SLICES_AT_ONCE = 4  # a 2D network's patches in one call, whose fixed costs are large beside a small patch
 
@@ -62,7 +62,7 @@ def segment(
 ) -> Segmentation:
     """Label the structures that a model knows in the images of one patient, one volume a channel, all on one grid.
 
-    `progress` is told the tiles that are done and all tiles.
+    `progress` is told `tiles`, how many are done, and how many there are.
 
     Raises:
         RefusedSeriesError: an image of another modality or body part than the model takes.
@@ -82,8 +82,9 @@ def segment(
     check_memory(_needed_bytes(prepared, networks, model))
     partial = _partial(prepared, model, settings)
     decision = Decision(prepared.placing, model, partial)
+    tell = None if progress is None else lambda done, total: progress("tiles", done, total)
     scores = scores_by_slab(
-        networks, prepared.image, tiling=model.tiling, outputs=model.outputs, progress=progress, partial=partial
+        networks, prepared.image, tiling=model.tiling, outputs=model.outputs, progress=tell, partial=partial
     )
     for slab in _timed(scores, stages):
         with stages.stage("labels"):

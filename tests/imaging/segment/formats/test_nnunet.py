@@ -105,7 +105,7 @@ def test_version_follows_the_weights(folder: Path) -> None:
 
 
 def test_batch_normalisation_of_the_trainer_is_seen_in_the_weights(nnunet: ModuleType, tmp_path: Path) -> None:
-    from careloop.models.image.unet import build_unet
+    from careloop.imaging.unet import build_unet
 
     case = nnunet.CASES["regions"]
     norm = "torch.nn.modules.batchnorm.BatchNorm3d"

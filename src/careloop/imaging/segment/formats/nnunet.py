@@ -296,7 +296,7 @@ def _build(path: Path, architecture: Mapping[str, Any], channels: int, outputs: 
     """The network with the weights of a checkpoint, in evaluation mode."""
     import torch
 
-    from careloop.models.image.unet import build_unet
+    from careloop.imaging.unet import build_unet
 
     with torch.device("meta"):
         network = build_unet(architecture, channels=channels, outputs=outputs)

@@ -116,7 +116,7 @@ def build_trained(said: TrainedFile, weights: Path) -> nn.Module:
     """The network with its weights, in evaluation mode."""
     from safetensors.torch import load_model
 
-    from careloop.models.image.unet import build_unet
+    from careloop.imaging.unet import build_unet
 
     network = build_unet(said.architecture, channels=len(said.channels), outputs=said.outputs)
     try:

@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from careloop import InputError
-from careloop.models.image.unet import build_unet, initialize
+from careloop.imaging.unet import build_unet, initialize
 
-CASES = Path(__file__).parents[2] / "imaging" / "segment" / "nnunet_cases.py"
+CASES = Path(__file__).parent / "segment" / "nnunet_cases.py"
 NAMES = ("thick slices", "two channels", "regions", "2d", "coarse rows")
 
 

@@ -1,1 +1,0 @@
-"""Networks over images: torch modules only, without training or files."""
