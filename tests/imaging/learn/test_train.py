@@ -19,7 +19,7 @@ from careloop.imaging.read.volumes import Choice, read_volume
 from careloop.imaging.segment.formats.trained import read_trained
 from careloop.imaging.segment.run import RunSettings, segment
 
-QUICK = TrainingSettings(epochs=4, steps=15, device="cpu", threads=1, seed=1)
+QUICK = TrainingSettings(epochs=4, steps=40, device="cpu", threads=1, seed=1)
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ SAYS_SIMULATED = "SIMULATED"  # begins the description in the header of images t
 FORMS_AGREE_MM = 0.1  # sform and qform of one grid agree this well after rounding to float32 and quaternions
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 MOST_LABELS = 65_535
+DAMAGED = (OSError, EOFError, ValueError, ArithmeticError, zlib.error)  # what nibabel raises over bytes that lie
 
 
 def read_nifti(path: Path, *, modality: str = "") -> Volume:
@@ -86,7 +87,7 @@ def _open(path: Path) -> Any:
         raise InputError('NIfTI files need nibabel: pip install "careloop[imaging]"') from error
     try:
         image: Any = nibabel.load(path)
-    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
+    except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError, *DAMAGED) as error:
         raise InputError(f"{path} cannot be read as NIfTI: {error}") from error
     if not isinstance(image, nibabel.Nifti1Image):  # NIfTI-2 is a subclass
         raise InputError(f"{path}: expected NIfTI-1 or NIfTI-2, got {type(image).__name__}")
@@ -99,7 +100,7 @@ def _affine_of(image: Any, path: Path) -> tuple[NDArray[np.float64], bool, list[
     sform, sform_code = image.header.get_sform(coded=True)
     try:
         qform, qform_code = image.header.get_qform(coded=True)
-    except (ValueError, ArithmeticError):
+    except (ValueError, ArithmeticError):  # a quaternion that is none
         qform, qform_code = None, 0
     if sform_code > 0 and qform_code > 0 and qform is not None:
         corner = np.array([*np.subtract(image.shape[:3], 1), 1.0])
@@ -145,7 +146,7 @@ def _scaled(image: Any, path: Path) -> NDArray[np.generic]:
             values = np.asanyarray(image.dataobj.get_unscaled())
         else:
             values = np.asanyarray(image.dataobj, dtype=np.float32)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+    except DAMAGED as error:
         raise InputError(f"{path}: its voxels cannot be read ({error}); the file may be cut short") from error
     native = values.dtype.newbyteorder("=")
     return np.ascontiguousarray(values.reshape(_three(shape)).transpose(2, 1, 0), dtype=native)

@@ -16,8 +16,8 @@ from monai.networks.nets import UNet
 
 from careloop import InputError
 from careloop.imaging.read.nifti import read_nifti
-from careloop.imaging.segment import segment
 from careloop.imaging.segment.formats.monai import read_monai
+from careloop.imaging.segment.run import segment
 
 NETWORK = {
     "_target_": "UNet",
@@ -58,7 +58,7 @@ PREPROCESSING: list[dict[str, Any]] = [
 SPACING = [2.0, 2.0, 2.5]
 
 
-def bundle(folder: Path, preprocessing: list[dict[str, Any]] | None = None, **changes: Any) -> Path:
+def bundle(folder: Path, **changes: Any) -> Path:
     (folder / "configs").mkdir(parents=True)
     (folder / "models").mkdir()
     config = {
@@ -66,7 +66,7 @@ def bundle(folder: Path, preprocessing: list[dict[str, Any]] | None = None, **ch
         "spacing": SPACING,
         "network_def": NETWORK,
         "network": "$@network_def.to(@device)",
-        "preprocessing": {"_target_": "Compose", "transforms": preprocessing or PREPROCESSING},
+        "preprocessing": {"_target_": "Compose", "transforms": PREPROCESSING},
         "inferer": {
             "_target_": "SlidingWindowInferer",
             "roi_size": [16, 16, 16],
@@ -152,6 +152,7 @@ def test_torchscript_runs_without_naming_the_network(tmp_path: Path, image: Path
         ({"inferer": {"_target_": "SimpleInferer"}}, "SlidingWindowInferer"),
         ({"preprocessing": {"transforms": [{"_target_": "RandFlipd", "keys": "image"}]}}, "RandFlip is not known"),
         ({"preprocessing": "@nowhere"}, "no entry 'nowhere'"),
+        ({"preprocessing": {"transforms": ["$something"]}}, "must be a transform"),
     ],
 )
 def test_what_would_need_python_or_is_not_known_is_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:

@@ -111,7 +111,10 @@ class Config:
         listed = composed.get("transforms", []) if isinstance(composed, Mapping) else []
         listed = self._find(listed[1:]) if isinstance(listed, str) and listed.startswith("@") else listed
         found = []
-        for transform in listed:
+        for entry in listed:
+            transform = self._find(entry[1:]) if isinstance(entry, str) and entry.startswith("@") else entry
+            if not isinstance(transform, Mapping):
+                raise InputError(f"{self.folder}: each entry of {key} must be a transform, got '{str(entry)[:60]}'")
             target = str(transform.get("_target_", "")).rpartition(".")[2]
             found.append((_plain_name(target), {k: v for k, v in transform.items() if not k.startswith("_")}))
         return found
