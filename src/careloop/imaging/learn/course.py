@@ -135,7 +135,8 @@ def precision_on(device: Device) -> str:
     """Half precision (bfloat16) where the processor computes in it; elsewhere it is many times slower than single."""
     import torch
 
-    return "bf16-mixed" if device == "cuda" or torch.cpu._is_avx512_bf16_supported() else "32-true"
+    computes_in_half = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)  # torch has no public name for it
+    return "bf16-mixed" if device == "cuda" or computes_in_half() else "32-true"
 
 
 def table(course: Course) -> list[tuple[str, str]]:
