@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from careloop.imaging.read.elements import printable, raw_text
+from careloop.imaging.read.elements import raw_text, titled
 from careloop.ingest.dicom.header import coded, parse_datetime, text
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class SeriesText:
 
 def series_text(header: Dataset) -> SeriesText:
     """Return the text of one file's header, for all files of its series."""
-    return SeriesText(text(header, "PatientID"), printable(_body_part(header)), printable(_description(header)))
+    return SeriesText(text(header, "PatientID"), titled(_body_part(header)), titled(_description(header)))
 
 
 def _body_part(header: Dataset) -> str:
@@ -40,7 +40,7 @@ def _body_part(header: Dataset) -> str:
 
 def _description(header: Dataset) -> str:
     """The series' description without the patient's name and identifier, which some sites write into it."""
-    described = text(header, "SeriesDescription")[:64]
+    described = titled(text(header, "SeriesDescription"))
     words = [text(header, "PatientID"), *re.split(r"[\^=, ]+", text(header, "PatientName"))]
     for word in words:
         if len(word) > 2:

@@ -22,6 +22,10 @@ _INTEGER_VRS = {"US": (2, False), "US or SS": (2, False), "SS": (2, True), "UL":
 _BINARY_VRS = {"FD", "FL", "SS", "US", "SL", "UL", "SV", "UV", "AT", "US or SS"}
 
 
+_CODE = re.compile(r"[A-Z0-9_ ]{1,16}")
+LONGEST_TITLE = 64
+
+
 class BadValueError(ValueError):
     """An element that must hold numbers holds something else; the message names the element, not what it holds."""
 
@@ -46,6 +50,21 @@ def raw_text(dataset: Dataset, keyword: str) -> str:
     if isinstance(value, (list, tuple)) or type(value).__name__ == "MultiValue":
         return printable("\\".join(_written(v) for v in value))
     return printable(_written(value)).strip()
+
+
+def code_string(dataset: Dataset, keyword: str) -> str:
+    """Return an element's one code (value representation CS, PS3.5 6.2); empty where it holds anything else.
+
+    A byte lost in an element's length makes it swallow what follows, the patient's name included: such a value must not
+    get into a message.
+    """
+    value = raw_text(dataset, keyword).upper()
+    return value if _CODE.fullmatch(value) else ""
+
+
+def titled(text: str) -> str:
+    """Text fit to be shown: printable, and empty where damage made it longer than a title (LO, PS3.5 6.2) may be."""
+    return printable(text) if len(text) <= LONGEST_TITLE else ""
 
 
 def printable(text: str) -> str:

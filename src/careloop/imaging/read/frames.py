@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from careloop.imaging.read.elements import decimals, directions, over_long_findings, pair, raw_text, vector, whole
+from careloop.imaging.read.elements import (
+    decimals,
+    directions,
+    over_long_findings,
+    pair,
+    raw_text,
+    titled,
+    vector,
+    whole,
+)
 from careloop.imaging.read.files import UnreadableError
 from careloop.imaging.slices import SliceHeader
 from careloop.ingest.dicom.header import items
@@ -107,7 +116,7 @@ def _frame(first: SliceHeader, frame: int, macros: dict[str, Dataset]) -> SliceH
         instance_number=None,
         slope=first.slope if slope is None else slope[0],
         intercept=first.intercept if intercept is None else intercept[0],
-        rescale_type=first.rescale_type if rescaled is None else raw_text(rescaled, "RescaleType"),
+        rescale_type=first.rescale_type if rescaled is None else titled(raw_text(rescaled, "RescaleType")),
         image_type=_frame_type(macros) or first.image_type,
         stacks=first.stacks | _stack_values(macros),
         in_stack_position=None if content is None else whole(content, "InStackPositionNumber"),
@@ -123,7 +132,9 @@ def _frame_type(macros: dict[str, Dataset]) -> tuple[str, ...]:
 
 
 def _stack_values(macros: dict[str, Dataset]) -> dict[str, str]:
-    stacks = {name: raw_text(macros[macro], element) for macro, element, name in _STACK_ELEMENTS if macro in macros}
+    stacks = {
+        name: titled(raw_text(macros[macro], element)) for macro, element, name in _STACK_ELEMENTS if macro in macros
+    }
     diffusion = macros.get("MRDiffusionSequence")
     direction = None if diffusion is None else _first_item(diffusion, "DiffusionGradientDirectionSequence")
     if direction is not None:

@@ -11,6 +11,7 @@ from careloop.imaging.finding import Finding
 from careloop.imaging.read.described import SeriesText, acquired_at, series_text
 from careloop.imaging.read.elements import (
     BadValueError,
+    code_string,
     decimals,
     directions,
     over_long_findings,
@@ -18,6 +19,7 @@ from careloop.imaging.read.elements import (
     private_text,
     raw_text,
     tag_of,
+    titled,
     vector,
     whole,
 )
@@ -128,7 +130,7 @@ def read_header(name: str, files: Files, texts: dict[SeriesKey, SeriesText]) -> 
     if key not in texts:
         texts[key] = series_text(header)
     plain = FileHeader(
-        name, kind, raw_text(header, "Modality"), key, texts[key],
+        name, kind, code_string(header, "Modality"), key, texts[key],
         acquired=acquired_at(header), frame_of_reference=raw_text(header, "FrameOfReferenceUID"),
     )  # fmt: skip
     if kind != "image":
@@ -142,7 +144,7 @@ def read_header(name: str, files: Files, texts: dict[SeriesKey, SeriesText]) -> 
 def _kind(header: Dataset, sop_class: str, parsed: Parsed) -> Kind:
     if sop_class in _KIND_OF_CLASS:
         return _KIND_OF_CLASS[sop_class]
-    if raw_text(header, "Modality") == "SEG":
+    if code_string(header, "Modality") == "SEG":
         return "segmentation"
     return "image" if parsed.place is not None or whole(header, "Rows") else "other"
 
@@ -183,12 +185,12 @@ def _first_slice(plain: FileHeader, header: Dataset, layout: PixelLayout) -> Sli
         instance_number=whole(header, "InstanceNumber"),
         slope=1.0 if slope is None else slope[0],
         intercept=0.0 if intercept is None else intercept[0],
-        rescale_type=raw_text(header, "RescaleType"),
+        rescale_type=titled(raw_text(header, "RescaleType")),
         signed=layout.signed,
         bits_stored=layout.bits_stored,
         photometric=layout.photometric,
         transfer_syntax=layout.transfer_syntax,
-        image_type=tuple(filter(None, raw_text(header, "ImageType").split("\\"))),
+        image_type=tuple(filter(None, map(titled, raw_text(header, "ImageType").split("\\")))),
         stacks=_stacks(header, plain.modality),
         slices_in_volume=whole(header, "NumberOfSlices") if plain.modality == "PT" else None,
         findings=(*over_long_findings(over_long), *spacing_findings),
@@ -200,7 +202,7 @@ def _only(values: tuple[float, ...] | None) -> float | None:
 
 
 def _stacks(header: Dataset, modality: str) -> dict[str, str]:
-    stacks = {name: raw_text(header, keyword) for keyword, name in STACK_KEYWORDS.items()}
+    stacks = {name: titled(raw_text(header, keyword)) for keyword, name in STACK_KEYWORDS.items()}
     if modality == "PT" and raw_text(header, "SeriesType").startswith(("STATIC", "WHOLE BODY")):
         stacks["FrameReferenceTime"] = ""  # that of each bed position, which are one volume
     if not stacks["b-value"]:

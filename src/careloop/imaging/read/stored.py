@@ -159,7 +159,9 @@ def _decode(data: bytes, layout: PixelLayout, *, index: int) -> NDArray[Any]:
             values, said = decoder.as_array(data, index=index, **options)
     except NotImplementedError:
         raise UnreadableError(f"no codec is known for transfer syntax {layout.transfer_syntax}") from None
-    except Exception as error:  # codecs and pydicom raise whatever a malformed codestream leads to
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # whatever a malformed codestream leads to; a codec's panic in Rust is no Exception
         reason = " ".join(str(error).split())[:150]
         raise UnreadableError(f"its pixel data cannot be decoded ({layout.transfer_syntax}): {reason}") from None
     if layout.samples == 3 and said["photometric_interpretation"] != "RGB":
