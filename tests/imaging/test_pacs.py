@@ -12,10 +12,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 
+import dicom_series as made
 import highdicom as hd
 import numpy as np
 import polars as pl
@@ -31,17 +30,6 @@ from careloop.imaging.write.secondary_capture import write_secondary_capture
 from careloop.imaging.write.segmentation import write_segmentation
 from careloop.imaging.write.structured_report import write_structured_report
 
-
-def _module(path: Path) -> ModuleType:
-    spec = spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-made = _module(Path(__file__).parent / "dicom_series.py")
 ORTHANC = shutil.which("Orthanc") or ("/usr/sbin/Orthanc" if Path("/usr/sbin/Orthanc").exists() else None)
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 has_orthanc = pytest.mark.skipif(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 
+import dicom_series as made
 import numpy as np
 import pydicom
 import pytest
@@ -18,17 +17,6 @@ from careloop import InputError
 from careloop.imaging.read.contours import inside, read_contours
 from careloop.imaging.volume import Source, Volume
 
-
-def _module(path: Path) -> ModuleType:
-    spec = spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-made = _module(Path(__file__).parents[1] / "dicom_series.py")
 Ring = list[tuple[float, float]]  # (row, column) in voxels
 Drawn = dict[str, list[tuple[float, Ring]]]  # of each structure: slice and ring
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import dicom_series as made
 import highdicom as hd
 import numpy as np
 import pydicom
@@ -19,17 +18,6 @@ from careloop import InputError
 from careloop.imaging.read.segmentations import read_segmentation
 from careloop.imaging.volume import Volume
 
-
-def _module(path: Path) -> ModuleType:
-    spec = spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-made = _module(Path(__file__).parents[1] / "dicom_series.py")
 SHAPE = (9, 12, 10)
 
 

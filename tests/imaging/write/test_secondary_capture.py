@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 
+import dicom_series as made
 import numpy as np
 import pydicom
 import pytest
@@ -16,17 +15,6 @@ from careloop import InputError
 from careloop.imaging.volume import Volume
 from careloop.imaging.write.secondary_capture import write_secondary_capture
 
-
-def _module(path: Path) -> ModuleType:
-    spec = spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-made = _module(Path(__file__).parents[1] / "dicom_series.py")
 PICTURE = np.random.default_rng(0).integers(0, 256, (31, 47, 3)).astype(np.uint8)
 
 

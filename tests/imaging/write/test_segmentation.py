@@ -6,10 +6,9 @@ import shutil
 import subprocess
 import zipfile
 from dataclasses import replace
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 
+import dicom_series as made
 import highdicom as hd
 import numpy as np
 import pydicom
@@ -22,17 +21,6 @@ from careloop.imaging.read.segmentations import read_segmentation
 from careloop.imaging.volume import LabelMap, Segment, Source, Volume
 from careloop.imaging.write.segmentation import Compression, Encoding, write_segmentation
 
-
-def _module(path: Path) -> ModuleType:
-    spec = spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-made = _module(Path(__file__).parents[1] / "dicom_series.py")
 SEGMENTS = (Segment(1, "kidney_left"), Segment(5, "liver_tumour"), Segment(300, "größer 骨", colour=(10, 200, 30)))
 AFFINES = {"upright": {}, "turned": {"turn_deg": 17.0}, "tilted": {"tilt_deg": 12.0}}
 every_affine = pytest.mark.parametrize("kind", AFFINES)

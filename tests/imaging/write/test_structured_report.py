@@ -5,10 +5,9 @@ from __future__ import annotations
 import shutil
 import subprocess
 from dataclasses import replace
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 
+import dicom_series as made
 import highdicom as hd
 import numpy as np
 import polars as pl
@@ -21,17 +20,6 @@ from careloop.imaging.volume import LabelMap, Segment, Volume
 from careloop.imaging.write.segmentation import Encoding, write_segmentation
 from careloop.imaging.write.structured_report import write_structured_report
 
-
-def _module(path: Path) -> ModuleType:
-    spec = spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-made = _module(Path(__file__).parents[1] / "dicom_series.py")
 SEGMENTS = (Segment(2, "kidney_left"), Segment(7, "liver_tumour"), Segment(9, "nowhere"))
 
 
