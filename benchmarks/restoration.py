@@ -1,0 +1,335 @@
+"""Restoration of held-out real CT and MR slices by careloop's shipped networks, beside the classical methods.
+
+Held out means that no weight was trained on them (see scripts/restoration_planes.py): the head CT of Debian's
+`invesalius-examples`, and the CT and MR files that pydicom's test data hold (other people, other scanners; `pip install
+pydicom-data`). Noise and blur are simulated, each slice is its own truth with whatever noise it had. CT is taken from
+-1000 to 1000 HU, MR from 0 to its 99.5th percentile, and sigma is in 255ths of that. BM3D runs in an environment of its
+own, as its licence is for non-commercial use:
+
+    python -m venv PEER && PEER/bin/pip install bm3d
+    python benchmarks/restoration.py --peer PEER/bin/python [--parts gaussian ...] [--model FOLDER] [--slices N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from careloop.evaluate.estimate import Estimate
+from careloop.evaluate.lesion_fidelity import LesionFidelity, lesion_fidelity, lesion_summary
+from careloop.evaluate.restoration import psnr
+from careloop.imaging.restore.blur import convolved, gaussian_kernel, richardson_lucy, wiener_deblurred
+from careloop.imaging.restore.classics import non_local_means, total_variation
+from careloop.imaging.restore.lesions import LesionRule, insert_lesions
+from careloop.imaging.restore.local_level import local_level
+from careloop.imaging.restore.low_dose import low_dose, project
+from careloop.imaging.restore.model import RestorationModel, read_restoration, shipped
+from careloop.imaging.restore.plug_and_play import deblurred
+from careloop.imaging.restore.run import PlaneRestorer
+
+Plane = np.ndarray[Any, np.dtype[np.float32]]
+SEED = 20261127
+SIGMAS = (15, 25, 50)
+BLURS_PX = (1.2, 2.0)
+WIENER_BALANCES = tuple(np.geomspace(1e-4, 1, 13))
+LUCY_STEPS = (2, 4, 8, 12, 16, 24, 32, 48)
+PHOTONS = (5e3, 2e4, 8e4)
+OFFERED_LEVELS = tuple(np.geomspace(2, 60, 10) / 255)  # to methods that know no noise but white
+LESIONS, LESIONS_A_SLICE = 500, 10
+LESION_PX, LESION_CONTRAST = (8.0, 20.0), (0.1, 0.4)  # 0.1 is 200 HU of the window
+TISSUE = 0.2
+HEAD_CT = Path("/usr/share/doc/invesalius-examples/examples/Cranium.inv3")
+CT_FILES = ("693_UNCR.dcm", "J2K_pixelrep_mismatch.dcm", "explicit_VR-UN.dcm", "bad_sequence.dcm", "CT_small.dcm")
+MR_FILES = ("MR-SIEMENS-DICOM-WithOverlays.dcm", "MR2_UNCR.dcm", "MR_small.dcm", "emri_small.dcm")
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One held-out slice, 0 to 1, from one file; `kind` is CT or MR."""
+
+    kind: str
+    file: str
+    plane: Plane
+    pixel_mm: float = 0.8
+
+
+def held_out(slices: int) -> list[Slice]:
+    """`slices` of the head CT, and one of each of pydicom's files (the middle one of ten)."""
+    found = [Slice("CT", "head CT", plane, 0.957) for plane in head_ct(slices)] if HEAD_CT.exists() else []
+    return found + [Slice("CT", name, plane) for name, plane in _pydicom(CT_FILES, ct)] + [
+        Slice("MR", name, plane) for name, plane in _pydicom(MR_FILES, mr)
+    ]
+
+
+def head_ct(slices: int) -> list[Plane]:
+    """Slices of the head at equal distances."""
+    import plistlib
+    import tarfile
+
+    with tarfile.open(HEAD_CT) as archive:
+        members = {Path(member.name).name: member for member in archive.getmembers()}
+        main, matrix = (archive.extractfile(members[name]) for name in ("main.plist", "matrix.dat"))
+        assert main is not None
+        assert matrix is not None
+        hu = np.frombuffer(matrix.read(), dtype=np.int16).reshape(plistlib.load(main)["matrix"]["shape"])
+    return [ct(hu[k]) for k in np.linspace(10, len(hu) - 10, slices).astype(int)]
+
+
+def ct(hu: np.ndarray) -> Plane:
+    """-1000 to 1000 HU as 0 to 1."""
+    return ((np.clip(hu, -1000, 1000) + 1000) / 2000).astype(np.float32)
+
+
+def mr(values: np.ndarray) -> Plane:
+    """0 to the 99.5th percentile as 0 to 1; a matrix of 1024 was interpolated by the scanner and is halved again."""
+    values = np.clip(values / np.percentile(values, 99.5), 0, 1)
+    if len(values) == 1024:
+        values = values.reshape(512, 2, 512, 2).mean((1, 3))
+    return values.astype(np.float32)
+
+
+def _pydicom(names: Sequence[str], scale: Callable[[np.ndarray], Plane]) -> list[tuple[str, Plane]]:
+    from pydicom import dcmread
+    from pydicom.data import get_testdata_file
+    from pydicom.pixels import apply_modality_lut
+
+    found = []
+    for name in names:
+        path = get_testdata_file(name, download=False)
+        if path is None:
+            print(f"left out: {name}, which comes with pydicom-data", file=sys.stderr)
+            continue
+        header = dcmread(path)
+        values = np.asarray(apply_modality_lut(header.pixel_array, header), dtype=float)
+        found.append((name, scale(values[len(values) // 2] if values.ndim == 3 else values)))
+    return found
+
+
+def bm3d(noisy: Sequence[Plane], sigmas: Sequence[float], python: Path) -> tuple[list[Plane], list[float]]:
+    """BM3D of planes with the noise level known to it, and seconds of each."""
+    code = (
+        "import sys, time, numpy as np, bm3d\n"
+        "z = np.load(sys.argv[1]); out = {}\n"
+        "for k in range(len(z['sigmas'])):\n"
+        "    t = time.perf_counter(); y = bm3d.bm3d(z[f'p{k}'].astype(float), float(z['sigmas'][k]))\n"
+        "    out[f'p{k}'] = y.astype('f4'); out[f't{k}'] = time.perf_counter() - t\n"
+        "np.savez(sys.argv[2], **out)\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        given, made = Path(folder) / "given.npz", Path(folder) / "made.npz"
+        np.savez(given, sigmas=np.array(sigmas), **{f"p{k}": plane for k, plane in enumerate(noisy)})
+        subprocess.run([str(python), "-c", code, str(given), str(made)], check=True)
+        with np.load(made) as result:
+            return [result[f"p{k}"] for k in range(len(noisy))], [float(result[f"t{k}"]) for k in range(len(noisy))]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every part needs: held-out slices, the networks, and the Python that has bm3d."""
+
+    slices: list[Slice]
+    gaussian: PlaneRestorer
+    low_dose: PlaneRestorer | None
+    self_supervised: PlaneRestorer | None
+    peer: Path | None
+
+
+def decibels(truth: Plane, found: Plane) -> float:
+    """PSNR for a data range of 1."""
+    return psnr(truth, found, data_range=1.0)
+
+
+def gaussian_part(bench: Bench) -> None:
+    """White Gaussian noise: PSNR of every method on the same noisy slices, and the gain over BM3D by file."""
+    print("\nWhite Gaussian noise, PSNR in dB (mean over slices), and the paired difference to BM3D with its 95 % interval")
+    for sigma in SIGMAS:
+        level = sigma / 255
+        random = np.random.default_rng([SEED, sigma])
+        noisy = [s.plane + level * random.standard_normal(s.plane.shape, dtype=np.float32) for s in bench.slices]
+        methods = {"noisy": noisy} | {
+            name: [method(plane, level) for plane in noisy]
+            for name, method in (("TV", total_variation), ("NLM", non_local_means))
+        }
+        if bench.peer is not None:
+            methods["BM3D"], _ = bm3d(noisy, [level] * len(noisy), bench.peer)
+        methods["careloop"] = [bench.gaussian(plane, level).plane for plane in noisy]
+        if bench.self_supervised is not None:
+            methods["careloop, no clean targets"] = [bench.self_supervised(plane, level).plane for plane in noisy]
+        show_methods(f"sigma {sigma}", bench.slices, methods, against="BM3D")
+
+
+def deblurring_part(bench: Bench) -> None:
+    """Known Gaussian blur with a little noise: Wiener and Richardson-Lucy get the setting that is best on the truth."""
+    print("\nDeblurring: Gaussian blur, noise of sigma 2.55 of 255; Wiener and Richardson-Lucy at their best setting for each slice")
+    random = np.random.default_rng([SEED, 3])
+    level = 2.55 / 255
+    for blur_px in BLURS_PX:
+        kernel = gaussian_kernel(blur_px)
+        blurred = [
+            convolved(s.plane, kernel) + level * random.standard_normal(s.plane.shape, dtype=np.float32)
+            for s in bench.slices
+        ]
+
+        def denoise(plane: Plane, step_level: float) -> Plane:
+            return bench.gaussian(plane, step_level).plane
+
+        methods: dict[str, list[Plane]] = {"blurred": blurred, "Wiener": [], "Richardson-Lucy": [], "careloop": []}
+        for one, plane in zip(bench.slices, blurred, strict=True):
+            wiener = [wiener_deblurred(plane, kernel, balance) for balance in WIENER_BALANCES]
+            lucy = [richardson_lucy(plane, kernel, steps) for steps in LUCY_STEPS]
+            methods["Wiener"].append(max(wiener, key=lambda found: decibels(one.plane, found)))
+            methods["Richardson-Lucy"].append(max(lucy, key=lambda found: decibels(one.plane, found)))
+            methods["careloop"].append(deblurred(plane, kernel, level, denoise=denoise))
+        show_methods(f"blur of {blur_px} px", bench.slices, methods, against="Richardson-Lucy")
+        show_methods(f"blur of {blur_px} px", bench.slices, methods, against="Wiener")
+
+
+def low_dose_part(bench: Bench) -> None:
+    """Simulated low-dose scans of real CT slices; TV gets the weight that is best on the truth."""
+    print("\nLow-dose CT, simulated from real slices (360 views, Poisson and electronic noise, filtered back-projection)")
+    assert bench.low_dose is not None
+    chosen = [s for s in bench.slices if s.kind == "CT"]
+    random = np.random.default_rng([SEED, 4])
+    scans = [project((s.plane * 2000 - 1000)[None], s.pixel_mm) for s in chosen]
+    truth = [replace(s, plane=_unit(scan.full_dose[0])) for s, scan in zip(chosen, scans, strict=True)]
+    for photons in PHOTONS:
+        noisy = [_unit(low_dose(scan, random, photons=photons)[0]) for scan in scans]
+        methods: dict[str, list[Plane]] = {"low dose": noisy, "TV": [], "NLM": [], "careloop": []}
+        for one, plane in zip(truth, noisy, strict=True):
+            for name, method in (("TV", total_variation), ("NLM", non_local_means)):
+                tried = [method(plane, float(sigma)) for sigma in OFFERED_LEVELS]
+                methods[name].append(max(tried, key=lambda found: decibels(one.plane, found)))
+            methods["careloop"].append(bench.low_dose(plane, local_level(plane)).plane)
+        if bench.peer is not None:
+            offered = [(plane, float(sigma)) for plane in noisy for sigma in OFFERED_LEVELS]
+            tried, _ = bm3d([plane for plane, _ in offered], [sigma for _, sigma in offered], bench.peer)
+            count = len(OFFERED_LEVELS)
+            methods["BM3D"] = [
+                max(tried[k * count : (k + 1) * count], key=lambda found: decibels(one.plane, found))
+                for k, one in enumerate(truth)
+            ]
+        show_methods(f"{photons:.0e} photons a ray", truth, methods, against="TV")
+
+
+def _unit(hu: np.ndarray) -> Plane:
+    return ((hu + 1000) / 2000).astype(np.float32)
+
+
+def lesions_part(bench: Bench) -> None:
+    """Simulated lesions inserted into held-out slices before the noise: contrast kept, erased, invented."""
+    print(f"\n{LESIONS} simulated lesions inserted into held-out slices: contrast kept (mean and 95 % interval), erased, invented")
+    rule = LesionRule(diameter_px=LESION_PX, contrast=LESION_CONTRAST)
+    for sigma in SIGMAS:
+        level, random = sigma / 255, np.random.default_rng([SEED, 5, sigma])
+        large = [s for s in bench.slices if min(s.plane.shape) >= 200]
+        methods: dict[str, list[LesionFidelity]] = {"noisy": [], "TV": [], "NLM": [], "careloop": []}
+        inserted = 0
+        while inserted < LESIONS:
+            one = large[len(methods["noisy"]) % len(large)]
+            made = insert_lesions(
+                one.plane, min(LESIONS_A_SLICE, LESIONS - inserted), random, rule=rule, tissue=one.plane > TISSUE
+            )
+            inserted += len(made.lesions)
+            clean = made.image.astype(np.float32)
+            noisy = clean + level * random.standard_normal(clean.shape, dtype=np.float32)
+            results = {"noisy": noisy, "TV": total_variation(noisy, level), "NLM": non_local_means(noisy, level),
+                       "careloop": bench.gaussian(noisy, level).plane}  # fmt: skip
+            for name, found in results.items():
+                methods[name].append(
+                    lesion_fidelity(clean, found, made.masks, diameter_px=LESION_PX[0], contrast=LESION_CONTRAST[0])
+                )
+        for name, cases in methods.items():
+            s = lesion_summary(cases)
+            print(f"  sigma {sigma:3} {name:10} contrast kept {_words(s.contrast_kept)}, within 5 % {_words(s.kept_within)}, "
+                  f"erased {s.erased} of {s.lesions}, invented {s.invented} in {s.images} slices", flush=True)  # fmt: skip
+
+
+def time_part(bench: Bench) -> None:
+    """Seconds of one 512 x 512 slice, network opened before, BM3D's beside it in turn."""
+    print("\nOne 512 x 512 slice, seconds (median of 5), 2 cores at most")
+    plane = next(s.plane for s in bench.slices if s.plane.shape == (512, 512))
+    noisy = plane + 25 / 255 * np.random.default_rng(SEED).standard_normal(plane.shape, dtype=np.float32)
+    bench.gaussian(noisy, 25 / 255)
+    ours, theirs = [], []
+    for _ in range(5):
+        start = time.perf_counter()
+        bench.gaussian(noisy, 25 / 255)
+        ours.append(time.perf_counter() - start)
+        theirs += bm3d([noisy], [25 / 255], bench.peer)[1] if bench.peer is not None else []
+    text = f"  careloop {statistics.median(ours):.3f}"
+    print(text + (f", BM3D {statistics.median(theirs):.2f}" if theirs else ""), flush=True)
+
+
+def show_methods(what: str, slices: Sequence[Slice], methods: dict[str, list[Plane]], *, against: str) -> None:
+    """Mean PSNR of each method for CT and MR, and careloop's paired difference to one of them, by file."""
+    for kind in sorted({s.kind for s in slices}):
+        rows = [k for k, s in enumerate(slices) if s.kind == kind]
+        figures = {
+            name: np.array([decibels(slices[k].plane, planes[k]) for k in rows]) for name, planes in methods.items()
+        }
+        text = "  ".join(f"{name} {values.mean():.2f}" for name, values in figures.items())
+        print(f"  {what:16} {kind} (n={len(rows)})  {text}")
+        if against in figures:
+            for name in (n for n in figures if n.startswith("careloop")):
+                gain = figures[name] - figures[against]
+                by_file = {s: [] for s in dict.fromkeys(slices[k].file for k in rows)}
+                for k, value in zip(rows, gain, strict=True):
+                    by_file[slices[k].file].append(value)
+                worst = min(by_file, key=lambda file: np.mean(by_file[file]))
+                print(f"{'':19} {name} - {against}: {gain.mean():+.2f} dB, least {np.mean(by_file[worst]):+.2f} ({worst})")
+    print(end="", flush=True)
+
+
+def _words(estimate: Estimate) -> str:
+    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
+
+
+def _restorer(model: RestorationModel, threads: int | None) -> PlaneRestorer:
+    return PlaneRestorer(model, device="cpu", threads=threads)
+
+
+PARTS = {"gaussian": gaussian_part, "deblurring": deblurring_part, "low-dose": low_dose_part, "lesions": lesions_part,
+         "time": time_part}  # fmt: skip
+
+
+def main() -> None:
+    """Print the parts that were asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peer", type=Path, help="Python of the environment with bm3d")
+    parser.add_argument("--parts", nargs="*", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--slices", type=int, default=6, help="of the head CT")
+    parser.add_argument("--gaussian", type=Path, help="folder of another model than the shipped one")
+    parser.add_argument("--low-dose", type=Path, help="folder of another model than the shipped one")
+    parser.add_argument("--self-supervised", type=Path, help="folder of a model trained without clean targets")
+    parser.add_argument("--threads", type=int)
+    given = parser.parse_args()
+    slices = held_out(given.slices)
+    bench = Bench(
+        slices=slices,
+        gaussian=_restorer(read_restoration(given.gaussian) if given.gaussian else shipped("gaussian noise"), given.threads),
+        low_dose=_restorer(read_restoration(given.low_dose) if given.low_dose else shipped("low-dose CT"), given.threads)
+        if "low-dose" in given.parts
+        else None,
+        self_supervised=_restorer(read_restoration(given.self_supervised), given.threads)
+        if given.self_supervised
+        else None,
+        peer=given.peer,
+    )
+    kinds = {kind: sum(s.kind == kind for s in slices) for kind in ("CT", "MR")}
+    print(f"Held-out real slices: {kinds['CT']} CT, {kinds['MR']} MR, from {len({s.file for s in slices})} people")
+    for part in given.parts:
+        PARTS[part](bench)
+
+
+if __name__ == "__main__":
+    main()

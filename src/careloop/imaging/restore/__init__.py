@@ -1,0 +1,1 @@
+"""Images with less noise and blur, without findings invented or erased."""

@@ -1,0 +1,260 @@
+"""A volume restored slice by slice: noise, blur or low resolution, with the error to be expected, or a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from careloop import InputError
+from careloop.imaging.finding import Finding, RefusedSeriesError
+from careloop.imaging.restore.blur import gaussian_kernel
+from careloop.imaging.restore.grain import Grain, check_grain, grain_of
+from careloop.imaging.restore.intensities import IntensityRange, intensity_range
+from careloop.imaging.restore.local_level import local_level
+from careloop.imaging.restore.model import Degradation, RestorationModel, shipped
+from careloop.imaging.restore.noise import CountStabiliser, RicianStabiliser, Stabiliser
+from careloop.imaging.restore.noise_level import noise_sigma, rician_sigma
+from careloop.imaging.restore.plug_and_play import deblurred, upsampled
+from careloop.imaging.restore.run import PlaneRestorer, RestoredPlane
+from careloop.imaging.volume import Volume
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Progress = Callable[[str, int, int], None]
+
+Task = Literal["denoise", "low-dose", "deblur", "upsample"]
+Noise = Literal["auto", "gaussian", "rician", "poisson"]
+NOTHING = 0.5 / 255  # a noise level below which there is nothing to take out
+
+
+@dataclass(frozen=True)
+class RestorationTask:
+    """What is to be restored.
+
+    `level` is the noise's standard deviation in the image's unit, estimated where None; for `poisson` it is not used:
+    the image's values are photon counts times `gain`. `blur_mm` is the full width at half maximum of the blur, `factor`
+    the number of new pixels along each old one.
+    """
+
+    task: Task = "denoise"
+    noise: Noise = "auto"
+    level: float | None = None
+    gain: float = 1.0
+    blur_mm: float = 0.0
+    factor: int = 1
+
+    def __post_init__(self) -> None:
+        if self.task == "deblur" and not self.blur_mm > 0:
+            raise InputError("Deblurring needs the width of the blur in mm (--blur-mm), above 0")
+        if self.task == "upsample" and self.factor < 2:
+            raise InputError(f"Upsampling needs a factor (--factor) of at least 2, got {self.factor}")
+        if self.level is not None and self.level <= 0:
+            raise InputError(f"A noise level (--level) must be above 0, got {self.level:g}")
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """A restored volume in the units of the original, and where it came from.
+
+    `expected_error` has the volume's shape and unit: the absolute error that the network expects at each voxel; None
+    where it has none (deblurring, upsampling). `levels` are the noise levels of the slices in that unit.
+    """
+
+    volume: Volume
+    expected_error: NDArray[np.float32] | None
+    levels: tuple[float, ...]
+    task: RestorationTask
+    made_by: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def description(self) -> str:
+        """What was done, for a DICOM header and a report."""
+        done = {"denoise": "noise reduced", "low-dose": "low-dose CT noise reduced", "deblur": "sharpened",
+                "upsample": f"resolution raised {self.task.factor} times"}  # fmt: skip
+        return f"{done[self.task.task]} by {self.made_by}"
+
+
+def restore(
+    volume: Volume,
+    task: RestorationTask,
+    *,
+    model: RestorationModel | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Restoration:
+    """Restore every slice of a volume, with the model that comes with careloop unless another is given.
+
+    Raises:
+        RefusedSeriesError: the image or its noise is unlike what the model was trained on.
+        InputError: the model is for something else, or the image cannot be restored.
+    """
+    model = model or shipped(degradation_of(task))
+    if model.said.degradation != degradation_of(task):
+        raise InputError(
+            f"The model takes out {model.said.degradation}, and the task is {task.task}; give another model or none"
+        )
+    findings = _check_input(volume, model)
+    plan = _Plan(volume, task, intensity_range(volume), PlaneRestorer(model, device, threads))
+    planes, grains = [], []
+    for number, plane in enumerate(volume.voxels, start=1):
+        restored, grain = plan.restored(plane)
+        planes.append(restored)
+        grains += [grain] if grain is not None else []
+        if progress is not None:
+            progress("restoring slices", number, len(volume.voxels))
+    findings += check_grain(grains)
+    if any(finding.verdict == "refused" for finding in findings):
+        raise RefusedSeriesError("The image", findings)
+    return _result(plan, planes, model, findings)
+
+
+def degradation_of(task: RestorationTask) -> Degradation:
+    """What the model of a task must take out."""
+    return "low-dose CT" if task.task == "low-dose" else "gaussian noise"
+
+
+def _check_input(volume: Volume, model: RestorationModel) -> list[Finding]:
+    """Refusals and notes before anything is computed."""
+    said, found = model.said, []
+    if said.degradation == "low-dose CT" and volume.modality != "CT":
+        kind = volume.modality or "unknown modality"
+        found.append(Finding("modality", "refused", f"the model is for CT, got {kind}; say --modality CT if it is one"))
+    elif said.modalities and volume.modality and volume.modality not in said.modalities:
+        known = ", ".join(said.modalities)
+        found.append(Finding("modality", "refused", f"the model was trained on {known}, got {volume.modality}"))
+    if len(np.unique(volume.voxels[len(volume.voxels) // 2])) < 16:
+        found.append(Finding("grey values", "refused", "the image has fewer than 16 grey values: it is no scan"))
+    if found:
+        raise RefusedSeriesError("The image", found)
+    return []
+
+
+@dataclass
+class _Plan:
+    """How the slices of one volume are restored."""
+
+    volume: Volume
+    task: RestorationTask
+    range: IntensityRange
+    restorer: PlaneRestorer
+
+    def __post_init__(self) -> None:
+        self.levels: list[float] = []
+        self.noise: Noise = self.task.noise
+        if self.noise == "auto":
+            self.noise = "rician" if self.volume.modality == "MR" else "gaussian"
+
+    def restored(self, plane: NDArray[np.generic]) -> tuple[RestoredPlane, Grain | None]:
+        """A slice in the volume's unit, and what was taken out of it."""
+        values = np.asarray(plane, np.float64)
+        if self.task.task == "low-dose":
+            return self._low_dose(values), None
+        if self.task.task == "denoise":
+            return self._denoised(values)
+        return self._sharper(values), None
+
+    def _low_dose(self, values: NDArray[np.float64]) -> RestoredPlane:
+        scaled = self.range.scaled(values)
+        level = local_level(scaled)
+        self.levels.append(float(np.median(self.range.width(level))))
+        return self._in_unit(self.restorer(scaled, level))
+
+    def _denoised(self, values: NDArray[np.float64]) -> tuple[RestoredPlane, Grain | None]:
+        """White noise as it is; Rician and Poisson noise after a transform that makes it white."""
+        if self.noise == "gaussian":
+            scaled = self.range.scaled(values)
+            level = self._level(noise_sigma, values) / (self.range.high - self.range.low)
+            if level < NOTHING:
+                return RestoredPlane(values.astype(np.float32), np.zeros(values.shape, np.float32)), None
+            self._check_level(level)
+            restored = self.restorer(scaled, level)
+            return self._in_unit(restored), grain_of(scaled, restored.plane, level)
+        return self._stabilised(values)
+
+    def _stabilised(self, values: NDArray[np.float64]) -> tuple[RestoredPlane, Grain | None]:
+        stabiliser: Stabiliser
+        if self.noise == "rician":
+            sigma = self._level(rician_sigma, values)
+            if sigma < NOTHING * (self.range.high - self.range.low):
+                return RestoredPlane(values.astype(np.float32), np.zeros(values.shape, np.float32)), None
+            stabiliser = RicianStabiliser(sigma)
+        else:
+            stabiliser = CountStabiliser(gain=self.task.gain)
+            self.levels.append(float(self.task.gain))
+        stable = stabiliser.forward(values)
+        low, width = float(stable.min()), max(1.0, float(np.ptp(stable)))
+        scaled = ((stable - low) / width).astype(np.float32)
+        self._check_level(1 / width)
+        found = self.restorer(scaled, 1 / width)
+        plane = stabiliser.inverse(found.plane.astype(np.float64) * width + low)
+        error = _propagated(stabiliser, found, width, low)
+        restored = RestoredPlane(plane.astype(np.float32), error)
+        return restored, grain_of(scaled, found.plane, 1 / width)
+
+    def _sharper(self, values: NDArray[np.float64]) -> RestoredPlane:
+        scaled = self.range.scaled(values)
+        level = self._level(noise_sigma, values) / (self.range.high - self.range.low)
+        spacing = self.volume.spacing_mm[1:]
+        factor = self.task.factor if self.task.task == "upsample" else 1
+        blur_mm = self.task.blur_mm or spacing[0]  # without another word, a pixel's own width
+        kernel = gaussian_kernel(blur_mm / 2.355 / (spacing[0] / factor))
+
+        def denoise(plane: NDArray[np.floating[Any]], step_level: float) -> NDArray[np.float32]:
+            return self.restorer(plane, step_level).plane
+
+        if factor == 1:
+            sharp = deblurred(scaled, kernel, level, denoise=denoise)
+        else:
+            sharp = upsampled(scaled, kernel, level, factor=factor, denoise=denoise)
+        return RestoredPlane(self.range.unscaled(sharp), np.zeros((0, 0), np.float32))
+
+    def _level(self, estimate: Callable[[NDArray[np.float64]], float], values: NDArray[np.float64]) -> float:
+        level = self.task.level if self.task.level is not None else estimate(values)
+        self.levels.append(level)
+        return level
+
+    def _check_level(self, level: float) -> None:
+        highest = self.restorer.model.said.levels[1]
+        if level > highest * 1.05:
+            raise RefusedSeriesError(
+                "The image",
+                [Finding("noise level", "refused", f"noise of {level:.2f} of the image's range is above the "
+                         f"{highest:.2f} that the model was trained up to")],
+            )  # fmt: skip
+
+    def _in_unit(self, restored: RestoredPlane) -> RestoredPlane:
+        return RestoredPlane(self.range.unscaled(restored.plane), self.range.width(restored.expected_error))
+
+
+def _propagated(stabiliser: Stabiliser, found: RestoredPlane, width: float, low: float) -> NDArray[np.float32]:
+    """The expected error through the inverse transform: half the distance between its two sides."""
+    values, error = found.plane.astype(np.float64) * width + low, found.expected_error.astype(np.float64) * width
+    return (np.abs(stabiliser.inverse(values + error) - stabiliser.inverse(values - error)) / 2).astype(np.float32)
+
+
+def _result(
+    plan: _Plan, planes: list[RestoredPlane], model: RestorationModel, findings: list[Finding]
+) -> Restoration:
+    voxels = np.stack([restored.plane for restored in planes])
+    has_error = plan.task.task in ("denoise", "low-dose")
+    affine = plan.volume.affine
+    if plan.task.task == "upsample":
+        finer = np.diag([1.0, 1 / plan.task.factor, 1 / plan.task.factor, 1.0])
+        affine = affine @ finer
+    notes = [Finding("restored", "noted", "a network changed every pixel; compare with the original before any use")]
+    if any(level == 0 for level in plan.levels) or not plan.levels:
+        notes.append(Finding("noise level", "noted", "some slices have no noise to take out and are as they were"))
+    return Restoration(
+        volume=replace(plan.volume, voxels=voxels, affine=affine),
+        expected_error=np.stack([restored.expected_error for restored in planes]) if has_error else None,
+        levels=tuple(plan.levels),
+        task=plan.task,
+        made_by=model.made_by,
+        findings=(*plan.volume.findings, *findings, *notes),
+    )

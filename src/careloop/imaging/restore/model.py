@@ -1,0 +1,132 @@
+"""Restoration models as folders: model.json says what they take out and were made for, beside weights.safetensors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from careloop import InputError
+
+if TYPE_CHECKING:
+    from careloop.imaging.restore.network import Denoiser
+
+DESCRIPTION, WEIGHTS, FAMILIAR = "model.json", "weights.safetensors", "familiar.npz"
+WARNING = "Not for clinical use. Research software; no regulator has reviewed this model."
+
+# What is taken out: white Gaussian noise (others by variance stabilisation), or the noise of CT at a low dose.
+Degradation = Literal["gaussian noise", "low-dose CT"]
+
+
+@dataclass(frozen=True)
+class RestorationFile:
+    """What model.json says.
+
+    `levels` are the least and the highest noise level trained on, as a part of the intensity range. `targets` says
+    whether clean planes were learnt from. `weights` is the SHA-256 of weights.safetensors, `version` follows from the
+    whole.
+    """
+
+    name: str
+    degradation: Degradation
+    features: tuple[int, ...]
+    deepest_blocks: int
+    levels: tuple[float, float]
+    weights: str
+    intended_use: str
+    targets: Literal["clean", "none"] = "clean"
+    modalities: tuple[str, ...] = ()
+    training: dict[str, Any] = field(default_factory=dict)
+    validation: dict[str, Any] = field(default_factory=dict)
+    libraries: dict[str, str] = field(default_factory=dict)
+    licence: str = ""
+    warning: str = WARNING
+    format: Literal["careloop restoration model"] = "careloop restoration model"
+    format_version: Literal[1] = 1
+    version: str = ""
+
+    def to_json(self) -> str:
+        """The text of model.json, with the version that follows from it."""
+        document = asdict(self) | {"version": ""}
+        digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+        return json.dumps(document | {"version": digest[:12]}, indent=1, ensure_ascii=False) + "\n"
+
+
+@dataclass(frozen=True)
+class RestorationModel:
+    """A model that can be run; `build` gives its network with weights, in evaluation mode."""
+
+    said: RestorationFile
+    folder: Path
+    build: Callable[[], Denoiser]
+
+    @property
+    def made_by(self) -> str:
+        """Name and version, as results carry them."""
+        return f"{self.said.name} {self.said.version}"
+
+
+def read_restoration(folder: Path) -> RestorationModel:
+    """The model in a folder; its weights are read when the network is built.
+
+    Raises:
+        InputError: a file is missing or damaged, or the weights are not those that model.json speaks of.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    path, weights = folder / DESCRIPTION, folder / WEIGHTS
+    try:
+        said = TypeAdapter(RestorationFile).validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise InputError(f"{folder} has no {DESCRIPTION}: it is no model of `careloop image train`") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise InputError(f"{path}: {where}: {first['msg']}; train the model again with this version") from error
+    try:
+        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"{weights} cannot be read ({error.strerror}); copy the whole model folder") from error
+    if digest != said.weights:
+        raise InputError(f"{weights} is not the file that {DESCRIPTION} was written with; copy the whole folder again")
+    return RestorationModel(said, folder, partial(build_restoration, said, weights))
+
+
+def shipped(degradation: Degradation) -> RestorationModel:
+    """The model for a degradation that comes with careloop."""
+    name = degradation.replace(" ", "_").replace("-", "_").lower()
+    return read_restoration(Path(str(files("careloop.imaging.restore") / "weights" / name)))
+
+
+def build_restoration(said: RestorationFile, weights: Path) -> Denoiser:
+    """The network with its weights in single precision, in evaluation mode."""
+    from safetensors.torch import load_file
+
+    from careloop.imaging.restore.network import Denoiser, DenoiserSizes
+
+    network = Denoiser(DenoiserSizes(said.features, said.deepest_blocks))
+    try:
+        network.load_state_dict({name: value.float() for name, value in load_file(weights).items()})
+    except RuntimeError as error:
+        raise InputError(f"{weights} does not fit the network of {DESCRIPTION}; copy the whole folder again") from error
+    return network.eval()
+
+
+def write_restoration(network: Denoiser, said: RestorationFile, folder: Path) -> RestorationModel:
+    """Write weights in half precision and model.json, which comes last, so that its being there says done."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f".unfinished.{WEIGHTS}"
+    save_file({name: value.half().contiguous() for name, value in network.state_dict().items()}, str(part))
+    digest = hashlib.sha256(part.read_bytes()).hexdigest()
+    part.replace(folder / WEIGHTS)
+    draft = folder / f".unfinished.{DESCRIPTION}"
+    draft.write_text(RestorationFile(**(asdict(said) | {"weights": digest})).to_json(), encoding="utf-8")
+    draft.replace(folder / DESCRIPTION)
+    return read_restoration(folder)

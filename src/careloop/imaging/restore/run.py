@@ -1,0 +1,81 @@
+"""A restoration network run on planes: padded, in tiles where a plane is large, OpenVINO on the CPU."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from careloop.imaging.restore.model import RestorationModel
+from careloop.imaging.segment.model import NetworkSource
+from careloop.imaging.segment.runtime import Network, open_network
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Plane = NDArray[np.floating[Any]]
+
+MULTIPLE = 32  # rows and columns are filled up to it, so that few shapes need a converted network
+LARGEST = 1024  # rows or columns of a tile
+OVERLAP = 64  # of tiles; the network sees about as far
+
+
+@dataclass(frozen=True)
+class RestoredPlane:
+    """A plane, and the absolute error that is to be expected at each pixel, both (rows, columns) float32."""
+
+    plane: NDArray[np.float32]
+    expected_error: NDArray[np.float32]
+
+
+@dataclass
+class PlaneRestorer:
+    """Runs one model; networks are opened for the shapes that come."""
+
+    model: RestorationModel
+    device: str = "auto"
+    threads: int | None = None
+    _networks: dict[tuple[int, int], Network] = field(default_factory=dict)
+
+    def __call__(self, plane: Plane, level: float | Plane) -> RestoredPlane:
+        """Restore a plane (rows, columns) of about 0 to 1 with the noise level (a number or a map) in its units."""
+        fed = np.stack([plane, np.broadcast_to(level, plane.shape)]).astype(np.float32)
+        result = np.empty_like(fed)
+        for inner, outer in tiles(plane.shape):
+            rows, columns = outer
+            out = self._run(fed[:, rows, columns])
+            shift = tuple(slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
+            result[(slice(None), *inner)] = out[(slice(None), *shift)]
+        return RestoredPlane(result[0], result[1])
+
+    def _run(self, fed: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Channels (2, rows, columns) through the network for the next larger shape."""
+        rows, columns = fed.shape[1:]
+        shape = (-(-rows // MULTIPLE) * MULTIPLE, -(-columns // MULTIPLE) * MULTIPLE)
+        if shape not in self._networks:
+            said = self.model.said
+            self._networks[shape] = open_network(
+                NetworkSource(said.weights, build=self.model.build),
+                patch=shape, channels=2, outputs=2, device=self.device, threads=self.threads,
+            )  # fmt: skip
+        padded = np.pad(fed, ((0, 0), (0, shape[0] - rows), (0, shape[1] - columns)), mode="symmetric")
+        return self._networks[shape](padded[None])[0][:, :rows, :columns]
+
+
+def tiles(shape: tuple[int, ...]) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
+    """Parts of a plane, none larger than `LARGEST` with its surroundings: what is kept, and what is run."""
+    for inner in itertools.product(*(_parts(n) for n in shape)):
+        outer = tuple(
+            slice(max(0, part.start - OVERLAP), min(n, part.stop + OVERLAP)) for part, n in zip(inner, shape, strict=True)
+        )
+        yield inner, outer
+
+
+def _parts(length: int) -> list[slice]:
+    if length <= LARGEST:
+        return [slice(0, length)]
+    step = LARGEST - 2 * OVERLAP
+    return [slice(start, min(start + step, length)) for start in range(0, length, step)]

@@ -1,0 +1,298 @@
+"""From planes to a restoration model folder: examples, training that can be taken up again, validation, package."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from careloop import InputError, __version__
+from careloop.imaging.restore.lesions import LesionRule, insert_lesions
+from careloop.imaging.restore.local_level import local_level
+from careloop.imaging.restore.low_dose import low_dose, project
+from careloop.imaging.restore.material import Material
+from careloop.imaging.restore.model import (
+    DESCRIPTION,
+    Degradation,
+    RestorationFile,
+    RestorationModel,
+    read_restoration,
+    shipped,
+    write_restoration,
+)
+from careloop.imaging.restore.noise_level import noise_sigma
+from careloop.imaging.restore.work import CleanTask, Example, NoisyTask, PairTask, RestorationWork, Task
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from careloop.imaging.restore.network import Denoiser
+    from careloop.models.sequence.training.loop import Step
+
+    Plane = NDArray[np.float32]
+    Progress = Callable[[str, int, int], None]
+
+WORK = "training"  # what is needed while training lasts; removed at its end
+PATCH, BATCH, STEPS = 64, 16, 250  # pixels, patches, batches an epoch
+LESIONS = LesionRule(diameter_px=(3.0, 16.0), contrast=(0.03, 0.4))
+WITH_LESIONS = 0.25  # of the patches: what is simulated and small must not look like noise
+MOST_LESIONS = 3
+HIGHEST_LEVEL = 55 / 255
+PHOTONS = (3e3, 1e5)  # a ray, drawn on a logarithmic scale
+SCANS = 3  # simulated of each plane
+CT_HU = (-1000.0, 2000.0)  # a plane's 0 in HU, and its 1 above that
+VALIDATED_LEVELS = (15 / 255, 25 / 255, 50 / 255)
+MOST_VALIDATED, VALIDATED_EDGE = 24, 128  # planes, and pixels of their middle
+
+
+class RestorationSettings(BaseModel):
+    """How a restoration network is trained; whatever is left out follows from the task."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    degradation: Degradation = Field(default="gaussian noise", description="What the network is to take out.")
+    targets: Literal["clean", "none"] = Field(
+        default="clean", description="none: the images are noisy themselves, and no clean ones are needed."
+    )
+    noise_level: float | None = Field(
+        default=None, gt=0, description="Of noisy images, as a part of their range; estimated from each where left out."
+    )
+    start: Literal["shipped", "new"] = Field(
+        default="shipped", description="Begin with careloop's own weights, or with random ones."
+    )
+    minutes: float = Field(default=20.0, gt=0, description="Time for training.")
+    epochs: int | None = Field(default=None, ge=1, description="Epochs of 250 batches, instead of minutes.")
+    learning_rate: float | None = Field(default=None, gt=0, description="2e-3 for new weights, 3e-4 for shipped ones.")
+    seed: int = Field(default=0, ge=0, description="Seed of everything random.")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="cpu, cuda, or auto.")
+    threads: int = Field(default=1, ge=1, description="CPU threads; small patches are quickest with one.")
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a network learns from: a task over `count` planes with the weight of each, and whole validation examples."""
+
+    task: Task
+    count: int
+    weight: NDArray[np.float64] | None
+    validation: tuple[Example, ...]
+
+
+def train_restoration(
+    material: Material, out: Path, *, name: str, settings: RestorationSettings, progress: Progress, **facts: Any
+) -> RestorationModel:
+    """Train a network on the planes of `material` and write it to the model folder `out`.
+
+    `facts` go into model.json as they are (licence, intended_use, training notes). A training that was killed goes on
+    where it was; a finished one is returned as it is. Without clean targets nothing is validated, as that would need
+    them: all epochs are run and the last weights taken.
+
+    Raises:
+        InputError: the planes do not do for the task; `out` holds another training; training diverged.
+    """
+    if (out / DESCRIPTION).exists():
+        shutil.rmtree(out / WORK, ignore_errors=True)
+        return read_restoration(out)
+    examples = make_examples(material, settings, progress=progress)
+    network = _begin(settings)
+    start = time.monotonic()
+    losses, epochs = _fit(network, examples, settings, out=out, progress=progress)
+    said = RestorationFile(
+        name=name,
+        degradation=settings.degradation,
+        features=network.sizes.features,
+        deepest_blocks=network.sizes.deepest_blocks,
+        levels=(0.0, HIGHEST_LEVEL),
+        weights="",
+        targets=settings.targets,
+        modalities=material.modalities,
+        training={
+            "planes": len(material.planes),
+            "subjects": len(set(material.subjects)),
+            "left out": len(material.left),
+            "epochs": epochs,
+            "seconds": round(time.monotonic() - start),
+            "seed": settings.seed,
+            "start": settings.start,
+            **facts.pop("training", {}),
+        },
+        validation={"squared error in decibels": round(min(losses), 3)} if examples.validation else {},
+        libraries={"careloop": __version__} | {name: version(name) for name in ("torch", "numpy", "safetensors")},
+        **{"intended_use": f"Takes {settings.degradation} out of images like those it was trained on."} | facts,
+    )
+    model = write_restoration(network, said, out)
+    shutil.rmtree(out / WORK, ignore_errors=True)
+    return model
+
+
+def make_examples(material: Material, settings: RestorationSettings, *, progress: Progress) -> Examples:
+    """The task that the settings ask for, over the planes of the material."""
+    training, held = material.split(settings.seed)
+    if settings.degradation == "low-dose CT":
+        return _low_dose_examples(material, training, held, settings=settings, progress=progress)
+    planes = [material.planes[k] for k in training]
+    if settings.targets == "none":
+        everything = list(material.planes)
+        levels = [settings.noise_level or noise_sigma(plane) for plane in everything]
+        return Examples(NoisyTask(everything, levels, PATCH), len(everything), _by_size(everything), ())
+    task = CleanTask(planes, (0.0, HIGHEST_LEVEL), PATCH, with_lesions)
+    random = np.random.default_rng([settings.seed, 1])
+    validation = [
+        _noisy_middle(material.planes[k], VALIDATED_LEVELS[i % len(VALIDATED_LEVELS)], random)
+        for i, k in enumerate(_spread(held))
+    ]
+    return Examples(task, len(planes), _by_size(planes), tuple(validation))
+
+
+def with_lesions(patch: Plane, random: np.random.Generator) -> Plane:
+    """A few simulated lesions in some of the patches."""
+    if random.uniform() > WITH_LESIONS:
+        return patch
+    count = int(random.integers(1, MOST_LESIONS + 1))
+    return insert_lesions(patch, count, random, rule=LESIONS).image.astype(np.float32)
+
+
+def _low_dose_examples(
+    material: Material,
+    training: Sequence[int],
+    held: Sequence[int],
+    *,
+    settings: RestorationSettings,
+    progress: Progress,
+) -> Examples:
+    """Simulated scans of the planes, each with several doses; the truth is the same scanner without noise."""
+    random = np.random.default_rng([settings.seed, 2])
+    pairs: dict[int, list[Example]] = {}
+    wanted = [*training, *held]
+    for number, k in enumerate(wanted, start=1):
+        progress("simulating low-dose scans", number, len(wanted))
+        pairs[k] = low_dose_pairs(with_lesions(material.planes[k], random), material.pixel_mm[k], random)
+    trained = [pair for k in training for pair in pairs[k]]
+    validation = tuple(_middle(pairs[k][0]) for k in _spread(held))
+    return Examples(PairTask(trained, PATCH), len(trained), None, validation)
+
+
+def low_dose_pairs(plane: Plane, pixel_mm: float, random: np.random.Generator) -> list[Example]:
+    """Scans of a plane (0 to 1) at doses drawn at random, with their local noise level, beside the noiseless image."""
+    low, width = CT_HU
+    projected = project((plane * width + low)[None].astype(np.float32), pixel_mm)
+    clean = ((projected.full_dose[0] - low) / width).astype(np.float32)
+    pairs = []
+    for _ in range(SCANS):
+        photons = float(np.exp(random.uniform(*np.log(PHOTONS))))
+        noisy = ((low_dose(projected, random, photons=photons)[0] - low) / width).astype(np.float32)
+        pairs.append(Example(noisy, local_level(noisy), clean))
+    return pairs
+
+
+def _by_size(planes: Sequence[Plane]) -> NDArray[np.float64]:
+    return np.array([plane.size for plane in planes], dtype=np.float64)
+
+
+def _spread(held: Sequence[int]) -> list[int]:
+    """At most `MOST_VALIDATED` of the indices, at equal distances."""
+    count = min(len(held), MOST_VALIDATED)
+    return [held[int(k)] for k in np.linspace(0, len(held) - 1, count)] if count else []
+
+
+def _noisy_middle(plane: Plane, level: float, random: np.random.Generator) -> Example:
+    noise = random.standard_normal(plane.shape, dtype=np.float32) * np.float32(level)
+    return _middle(Example(plane + noise, np.full_like(plane, level), plane))
+
+
+def _middle(example: Example, multiple: int = 32) -> Example:
+    """The middle of the planes, its edges a multiple of what the network takes."""
+    where = []
+    for length in example.target.shape:
+        edge = min(VALIDATED_EDGE, length // multiple * multiple)
+        where.append(slice((length - edge) // 2, (length - edge) // 2 + edge))
+    rows, columns = where
+    parts = (example.noisy, example.level, example.target)
+    return Example(*(np.ascontiguousarray(part[rows, columns]) for part in parts))
+
+
+def _begin(settings: RestorationSettings) -> Denoiser:
+    from careloop.imaging.restore.network import Denoiser, initialize
+
+    if settings.start == "shipped":
+        return shipped(settings.degradation).build().train()
+    network = Denoiser()
+    initialize(network, settings.seed)
+    return network
+
+
+def _fit(
+    network: Denoiser, examples: Examples, settings: RestorationSettings, *, out: Path, progress: Progress
+) -> tuple[list[float], int]:
+    """Train; returns the loss after each epoch, and the number of epochs."""
+    import torch
+
+    from careloop.imaging.learn.course import precision_on
+    from careloop.models.sequence.training.loop import Checkpoint, LoopSettings, train
+
+    device: Literal["cpu", "cuda"] = "cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu"
+    if settings.device == "cuda" and device == "cpu":
+        raise InputError("The device cuda must be one that torch sees, got none; set the device to cpu")
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    work = RestorationWork(
+        examples.task, examples.count, examples.validation,
+        steps=STEPS, batch_size=BATCH, seed=settings.seed, weight=examples.weight,
+    )  # fmt: skip
+    plan = LoopSettings(
+        learning_rate=settings.learning_rate or (2e-3 if settings.start == "new" else 3e-4),
+        weight_decay=0.0,
+        patience=10**6,
+        seed=settings.seed,
+        device=device,
+        precision=precision_on(device),
+        threads=settings.threads,
+    )
+    epochs = settings.epochs or _planned_epochs(out, settings, lambda: seconds_of_step(network, work, plan))
+
+    def hear(step: Step) -> None:
+        known = f", squared error {step.validation_loss:.2f} dB" if step.validation_loss is not None else ""
+        progress(f"training, epoch {step.epoch + 1} of {epochs}{known}", step.step, step.steps)
+
+    checkpoint = Checkpoint(out / WORK / "checkpoint.pt")
+    return train(network, work, replace(plan, max_epochs=epochs), checkpoint=checkpoint, listener=hear), epochs
+
+
+def _planned_epochs(out: Path, settings: RestorationSettings, timed: Callable[[], float]) -> int:
+    """How many epochs fit into the minutes, timed once and kept for a training that is taken up again."""
+    kept = out / WORK / "epochs.txt"
+    if kept.exists():
+        return int(kept.read_text())
+    epochs = max(1, int(settings.minutes * 60 / (timed() * STEPS)))
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(f"{epochs}\n")
+    return epochs
+
+
+def seconds_of_step(network: Denoiser, work: RestorationWork, plan: Any) -> float:
+    """Seconds of one step of training, timed on a copy of the network."""
+    import copy
+
+    import torch
+
+    from careloop.models.network_loop import cpu_threads
+    from careloop.models.sequence.training.loop import make_fabric
+
+    timed = 3
+    fabric = make_fabric(plan)
+    with cpu_threads(plan.threads), torch.random.fork_rng(devices=[]):
+        copied = copy.deepcopy(network).to(fabric.device).train()
+        model: Any = fabric.setup(copied, torch.optim.AdamW(copied.parameters(), lr=0.0))[0]
+        rows = work.epoch_batches(0)
+        for number in range(timed + 1):
+            if number == 1:
+                start = time.monotonic()
+            loss, divisor, _ = work.loss(model, rows[number], number)
+            fabric.backward(loss / divisor)
+        return (time.monotonic() - start) / timed

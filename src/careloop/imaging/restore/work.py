@@ -1,0 +1,174 @@
+"""What a denoiser is trained on: patches of planes, noise of every level in a range, with or without clean targets.
+
+With clean targets the network learns to give them back. Without, it learns from noisy planes whose noise level is
+known: each time noise is drawn anew, what is fed gets `ALPHA` times of it and the target loses 1 / `ALPHA` times of it.
+The two noises are then independent, so that the best guess of the target is the best guess of the clean plane (Pang et
+al. 2021, Recorrupted-to-Recorrupted, CVPR, section 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+    from torch import nn
+
+    Plane = NDArray[np.float32]
+
+ALPHA = 0.5  # of Recorrupted-to-Recorrupted; the authors' choice
+LEVEL_POWER = 1.2  # squared errors grow about so with the noise level; dividing by it lets all levels count
+LEVEL_FLOOR = 0.02
+SPREAD_SHARE = 0.1  # of the loss of the expected error beside that of the plane
+
+
+@dataclass(frozen=True)
+class Example:
+    """A patch for training, all (rows, columns) float32: what the network is fed, its noise level, and the target."""
+
+    noisy: Plane
+    level: Plane
+    target: Plane
+
+
+class Task(Protocol):
+    """One kind of degradation: an example from the planes, drawn by a generator."""
+
+    def example(self, plane: int, random: np.random.Generator) -> Example: ...  # noqa: D102
+
+
+def random_patch(plane: Plane, size: int, random: np.random.Generator) -> Plane:
+    """A square piece of a plane, turned and mirrored at random; planes smaller than it are mirrored at their edges."""
+    rows, columns = (max(0, size - n) for n in plane.shape)
+    if rows or columns:
+        plane = np.pad(plane, ((0, rows), (0, columns)), mode="symmetric")
+    top, left = (int(random.integers(0, n - size + 1)) for n in plane.shape)
+    return oriented(plane[top : top + size, left : left + size], int(random.integers(8)))
+
+
+def oriented(patch: Plane, way: int) -> Plane:
+    """One of the eight ways to turn and mirror a patch."""
+    turned = np.rot90(patch, way % 4)
+    return np.ascontiguousarray(turned[:, ::-1] if way >= 4 else turned)
+
+
+@dataclass(frozen=True)
+class CleanTask:
+    """White Gaussian noise of a level between `levels` added to clean planes; `alter` changes a patch beforehand."""
+
+    planes: Sequence[Plane]
+    levels: tuple[float, float]
+    size: int
+    alter: Callable[[Plane, np.random.Generator], Plane] | None = None
+
+    def example(self, plane: int, random: np.random.Generator) -> Example:
+        """See Task."""
+        clean = random_patch(self.planes[plane], self.size, random)
+        if self.alter is not None:
+            clean = self.alter(clean, random)
+        level = random.uniform(*self.levels)
+        noise = random.standard_normal(clean.shape, dtype=np.float32) * np.float32(level)
+        return Example(clean + noise, np.full_like(clean, level), clean)
+
+
+@dataclass(frozen=True)
+class NoisyTask:
+    """Noisy planes alone, with white Gaussian noise of the level known for each (Recorrupted-to-Recorrupted)."""
+
+    planes: Sequence[Plane]
+    plane_levels: Sequence[float]
+    size: int
+
+    def example(self, plane: int, random: np.random.Generator) -> Example:
+        """See Task."""
+        noisy, level = random_patch(self.planes[plane], self.size, random), self.plane_levels[plane]
+        drawn = random.standard_normal(noisy.shape, dtype=np.float32) * np.float32(level)
+        fed = np.full_like(noisy, level * np.sqrt(1 + ALPHA**2))
+        return Example(noisy + ALPHA * drawn, fed, noisy - drawn / ALPHA)
+
+
+@dataclass(frozen=True)
+class PairTask:
+    """Degraded planes beside the clean ones, with a map of the noise level for each."""
+
+    pairs: Sequence[Example]
+    size: int
+
+    def example(self, plane: int, random: np.random.Generator) -> Example:
+        """See Task."""
+        pair = self.pairs[plane]
+        stack = np.stack([pair.noisy, pair.level, pair.target])
+        seed = int(random.integers(2**32))
+        parts = [random_patch(part, self.size, np.random.default_rng(seed)) for part in stack]
+        return Example(*parts)
+
+
+class RestorationWork:
+    """Training of a denoiser for the resumable loop; `validation` are whole examples that are not trained on."""
+
+    def __init__(
+        self,
+        task: Task,
+        planes: int,
+        validation: Sequence[Example],
+        *,
+        steps: int,
+        batch_size: int,
+        seed: int,
+        weight: NDArray[np.float64] | None = None,
+    ) -> None:
+        self.task, self.planes, self.steps, self.batch_size, self.seed = task, planes, steps, batch_size, seed
+        self.validation: Any = list(validation) or None
+        self.weight = None if weight is None else weight / weight.sum()
+
+    def epoch_batches(self, epoch: int) -> list[np.ndarray]:
+        """The planes of each batch, drawn by their weight."""
+        random = np.random.default_rng([self.seed, epoch])
+        return list(random.choice(self.planes, (self.steps, self.batch_size), p=self.weight))
+
+    def loss(self, model: nn.Module, rows: np.ndarray, seed: int) -> tuple[torch.Tensor, torch.Tensor, int]:
+        """The loss of a batch; the third number counts pixels."""
+        import torch
+
+        random = np.random.default_rng([self.seed, seed])
+        examples = [self.task.example(int(row), random) for row in rows]
+        device = next(model.parameters()).device
+        value = denoising_loss(model, *(part.to(device) for part in stacked(examples)))
+        return value * len(rows), value.new_tensor(float(len(rows))), len(rows) * examples[0].noisy.size
+
+    def validation_loss(self, model: nn.Module) -> float | None:
+        """Mean squared error of the planes in decibels, averaged over them."""
+        import torch
+
+        if self.validation is None:
+            return None
+        device, errors = next(model.parameters()).device, []
+        for example in self.validation:
+            fed, target = (part.to(device) for part in stacked([example]))
+            restored = model(fed)[:, :1].float()
+            errors.append(10 * float(torch.log10(((restored - target) ** 2).mean())))
+        return float(np.mean(errors))
+
+
+def stacked(examples: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor]:
+    """What is fed (n, 2, rows, columns) and targets (n, 1, rows, columns)."""
+    import torch
+
+    fed = np.stack([np.stack([example.noisy, example.level]) for example in examples])
+    targets = np.stack([example.target[None] for example in examples])
+    return torch.from_numpy(fed).to(memory_format=torch.channels_last), torch.from_numpy(targets)
+
+
+def denoising_loss(model: nn.Module, fed: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Squared error of the plane, and of the error that it expects, all noise levels counting alike."""
+    out = model(fed).float()
+    error = out[:, :1] - target
+    level = fed[:, 1:].mean((1, 2, 3), keepdim=True)
+    scale = (level + LEVEL_FLOOR) ** -LEVEL_POWER
+    expected = (out[:, 1:] - error.detach().abs()) ** 2
+    return ((error**2 + SPREAD_SHARE * expected) * scale).mean()
