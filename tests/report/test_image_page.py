@@ -6,11 +6,11 @@ import base64
 import io
 from dataclasses import replace
 from datetime import UTC, datetime
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from html_page import Page
 from PIL import Image
 
 from careloop.imaging.finding import Finding
@@ -26,28 +26,6 @@ SOURCE = Source(
     files=("/data/Meier^Anna/1.dcm",), study="1.2.840.77", series="1.2.840.77.1", patient_id="PAT-4711",
     acquired=datetime(2021, 5, 6, tzinfo=UTC),
 )  # fmt: skip
-
-
-class Page(HTMLParser):
-    """The text of a page, its tags, and what it would load."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.loads: list[str] = []
-        self.words: list[str] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.loads += [value or "" for name, value in attrs if name in {"src", "href", "srcset", "data"}]
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data.strip())
-
-    @property
-    def text(self) -> str:
-        return " ".join(word for word in self.words if word)
 
 
 def facts(names: tuple[str, ...] = ("heart", "lung_left"), unit: str = HU) -> ImageFacts:

@@ -60,8 +60,11 @@ def precision_recall(models: Json, prevalence: float) -> str:
     return _svg(figure)
 
 
-def calibration(model: Json, name: str) -> str:
-    """Observed against predicted risk: smooth curve with its band, tenths of the rows, and where predictions lie."""
+def calibration(model: Json, name: str, *, predicted: str = "risk", counted: str = "patients") -> str:
+    """Observed against predicted risk: smooth curve with its band, tenths of the rows, and where predictions lie.
+
+    `predicted` and `counted` are the words for what is predicted and for the rows.
+    """
     curve, deciles, histogram = (model["calibration"][part] for part in ("curve", "deciles", "histogram"))
     figure, (axes, bars) = _figure(4.6, 4.8, rows=(4, 1))
     top = _axis_limit([d["mean_predicted"] for d in deciles] + [d["observed"]["high"] or 0 for d in deciles])
@@ -75,13 +78,13 @@ def calibration(model: Json, name: str) -> str:
         if low is not None and high is not None:
             axes.plot([decile["mean_predicted"]] * 2, [low, high], color=COLOURS[1], linewidth=1)
         axes.plot(decile["mean_predicted"], observed["value"], "o", color=COLOURS[1], markersize=4)
-    axes.plot([], [], "o", color=COLOURS[1], markersize=4, label="tenths of the patients")
-    axes.set(ylabel="observed risk", title=f"Calibration, {name}", xlim=(0, top), ylim=(0, top))
+    axes.plot([], [], "o", color=COLOURS[1], markersize=4, label=f"tenths of the {counted}")
+    axes.set(ylabel=f"observed {predicted}", title=f"Calibration, {name}", xlim=(0, top), ylim=(0, top))
     axes.tick_params(labelbottom=False)
     axes.legend(loc="upper left")
     edges = np.array(histogram["edges"])
     bars.bar(edges[:-1], histogram["n"], width=np.diff(edges), align="edge", color=COLOURS[0], alpha=0.5)
-    bars.set(xlabel="predicted risk", ylabel="patients", xlim=(0, top))
+    bars.set(xlabel=f"predicted {predicted}", ylabel=counted, xlim=(0, top))
     return _svg(figure)
 
 

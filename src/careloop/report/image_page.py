@@ -5,30 +5,24 @@ One self-contained HTML file without scripts; it names no patient, no date and n
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 import careloop
 from careloop.imaging.finding import Finding
 from careloop.imaging.volume import LabelMap, Volume
 from careloop.report.image_montage import NOT_CLINICAL, panels, shown_segments
+from careloop.report.page_parts import UNITS, Row, figure, finding_rows, png_base64, template, unit_words
 
 if TYPE_CHECKING:
     from careloop.imaging.segment.stages import Stage
 
 MAX_DETAILED = 30  # structures whose every quantity is on the page; with more the table is a file's
 NOTED = ("volume", "area", "components", "intensity_mean")
-UNITS = {"[hnsf'U]": "HU", "[hnsf'U]2": "HU²", "1": "", "cm2": "cm²"}
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -58,17 +52,17 @@ def image_page(facts: ImageFacts) -> str:
     shown = shown_segments(label_map)
     found = {segment.number for segment in shown}
     findings = list(dict.fromkeys((*volume.findings, *facts.findings)))
-    return _template().render(
+    return template("image_page.html.j2").render(
         not_clinical=NOT_CLINICAL,
         simulated=any(finding.check == "simulated" for finding in findings),
         software=f"careloop {careloop.__version__}",
         made_by=label_map.made_by or "not stated",
         series=_series(volume),
-        unit=UNITS.get(volume.unit, volume.unit) or "image's unit",
-        picture=_png(panels(volume, label_map)),
+        unit=unit_words(volume.unit, "image's unit"),
+        picture=png_base64(panels(volume, label_map)),
         legend=[{"name": _plain(s.name), "colour": _hex(s.colour or (0, 0, 0))} for s in shown],
         absent=[_plain(s.name) for s in label_map.segments if s.number not in found],
-        findings=_findings(findings),
+        findings=finding_rows(findings),
         rows=_rows(table),
         detail=_detail(table) if len(shown) <= MAX_DETAILED else [],
         stages=[_stage(stage) for stage in facts.stages],
@@ -77,19 +71,11 @@ def image_page(facts: ImageFacts) -> str:
     )
 
 
-@lru_cache(maxsize=1)
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("careloop.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    return environment.get_template("image_page.html.j2")
-
-
 def _series(volume: Volume) -> list[tuple[str, str]]:
     slices, rows, columns = volume.voxels.shape[:3]
     z, y, x = volume.spacing_mm
-    unit = UNITS.get(volume.unit, volume.unit) or "arbitrary unit"
-    low, high = (_figure(float(limit(volume.voxels))) for limit in (np.nanmin, np.nanmax))
+    unit = unit_words(volume.unit, "arbitrary unit")
+    low, high = (figure(float(limit(volume.voxels))) for limit in (np.nanmin, np.nanmax))
     facts = [
         ("Modality", volume.modality or "not stated"),
         ("Body part", volume.body_part.lower() or "not stated"),
@@ -100,21 +86,8 @@ def _series(volume: Volume) -> list[tuple[str, str]]:
     return facts if volume.placed else [*facts, ("Place in the patient", "not stated: sides are not marked")]
 
 
-def _png(picture: np.ndarray) -> str:
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, format="png")
-    return base64.b64encode(file.getvalue()).decode()
-
-
 def _hex(colour: tuple[int, int, int]) -> str:
     return "#{:02x}{:02x}{:02x}".format(*colour)
-
-
-def _findings(findings: Sequence[Finding]) -> list[Row]:
-    words = {"noted": "noted, nothing changed", "handled": "put right", "refused": "refused"}
-    return [{"check": f.check, "verdict": f.verdict, "words": words[f.verdict], "message": f.message} for f in findings]
 
 
 def _rows(table: pl.DataFrame) -> list[Row]:
@@ -140,7 +113,7 @@ def _rows(table: pl.DataFrame) -> list[Row]:
 
 def _joined(values: dict[str, float], names: tuple[str, ...], between: str = "") -> str:
     """The values of these quantities; empty where the first is not there."""
-    return between.join(_figure(values[name]) for name in names) if names[0] in values else ""
+    return between.join(figure(values[name]) for name in names) if names[0] in values else ""
 
 
 def _once(notes: pl.Series) -> list[str]:
@@ -155,7 +128,7 @@ def _detail(table: pl.DataFrame) -> list[Row]:
         rows = [
             {
                 "quantity": _plain(row["quantity"]),
-                "value": _figure(row["value"]),
+                "value": figure(row["value"]),
                 "unit": UNITS.get(row["unit"], row["unit"]),
                 "code": f"{row['concept']['scheme']} {row['concept']['value']}",
                 "meaning": row["concept"]["meaning"],
@@ -177,12 +150,3 @@ def _seconds(seconds: float) -> str:
 
 def _plain(name: str) -> str:
     return name.replace("_", " ")
-
-
-def _figure(value: float | None) -> str:
-    """Four figures at most, without an exponent where that is readable."""
-    if value is None or not np.isfinite(value):
-        return "none"
-    if value == 0 or 1e-3 <= abs(value) < 1e7:
-        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-    return f"{value:.3e}"

@@ -10,7 +10,7 @@ import numpy as np
 
 from careloop import InputError
 from careloop.imaging.finding import Finding, RefusedSeriesError
-from careloop.imaging.restore.blur import gaussian_kernel
+from careloop.imaging.restore.blur import FWHM, gaussian_psf
 from careloop.imaging.restore.grain import Grain, check_grain, grain_of
 from careloop.imaging.restore.intensities import IntensityRange, intensity_range
 from careloop.imaging.restore.local_level import local_level
@@ -203,7 +203,7 @@ class _Plan:
         spacing = self.volume.spacing_mm[1:]
         factor = self.task.factor if self.task.task == "upsample" else 1
         blur_mm = self.task.blur_mm or spacing[0]  # without another word, a pixel's own width
-        kernel = gaussian_kernel(blur_mm / 2.355 / (spacing[0] / factor))
+        kernel = gaussian_psf(blur_mm / FWHM / (spacing[0] / factor))
 
         def denoise(plane: NDArray[np.floating[Any]], step_level: float) -> NDArray[np.float32]:
             return self.restorer(plane, step_level).plane

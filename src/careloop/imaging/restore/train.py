@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -97,9 +98,9 @@ def train_restoration(
     Raises:
         InputError: the planes do not do for the task; `out` holds another training; training diverged.
     """
+    asked = hashlib.sha256(f"{settings.model_dump_json()} {material.digest}".encode()).hexdigest()[:16]
     if (out / DESCRIPTION).exists():
-        shutil.rmtree(out / WORK, ignore_errors=True)
-        return read_restoration(out)
+        return _finished(out, asked)
     examples = make_examples(material, settings, progress=progress)
     network = _begin(settings)
     start = time.monotonic()
@@ -121,6 +122,7 @@ def train_restoration(
             "seconds": round(time.monotonic() - start),
             "seed": settings.seed,
             "start": settings.start,
+            "asked": asked,
             **facts.pop("training", {}),
         },
         validation={"squared error in decibels": round(min(losses), 3)} if examples.validation else {},
@@ -129,6 +131,15 @@ def train_restoration(
     )
     model = write_restoration(network, said, out)
     shutil.rmtree(out / WORK, ignore_errors=True)
+    return model
+
+
+def _finished(out: Path, asked: str) -> RestorationModel:
+    """The model that is in a folder already, if it answers to the same settings and planes."""
+    model = read_restoration(out)
+    if model.said.training.get("asked") != asked:
+        raise InputError(f"{out} holds a model of other settings or other images; give another folder")
+    shutil.rmtree(out / WORK, ignore_errors=True)  # left where a run was killed between its last two steps
     return model
 
 

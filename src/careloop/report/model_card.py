@@ -1,0 +1,96 @@
+"""The facts about an image model on its pages: trained on what, how good on held-out images, meant for what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from careloop.report.page_parts import Row
+
+Json = Mapping[str, Any]
+NETWORK = "network"  # beside the baseline in the evaluation of classifiers
+
+
+@dataclass(frozen=True)
+class HeldOutFigures:
+    """Held-out figures of one label: estimates {"value", "low", "high", "reason"}; `reason` says why there are none."""
+
+    label: str
+    auroc: Json | None = None
+    slope: Json | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a page says about a model.
+
+    `trained_on` names the data; `images` and `patients` count those of training, `held_out` says in words what the
+    figures are of. `takes` is what images may be (modality, view, body part), empty for anything.
+    """
+
+    name: str
+    version: str
+    intended_use: str = ""
+    trained_on: str = ""
+    images: int | None = None
+    patients: int | None = None
+    takes: tuple[str, ...] = ()
+    held_out: str = ""
+    figures: tuple[HeldOutFigures, ...] = ()
+    warning: str = ""
+
+    @property
+    def made_by(self) -> str:
+        """Name and version, as results carry them."""
+        return f"{self.name} {self.version}".strip()
+
+
+def card_of(document: Json) -> ModelCard:
+    """The card of a classification or detection model from its model.json; what it does not say stays empty."""
+    training, evaluation = document.get("training") or {}, document.get("evaluation") or {}
+    images, subjects = training.get("images"), training.get("subjects")
+    parts = images if isinstance(images, Mapping) else {}
+    rows, people = evaluation.get("rows"), evaluation.get("subjects")
+    takes = [document.get(name) or () for name in ("modalities", "views", "body_parts")]
+    modality = document.get("modality")
+    return ModelCard(
+        name=str(document["name"]),
+        version=str(document.get("version", "")),
+        intended_use=document.get("intended_use", ""),
+        trained_on=str(training.get("data", "")),
+        images=parts.get("train"),
+        patients=subjects.get("train") if isinstance(subjects, Mapping) else None,
+        takes=(*[value for values in takes for value in values], *[modality] * bool(modality)),
+        held_out=f"{rows:,} images of {people:,} patients" if rows is not None and people is not None else "",
+        figures=tuple(_figures(name, label) for name, label in (evaluation.get("labels") or {}).items()),
+        warning=document.get("warning", ""),
+    )
+
+
+def _figures(name: str, label: Json) -> HeldOutFigures:
+    if "reason" in label:
+        return HeldOutFigures(name, reason=label["reason"])
+    network = label[NETWORK]
+    return HeldOutFigures(name, network["auroc"], network["slope"])
+
+
+def card_rows(card: ModelCard) -> list[tuple[str, str]]:
+    """Names and values of the card, for a table; figures apart."""
+    counts = ((card.images, "images"), (card.patients, "patients"))
+    size = " of ".join(f"{count:,} {what}" for count, what in counts if count is not None)
+    trained = ": ".join(words for words in (card.trained_on, size) if words)
+    return [
+        ("Model", card.name),
+        ("Version", card.version or "not stated"),
+        ("Intended use", card.intended_use or "not stated"),
+        ("Trained on", trained or "not stated"),
+        ("Takes", ", ".join(card.takes) or "any image: the model does not say what images must be"),
+        ("Checked on", card.held_out or "not stated"),
+    ]
+
+
+def card_figures(card: ModelCard) -> list[Row]:
+    """AUROC and calibration slope of each label on held-out images."""
+    return [{"label": f.label, "auroc": f.auroc, "slope": f.slope, "reason": f.reason} for f in card.figures]

@@ -1,0 +1,95 @@
+"""Contrast kept, lesions erased and structures invented, on images where each is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from careloop import InputError
+from careloop.evaluate.lesion_fidelity import invented, lesion_fidelity, lesion_summary
+
+PLACES = ((30, 30), (30, 90), (90, 30))
+
+
+def disc(row: float, column: float, diameter: float = 10) -> np.ndarray:
+    y, x = np.mgrid[:120, :120]
+    return np.hypot(y - row, x - column) <= diameter / 2
+
+
+def lesions(contrasts: tuple[float, ...] = (40, -40, 60)) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Tissue without lesions, tissue with them, and their masks."""
+    tissue = 100 + 5 * gaussian_filter(np.random.default_rng(0).standard_normal((120, 120)), 6)
+    masks = np.stack([disc(*place) for place in PLACES])
+    return tissue, tissue + np.tensordot(contrasts, masks, axes=1), masks
+
+
+def test_a_perfect_image_keeps_everything() -> None:
+    _, clean, masks = lesions()
+    found = lesion_fidelity(clean, clean, masks)
+    assert found.clean_contrast == pytest.approx((40, -40, 60), abs=2)
+    assert found.kept == (1, 1, 1)
+    assert (found.erased, found.invented) == (0, 0)
+
+
+def test_a_fainter_lesion_keeps_a_part_and_a_lost_one_is_erased() -> None:
+    tissue, clean, masks = lesions()
+    restored = tissue + np.tensordot((36, -40, 0), masks, axes=1)
+    found = lesion_fidelity(clean, restored, masks)
+    assert found.kept == pytest.approx((0.9, 1, 0), abs=0.03)
+    assert (found.erased, found.invented) == (1, 0)
+
+
+def test_a_new_spot_is_invented_and_what_was_there_is_not() -> None:
+    tissue, clean, masks = lesions()
+    spot = disc(90, 90)
+    assert lesion_fidelity(clean, clean + 30 * spot, masks).invented == 1
+    assert lesion_fidelity(clean, clean - 30 * spot, masks).invented == 1
+    assert lesion_fidelity(clean, clean + 10 * spot, masks).invented == 0
+    assert lesion_fidelity(clean + 60 * spot, clean + 70 * spot, masks).invented == 0
+    assert lesion_fidelity(clean + 60 * spot, clean, masks).invented == 0, "a lost structure is not a new one"
+    assert invented(tissue, tissue + 30 * (spot | disc(20, 20)), diameter_px=10, contrast=40) == 2
+    turned = lesion_fidelity(clean + 30 * spot, clean - 30 * spot, masks)
+    assert turned.invented == 1, "a dark spot where there was a bright one"
+
+
+def test_noise_of_one_pixel_is_no_structure() -> None:
+    _, clean, masks = lesions()
+    noisy = clean + 15 * np.random.default_rng(1).standard_normal(clean.shape)
+    assert lesion_fidelity(clean, noisy, masks).invented == 0
+    blotchy = clean + 40 * gaussian_filter(np.random.default_rng(1).standard_normal(clean.shape), 4) * 12
+    assert lesion_fidelity(clean, blotchy, masks).invented > 3
+
+
+def test_neighbours_do_not_count_as_surround() -> None:
+    masks = np.stack([disc(50, 50), disc(50, 64)])
+    clean = np.tensordot((40.0, 80.0), masks, axes=1)
+    assert lesion_fidelity(clean, clean, masks).clean_contrast == pytest.approx((40, 80))
+
+
+def test_summary_counts_lesions_and_gives_intervals() -> None:
+    tissue, clean, masks = lesions()
+    cases = [
+        lesion_fidelity(clean, tissue + np.tensordot((40 * part, -40, 60), masks, axes=1), masks)
+        for part in (1.0, 0.98, 0.9, 0.3, 1.0, 1.1)
+    ]
+    cases.append(lesion_fidelity(clean, clean, masks[:0], diameter_px=10, contrast=40))
+    found = lesion_summary(cases)
+    assert (found.lesions, found.images, found.erased, found.invented) == (18, 7, 1, 0)
+    assert found.contrast_kept.value == pytest.approx(1 - (0.02 + 0.1 + 0.7 - 0.1) / 18, abs=0.01)
+    assert found.kept_within.value == pytest.approx(15 / 18)
+    assert found.contrast_kept.low is not None
+
+
+def test_wrong_input_is_refused() -> None:
+    _, clean, masks = lesions()
+    with pytest.raises(InputError, match="one shape"):
+        lesion_fidelity(clean, clean, masks[:, :10])
+    with pytest.raises(InputError, match="without lesions"):
+        lesion_fidelity(clean, clean, masks[:0])
+    with pytest.raises(InputError, match="empty"):
+        lesion_fidelity(clean, clean, masks & False)
+    with pytest.raises(InputError, match="around it"):
+        lesion_fidelity(clean, clean, np.ones_like(masks))
+    with pytest.raises(InputError, match="contrast"):
+        lesion_fidelity(np.ones_like(clean), clean, masks)
