@@ -64,9 +64,11 @@ class Slice:
 def held_out(slices: int) -> list[Slice]:
     """`slices` of the head CT, and one of each of pydicom's files (the middle one of ten)."""
     found = [Slice("CT", "head CT", plane, 0.957) for plane in head_ct(slices)] if HEAD_CT.exists() else []
-    return found + [Slice("CT", name, plane) for name, plane in _pydicom(CT_FILES, ct)] + [
-        Slice("MR", name, plane) for name, plane in _pydicom(MR_FILES, mr)
-    ]
+    return (
+        found
+        + [Slice("CT", name, plane) for name, plane in _pydicom(CT_FILES, ct)]
+        + [Slice("MR", name, plane) for name, plane in _pydicom(MR_FILES, mr)]
+    )
 
 
 def head_ct(slices: int) -> list[Plane]:
@@ -149,7 +151,7 @@ def decibels(truth: Plane, found: Plane) -> float:
 
 def gaussian_part(bench: Bench) -> None:
     """White Gaussian noise: PSNR of every method on the same noisy slices, and the gain over BM3D by file."""
-    print("\nWhite Gaussian noise, PSNR in dB (mean over slices), and the paired difference to BM3D with its 95 % interval")
+    print("\nWhite Gaussian noise, PSNR in dB (mean over slices), and the paired difference to BM3D")
     for sigma in SIGMAS:
         level = sigma / 255
         random = np.random.default_rng([SEED, sigma])
@@ -193,7 +195,9 @@ def deblurring_part(bench: Bench) -> None:
 
 def low_dose_part(bench: Bench) -> None:
     """Simulated low-dose scans of real CT slices; TV gets the weight that is best on the truth."""
-    print("\nLow-dose CT, simulated from real slices (360 views, Poisson and electronic noise, filtered back-projection)")
+    print(
+        "\nLow-dose CT, simulated from real slices (360 views, Poisson and electronic noise, filtered back-projection)"
+    )
     assert bench.low_dose is not None
     chosen = [s for s in bench.slices if s.kind == "CT"]
     random = np.random.default_rng([SEED, 4])
@@ -224,7 +228,7 @@ def _unit(hu: np.ndarray) -> Plane:
 
 def lesions_part(bench: Bench) -> None:
     """Simulated lesions inserted into held-out slices before the noise: contrast kept, erased, invented."""
-    print(f"\n{LESIONS} simulated lesions inserted into held-out slices: contrast kept (mean and 95 % interval), erased, invented")
+    print(f"\n{LESIONS} simulated lesions in held-out slices: contrast kept (mean, 95 % interval), erased, invented")
     rule = LesionRule(diameter_px=LESION_PX, contrast=LESION_CONTRAST)
     for sigma in SIGMAS:
         level, random = sigma / 255, np.random.default_rng([SEED, 5, sigma])
@@ -247,8 +251,9 @@ def lesions_part(bench: Bench) -> None:
                 )
         for name, cases in methods.items():
             s = lesion_summary(cases)
-            print(f"  sigma {sigma:3} {name:10} contrast kept {_words(s.contrast_kept)}, within 5 % {_words(s.kept_within)}, "
-                  f"erased {s.erased} of {s.lesions}, invented {s.invented} in {s.images} slices", flush=True)  # fmt: skip
+            kept = f"contrast kept {_words(s.contrast_kept)}, within 5 % {_words(s.kept_within)}"
+            counts = f"erased {s.erased} of {s.lesions}, invented {s.invented} in {s.images} slices"
+            print(f"  sigma {sigma:3} {name:10} {kept}, {counts}", flush=True)
 
 
 def time_part(bench: Bench) -> None:
@@ -283,7 +288,9 @@ def show_methods(what: str, slices: Sequence[Slice], methods: dict[str, list[Pla
                 for k, value in zip(rows, gain, strict=True):
                     by_file[slices[k].file].append(value)
                 worst = min(by_file, key=lambda file: np.mean(by_file[file]))
-                print(f"{'':19} {name} - {against}: {gain.mean():+.2f} dB, least {np.mean(by_file[worst]):+.2f} ({worst})")
+                print(
+                    f"{'':19} {name} - {against}: {gain.mean():+.2f} dB, least {np.mean(by_file[worst]):+.2f} ({worst})"
+                )
     print(end="", flush=True)
 
 
@@ -313,8 +320,12 @@ def main() -> None:
     slices = held_out(given.slices)
     bench = Bench(
         slices=slices,
-        gaussian=_restorer(read_restoration(given.gaussian) if given.gaussian else shipped("gaussian noise"), given.threads),
-        low_dose=_restorer(read_restoration(given.low_dose) if given.low_dose else shipped("low-dose CT"), given.threads)
+        gaussian=_restorer(
+            read_restoration(given.gaussian) if given.gaussian else shipped("gaussian noise"), given.threads
+        ),
+        low_dose=_restorer(
+            read_restoration(given.low_dose) if given.low_dose else shipped("low-dose CT"), given.threads
+        )
         if "low-dose" in given.parts
         else None,
         self_supervised=_restorer(read_restoration(given.self_supervised), given.threads)

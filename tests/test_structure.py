@@ -17,7 +17,20 @@ FLOOR = {
 }  # fmt: skip
 FORMATS = {"fhir", "omop", "tabular", "hl7v2", "ccda", "cdisc", "dicom", "waveforms"}  # folders of ingest
 # Rooms within the imaging room, each importing only from those before it.
-IMAGING = ("gate", "read", "segment", "measure", "write", "phantom", "learn", "familiar", "restore", "classify", "detect", "explain")
+IMAGING = (
+    "gate",
+    "read",
+    "segment",
+    "measure",
+    "write",
+    "phantom",
+    "learn",
+    "familiar",
+    "restore",
+    "classify",
+    "detect",
+    "explain",
+)
 VAGUE_NAMES = {"utils", "helpers", "common", "manager", "base", "misc"}
 MAX_LINES = 500
 MODULES = sorted(SOURCE.rglob("*.py"))

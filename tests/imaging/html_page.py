@@ -31,7 +31,7 @@ class Page(HTMLParser):
 
 
 def loaded_from_outside(html: str) -> list[str]:
-    """Addresses that a browser would ask for: of elements, of styles, of scripts; names of XML vocabularies are none."""
-    plain = re.sub(r"""xmlns(:\w+)?=["'][^"']*["']""", "", html)
+    """Addresses that a browser would ask for: of elements, styles and scripts; names of XML vocabularies are none."""
+    plain = re.sub(r"""(xmlns(:\w+)?|rdf:\w+)=["'][^"']*["']""", "", html)
     elements = [value for value in Page(html).loads if not value.startswith(("data:image/png;base64,", "#"))]
     return elements + re.findall(r"https?://[^\s\"'<]+|@import|url\((?!#)[^)]*\)|fetch\(|XMLHttpRequest", plain)

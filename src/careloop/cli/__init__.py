@@ -1,6 +1,19 @@
 """The command line: one thin function a command; results are one table or one JSON object, errors one line."""
 
-from careloop.cli import ask, data, estimate, image, insight, loop, pretrain, privacy, quality, treatment
+from careloop.cli import (
+    ask,
+    data,
+    estimate,
+    image,
+    image_models,
+    image_restoration,
+    insight,
+    loop,
+    pretrain,
+    privacy,
+    quality,
+    treatment,
+)
 from careloop.cli.command import cli, main
 
 __all__ = [
@@ -9,6 +22,8 @@ __all__ = [
     "data",
     "estimate",
     "image",
+    "image_models",
+    "image_restoration",
     "insight",
     "loop",
     "main",

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from careloop.study.images import ImageResult
 
 NOT_CLINICAL = "Research software, not for clinical use."
-SIZES = click.Choice(["small", "medium", "large"])
 
 
 @cli.group()
@@ -205,51 +204,6 @@ def _segmented_text(made: ImageResult, record: Record | None, stored: Stored | N
 
 def _failed(stored: Stored) -> dict[str, str]:
     return {failure.path.name: failure.reason for failure in stored.failed}
-
-
-@image.command()
-@click.argument("dataset", type=FOLDER)
-@click.option(
-    "--out", type=FOLDER, required=True, help="Folder of the model; a training that was killed goes on there."
-)
-@click.option("--size", type=SIZES, help="Of patches and network; default: small on a CPU, large on a GPU.")
-@click.option("--minutes", type=float, help="Time for all of it; default: 20 on a CPU, 120 on a GPU.")
-@click.option("--epochs", type=int, help="Epochs, instead of as many as fit into the minutes.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@json_option
-def train(dataset: Path, out: Path, as_json: bool, **settings: Any) -> None:
-    """Train a segmentation network on DATASET, a folder of images and labels.
-
-    DATASET is laid out as nnU-Net v2 has it: imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz, dataset.json. Spacing,
-    patch and network follow from the data. Cases that cannot be used are left out and named.
-    """
-    from careloop.imaging.learn import TrainingSettings, train_segmentation
-    from careloop.imaging.learn.course import table
-
-    given = TrainingSettings(**{name: value for name, value in settings.items() if value is not None})
-    with counter() as progress:
-        made = train_segmentation(dataset, out, settings=given, progress=progress)
-    dice = made.model.validation.get("dice", {})
-    lines = [f"{name:<20} {value}" for name, value in table(made.course)]
-    lines += ["", "Dice in validation cases:", *(f"  {name:<18} {_dice_text(figure)}" for name, figure in dice.items())]
-    lines += ["", f"Wrote {out} ({made.seconds:.0f} s). Use it: careloop image segment PATH --model {out} --out DIR"]
-    shown = {
-        "model": str(out),
-        "seconds": made.seconds,
-        "rejected": [asdict(case) for case in made.course.rejected],
-        "validation_dice": dice,
-        "not_for_clinical_use": True,
-    }
-    show(shown, "\n".join([*lines, NOT_CLINICAL]), as_json=as_json)
-
-
-def _dice_text(figure: dict[str, Any]) -> str:
-    if figure["value"] is None:
-        return f"none ({figure['reason']})"
-    if figure["low"] is None:
-        return f"{figure['value']:.3f}"
-    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
 
 
 @image.command()

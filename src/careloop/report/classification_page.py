@@ -74,16 +74,21 @@ class SimilarImage:
 
 @dataclass(frozen=True, eq=False)
 class ClassifiedImage:
-    """One image and its result; `window` is chosen for it where None. `reason` says why a refused one was refused."""
+    """One image and its result; `window` is chosen for it where None.
+
+    `reason` says why an image was refused, or why there is no full answer (`abstained`). `none_similar` says why no
+    past image is called similar.
+    """
 
     volume: Volume
     labels: tuple[LabelFacts, ...] = ()
-    refused: bool = False
+    verdict: Literal["answered", "abstained", "refused"] = "answered"
     reason: str = ""
     view: str = ""
     window: Window | None = None
     maps: tuple[ExplanationMap, ...] = ()
     similar: tuple[SimilarImage, ...] = ()
+    none_similar: str = ""
     findings: tuple[Finding, ...] = ()
 
 
@@ -128,15 +133,18 @@ def classification_page(facts: ClassificationFacts) -> str:
 def _image(image: ClassifiedImage, facts: ClassificationFacts) -> Row:
     volume = image.volume
     window = image.window or windows_for(volume)[0]
+    refused = image.verdict == "refused"
     return {
         "pictures": [png_base64(picture) for picture in _pictures(volume, window)],
         "window": _window_words(volume, window),
         "kind": ", ".join(words for words in (volume.modality, volume.body_part.lower(), image.view) if words),
-        "refused": image.refused,
+        "refused": refused,
+        "abstained": image.verdict == "abstained",
         "reason": image.reason or "no reason was given",
-        "set_words": "" if image.refused else set_words(image.labels, facts.kind, facts.level),
-        "labels": [] if image.refused else [_label(label, facts) for label in image.labels],
-        "maps": [] if image.refused else [_map(one) for one in image.maps],
+        "set_words": "" if refused else set_words(image.labels, facts.kind, facts.level),
+        "labels": [] if refused else [_label(label, facts) for label in image.labels],
+        "maps": [] if refused else [_map(one) for one in image.maps],
+        "none_similar": image.none_similar,
         "similar": [_similar(one) for one in image.similar],
         "findings": finding_rows(list(dict.fromkeys((*volume.findings, *image.findings)))),
     }

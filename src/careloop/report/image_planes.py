@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import permutations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,10 +36,11 @@ class Turn:
     down: tuple[str, str] = ("", "")
     right: tuple[str, str] = ("", "")
 
-    def __call__(self, plane: NDArray[np.generic]) -> NDArray[np.generic]:
+    def __call__(self, plane: NDArray[Any]) -> NDArray[Any]:
         """The stored slice (rows, columns, ...) as it is shown."""
         turned = plane.swapaxes(0, 1) if self.exchanged else plane
-        return np.flip(turned, [axis for axis in (0, 1) if self.reversed[axis]])
+        down, right = (-1 if against else 1 for against in self.reversed)
+        return turned[::down, ::right]
 
 
 def turn_of(volume: Volume) -> Turn:
@@ -88,3 +89,13 @@ def evenly_spread(many: int, length: int) -> list[int]:
     """At most `many` places, each in the middle of its part of a line of `length`."""
     many = min(many, length)
     return [int((place + 0.5) / many * length) for place in range(many)]
+
+
+def shrink(plane: NDArray[Any], by: int | tuple[int, int]) -> NDArray[Any]:
+    """Means of blocks of `by` pixels (down, right); what is left over at the far edges is cut off."""
+    down, right = (by, by) if isinstance(by, int) else by
+    if down == right == 1:
+        return plane
+    rows, columns = plane.shape[0] // down, plane.shape[1] // right
+    blocks = plane[: rows * down, : columns * right].reshape(rows, down, columns, right)
+    return np.asarray(blocks.mean(axis=(1, 3), dtype=np.float32))

@@ -53,8 +53,8 @@ def card_of(document: Json) -> ModelCard:
     images, subjects = training.get("images"), training.get("subjects")
     parts = images if isinstance(images, Mapping) else {}
     rows, people = evaluation.get("rows"), evaluation.get("subjects")
-    takes = [document.get(name) or () for name in ("modalities", "views", "body_parts")]
-    modality = document.get("modality")
+    takes = [value for name in ("modalities", "views", "body_parts") for value in document.get(name) or ()]
+    takes += [document["modality"]] if document.get("modality") else []  # a detector's is one
     return ModelCard(
         name=str(document["name"]),
         version=str(document.get("version", "")),
@@ -62,7 +62,7 @@ def card_of(document: Json) -> ModelCard:
         trained_on=str(training.get("data", "")),
         images=parts.get("train"),
         patients=subjects.get("train") if isinstance(subjects, Mapping) else None,
-        takes=(*[value for values in takes for value in values], *[modality] * bool(modality)),
+        takes=tuple(takes),
         held_out=f"{rows:,} images of {people:,} patients" if rows is not None and people is not None else "",
         figures=tuple(_figures(name, label) for name, label in (evaluation.get("labels") or {}).items()),
         warning=document.get("warning", ""),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -24,6 +24,12 @@ from careloop.report.restoration_pictures import MOST_CHANGED, RestorationPictur
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+TakenOut = Literal["noise", "blur", "shading"]
+SHOULD_LOOK = {
+    "noise": "which should look like noise, without outlines of anatomy or spots",
+    "blur": "which should be no more than the blur along edges, without spots or structures of its own",
+    "shading": "which should change slowly over the image, without outlines of anatomy or spots",
+}
 COLOUR_STOPS = 9  # of the bar beside the map of expected errors
 
 
@@ -44,7 +50,7 @@ class RestorationFacts:
 
     `restored` has the original's slices; its rows and columns may be whole multiples of the original's.
     `expected_error` has the restored image's shape, in the image's unit. `done` says what was done (`noise reduced`),
-    `made_by` names the model and its version, `levels` are the noise levels of slices (one each, or none) in the
+    `made_by` names the model or method and its version, `taken_out` says what the difference of both should be, `levels` are the noise levels of slices (one each, or none) in the
     image's unit. `findings` are added to those of both images.
     """
 
@@ -52,6 +58,7 @@ class RestorationFacts:
     restored: Volume
     done: str
     made_by: str
+    taken_out: TakenOut = "noise"
     expected_error: NDArray[np.floating] | None = None
     levels: tuple[float, ...] = ()
     findings: tuple[Finding, ...] = ()
@@ -84,6 +91,7 @@ def restoration_page(facts: RestorationFacts) -> str:
         software=f"careloop {careloop.__version__}",
         done=facts.done,
         made_by=facts.made_by,
+        should_look=SHOULD_LOOK[facts.taken_out],
         changed=_changed(pictures, len(original.voxels)),
         unit=unit,
         count=len(original.voxels),

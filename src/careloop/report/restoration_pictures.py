@@ -9,7 +9,7 @@ import numpy as np
 
 from careloop import InputError
 from careloop.imaging.volume import Volume
-from careloop.report.image_planes import Turn, evenly_spread, shades, turn_of, windows_for
+from careloop.report.image_planes import Turn, evenly_spread, shades, shrink, turn_of, windows_for
 from careloop.report.image_windows import Window, grey
 from careloop.report.page_parts import png_base64
 
@@ -163,16 +163,6 @@ def colours() -> NDArray[np.uint8]:
     from matplotlib import colormaps
 
     return (colormaps[COLOUR_MAP](np.linspace(0, 1, 256))[:, :3] * 255).round().astype(np.uint8)
-
-
-def shrink(plane: NDArray[np.generic], by: int | tuple[int, int]) -> NDArray[np.generic]:
-    """Means of blocks of `by` pixels (down, right); what is left over at the far edges is cut off."""
-    down, right = (by, by) if isinstance(by, int) else by
-    if down == right == 1:
-        return plane
-    rows, columns = plane.shape[0] // down, plane.shape[1] // right
-    blocks = plane[: rows * down, : columns * right].reshape(rows, down, columns, right)
-    return np.asarray(blocks.mean(axis=(1, 3), dtype=np.float32))
 
 
 def _finer(original: Volume, restored: Volume, expected_error: NDArray[np.floating] | None) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from careloop.imaging.restore.apply import RestorationTask, degradation_of, rest
 from careloop.imaging.restore.bias_field import correct_bias_field
 from careloop.imaging.restore.model import RestorationModel, read_restoration, shipped
 from careloop.imaging.volume import Volume
-from careloop.imaging.write.derived_series import DerivationFacts, write_derived_series
+from careloop.imaging.write.derived_series import Derivation, DerivationFacts, write_derived_series
 from careloop.imaging.write.nifti import write_nifti
 from careloop.report.restoration_page import RestorationFacts, write_restoration_page
 from careloop.study.folder import RunFolder
@@ -29,7 +29,20 @@ from careloop.study.folder import RunFolder
 if TYPE_CHECKING:
     Progress = Callable[[str, int, int], None]
 
-RESTORED, ERROR, FACTS, DICOM, PAGE = "restored.nii.gz", "expected_error.nii.gz", "restoration.json", "dicom", "report.html"
+RESTORED, ERROR, FACTS, DICOM, PAGE = (
+    "restored.nii.gz",
+    "expected_error.nii.gz",
+    "restoration.json",
+    "dicom",
+    "report.html",
+)
+DERIVATIONS: dict[str, Derivation] = {
+    "denoise": "noise reduction",
+    "low-dose": "noise reduction",
+    "deblur": "deblurring",
+    "upsample": "resolution",
+    "bias-field": "bias field correction",
+}
 N4 = "N4 bias field correction (SimpleITK)"
 
 
@@ -105,11 +118,19 @@ def restore_images(
     result = RestorationResult(out, _restored(out, facts, volume), facts, ())
     if volume.source.instances:
         folder.stage(
-            "dicom", partial(_write_dicom, result=result, original=volume), writes=[DICOM], settings=key, reads=[RESTORED, FACTS]
+            "dicom",
+            partial(_write_dicom, result=result, original=volume),
+            writes=[DICOM],
+            settings=key,
+            reads=[RESTORED, FACTS],
         )
         result = replace(result, dicom=tuple(sorted((out / DICOM).glob("*.dcm"))))
     folder.stage(
-        "report", partial(_write_page, result=result, original=volume), writes=[PAGE], settings=key, reads=[RESTORED, FACTS]
+        "report",
+        partial(_write_page, result=result, original=volume),
+        writes=[PAGE],
+        settings=key,
+        reads=[RESTORED, FACTS],
     )
     return result
 
@@ -161,7 +182,8 @@ def _restored(out: Path, facts: dict[str, Any], volume: Volume) -> Volume:
 
 def _write_dicom(target: Path, *, result: RestorationResult, original: Volume) -> None:
     (target / DICOM).mkdir()
-    what = DerivationFacts(description=result.facts["done"], made_by=result.facts["made_by"])
+    facts = result.facts
+    what = DerivationFacts(facts["done"], facts["made_by"], derivation=DERIVATIONS[facts["task"]])
     write_derived_series(result.volume, original.source.files, target / DICOM, what=what)
 
 
@@ -172,7 +194,7 @@ def _write_page(target: Path, *, result: RestorationResult, original: Volume) ->
         restored=result.volume,
         done=result.facts["done"],
         made_by=result.facts["made_by"],
-        expected_error=read_nifti(error).voxels if error.exists() else None,
+        expected_error=read_nifti(error).voxels.astype(np.float32) if error.exists() else None,
         levels=tuple(result.facts["levels"]),
         findings=result.findings,
         simulated=SIMULATED in original.findings,

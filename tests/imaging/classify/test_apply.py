@@ -239,6 +239,6 @@ def test_events_without_a_time_or_with_codes_that_collide_are_refused(model: Cla
         classification_events([answer], timed, subject_id=7)
     with pytest.raises(InputError, match="got 0 models"):
         classification_events([], timed, subject_id=7)
+    early = Recording(measured_at=TAKEN - timedelta(days=1))
     with pytest.raises(InputError, match="not be earlier"):
-        early = Recording(measured_at=TAKEN - timedelta(days=1))
         classification_events([answer], timed, subject_id=7, how=early)

@@ -16,8 +16,10 @@ def smooth(shape: tuple[int, ...]) -> torch.Tensor:
     """Images of a few slow waves, which interpolation hardly changes."""
     random = np.random.default_rng(0)
     grid = np.indices(shape[2:])
-    waves = [sum(np.sin(g / n * random.uniform(2, 6) + random.uniform(0, 6)) for g, n in zip(grid, shape[2:], strict=True))
-             for _ in range(shape[0] * shape[1])]  # fmt: skip
+    scaled = [places / n for places, n in zip(grid, shape[2:], strict=True)]
+    waves = [
+        sum(np.sin(s * random.uniform(2, 6) + random.uniform(0, 6)) for s in scaled) for _ in range(shape[0] * shape[1])
+    ]
     return torch.from_numpy(np.array(waves, np.float32).reshape(shape))
 
 
@@ -33,7 +35,9 @@ def test_moved_images_are_those_of_scipy(shape) -> None:
         matrix = half[:, None] * affine[:, :-1] / half
         offset = half * (affine[:, -1] + 1) - 0.5 - matrix @ (half - 0.5)
         for channel, moved in zip(image, mine, strict=True):
-            np.testing.assert_allclose(moved, affine_transform(channel, matrix, offset, order=1, mode="nearest"), atol=1e-4)
+            np.testing.assert_allclose(
+                moved, affine_transform(channel, matrix, offset, order=1, mode="nearest"), atol=1e-4
+            )
 
 
 @pytest.mark.parametrize("size", [(10, 40), (6, 20, 30)])

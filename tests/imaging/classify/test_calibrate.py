@@ -48,7 +48,7 @@ def test_a_label_without_a_usable_line_keeps_its_logits(label) -> None:
 
 
 def test_label_sets_hold_the_truth_as_often_as_promised_within_each_label() -> None:
-    logits = np.random.default_rng(0).normal(0, 1.5, (8000, 3)) + [0.5, 0, -0.5]
+    logits = np.random.default_rng(0).normal((0.5, 0, -0.5), 1.5, (8000, 3))
     label = drawn_labels(logits, 1)
     probability, target = softmax(logits, axis=1), np.eye(3, dtype=np.float32)[label]
     found = fit_conformal(probability[:4000], target[:4000], Labels(("a", "b", "c")), level=0.8)

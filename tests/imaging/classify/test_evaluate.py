@@ -11,7 +11,14 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 
 from careloop.evaluate.discrimination import Threshold
 from careloop.imaging.classify.baseline import NAME as BASELINE
-from careloop.imaging.classify.evaluate import NETWORK, Bootstrap, HeldOut, Predicted, evaluate_held_out, mean_by_subject
+from careloop.imaging.classify.evaluate import (
+    NETWORK,
+    Bootstrap,
+    HeldOut,
+    Predicted,
+    evaluate_held_out,
+    mean_by_subject,
+)
 from careloop.imaging.classify.model import Conformal, Labels
 
 HALF = Threshold(0.5, "given")

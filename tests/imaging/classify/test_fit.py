@@ -42,7 +42,9 @@ def test_losses_are_those_of_scikit_learn() -> None:
     single = work_of("single", np.eye(3, dtype=np.float32)[label])
     logits, _ = outputs(network(), single.ready.images, single.ready.tuning)
     with torch.no_grad():
-        assert single.validation_loss(network()) == pytest.approx(log_loss(label[40:], softmax(logits, axis=1)), rel=1e-4)
+        assert single.validation_loss(network()) == pytest.approx(
+            log_loss(label[40:], softmax(logits, axis=1)), rel=1e-4
+        )
     target = np.random.default_rng(2).integers(0, 2, (60, 3)).astype(np.float32)
     target[45:55, 1] = np.nan
     several, known = work_of("multi", target), ~np.isnan(target[40:])

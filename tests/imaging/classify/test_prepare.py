@@ -123,7 +123,7 @@ def test_a_constant_image_is_dark_by_its_percentiles() -> None:
     [
         (np.zeros((4, 4, 4)), "takes 2 axes"),
         (np.zeros((4, 0)), "takes 2 axes"),
-        (np.full((4, 4), 256), "values of 0 to 255, got 256"),
+        (np.full((4, 4), 256), "values of 0 to 255, got 256 to 256"),
         (np.full((4, 4), -1), "values of 0 to 255, got -1"),
     ],
 )

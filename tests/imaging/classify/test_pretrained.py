@@ -58,9 +58,8 @@ def test_names_of_the_first_densenet_files(tmp_path: Path) -> None:
     peer = build_classifier({"name": "densenet-small"}, channels=1, outputs=2)
     old = {name: value.clone() for name, value in fill(peer).items()}
     for part in ("norm1", "norm2", "conv1", "conv2"):
-        old = {
-            n.replace(f".{part}.", f".{part[:-1]}.{part[-1]}.") if "denselayer" in n else n: v for n, v in old.items()
-        }
+        first_name = f".{part[:-1]}.{part[-1]}."
+        old = {n.replace(f".{part}.", first_name) if "denselayer" in n else n: v for n, v in old.items()}
     assert "features.denseblock1.denselayer1.norm.1.weight" in old
     torch.save({"state_dict": {f"module.{name}": value for name, value in old.items()}}, tmp_path / "old.pth.tar")
     own = build_classifier({"name": "densenet-small"}, channels=1, outputs=2)
@@ -89,7 +88,7 @@ def test_no_code_in_a_file_is_run(tmp_path: Path) -> None:
         def __reduce__(self) -> tuple[Any, tuple[Path]]:
             return (Path.touch, (tmp_path / "ran",))
 
-    (tmp_path / "evil.pt").write_bytes(pickle.dumps(Evil()))
+    (tmp_path / "evil.pt").write_bytes(pickle.dumps(Evil(), protocol=2))
     torch.save({"state_dict": Evil()}, tmp_path / "evil2.pt")
     for name in ("evil.pt", "evil2.pt"):
         with pytest.raises(InputError):

@@ -73,8 +73,9 @@ def view_of(volume: Volume) -> str:
         raise InputError('Reading DICOM needs pydicom: pip install "careloop[imaging]"') from error
     try:
         with Files() as files, files.open(volume.source.files[0]) as (file, _):
-            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["ViewPosition"])
-    except (UnreadableError, pydicom.errors.InvalidDicomError, ValueError):
+            # The volume was read from it, so it is DICOM even where it lacks the preamble that says so.
+            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["ViewPosition"], force=True)
+    except (UnreadableError, ValueError):
         return ""
     return str(header.get("ViewPosition") or "")
 

@@ -66,7 +66,8 @@ def renamed(weights: Weights, network: ImageClassifier) -> Weights:
         for part, tensor in parts.items():
             for pattern, replacement in rules:
                 part = re.sub(pattern, replacement, part)
-            out[part if part.startswith((network.head_name + ".", inner or "\0")) else inner + part] = tensor
+            of_body = not part.startswith((f"{network.head_name}.", "body."))
+            out[f"{inner}{part}" if of_body else part] = tensor
     return out
 
 

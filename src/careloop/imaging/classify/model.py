@@ -230,7 +230,8 @@ def write_classifier(
     whole = replace(
         said, embedding_size=network.embedding_size, weights=_digest(folder / WEIGHTS), familiar=known, version=""
     )
-    part.write_text(whole.to_json(), encoding="utf-8")
+    # Numbers as they are read again (0.0, not 0), so that a model that is written again keeps its version.
+    part.write_text(_parsed(whole.to_json().encode()).to_json(), encoding="utf-8")
     part.replace(folder / DESCRIPTION)
     return read_classifier(folder)
 
@@ -250,11 +251,11 @@ def read_classifier(folder: Path) -> Classifier:
     Raises:
         InputError: a file is missing or damaged, of a later format, or not the one that model.json speaks of.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     path = folder / DESCRIPTION
     try:
-        said = TypeAdapter(ClassifierFile).validate_json(path.read_bytes())
+        said = _parsed(path.read_bytes())
     except OSError:
         raise InputError(f"{folder} has no {DESCRIPTION} that can be read: it is no classification model") from None
     except ValidationError as error:
@@ -266,6 +267,12 @@ def read_classifier(folder: Path) -> Classifier:
             raise InputError(f"{folder / name} is not the file that {DESCRIPTION} speaks of; copy the folder again")
     _check_lengths(said, path)
     return Classifier(folder, said)
+
+
+def _parsed(text: bytes) -> ClassifierFile:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(ClassifierFile).validate_json(text)
 
 
 def _digest(path: Path) -> str:

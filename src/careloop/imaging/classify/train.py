@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from careloop.imaging.classify.augment import Changes
 from careloop.imaging.classify.course import Course, asked, begun_course, device_of, write_course, write_whole
 from careloop.imaging.classify.data import open_images
+from careloop.imaging.classify.data.dataset import ImageDataset, Progress
 from careloop.imaging.classify.data.input_format import choose_format
 from careloop.imaging.classify.data.ready import ReadyImages, ready_images
 from careloop.imaging.classify.data.split import with_splits
 from careloop.imaging.classify.fit import EpochLoss, ImageWork, epochs_in, freeze_body, release_body
 from careloop.imaging.classify.model import ClassifierFile, read_classifier
 from careloop.imaging.classify.package import write_model
-from careloop.imaging.classify.data.dataset import ImageDataset, Progress
 from careloop.imaging.classify.settings import DEFAULT_MINUTES, MOST_EPOCHS, SHORTEST_PATIENCE, ClassifierSettings
 from careloop.imaging.segment.formats.trained import DESCRIPTION
 

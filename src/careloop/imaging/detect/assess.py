@@ -32,7 +32,7 @@ HOW = (
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """Findings and true boxes of some images in mm, a label's alone; `logit` (m,), `subject_id` (images,)."""
+    """Findings (scored by their logit) and true boxes of one label in some images, in mm; `subject_id` (images,)."""
 
     found: Boxes
     truth: Boxes

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FOCUS, NEAR = 2.0, 4.0  # alpha and beta of the penalty-reduced focal loss, equation 1
 SIDES_PER_SD = 6.0
 SMALLEST_SD = 0.7  # voxels
-FIRST_PROBABILITY = 0.01  # of a centre before training, so that the background does not swamp the first steps
+FIRST_PROBABILITY = 0.1  # of a centre before training, the authors' choice
 LONGEST_LOG = 8.0  # of a side; what is longer is no finding
 
 

@@ -29,7 +29,7 @@ class DetectionSettings(BaseModel):
     steps: int = Field(default=50, ge=1, description="Batches an epoch.")
     batch_size: int | None = Field(default=None, ge=1, description="Patches a batch; 16 pictures or 2 blocks.")
     patience: int = Field(default=10, ge=1, description="Epochs without a better tuning loss that end training.")
-    learning_rate: float = Field(default=3e-3, gt=0, description="Highest learning rate of AdamW.")
+    learning_rate: float = Field(default=1e-2, gt=0, description="Highest learning rate of AdamW.")
     mirror: bool = Field(default=True, description="Mirror training patches along every axis at random.")
     seed: int = Field(default=0, ge=0, description="Seed of everything random.")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="cpu, cuda, or auto.")

@@ -238,9 +238,7 @@ def _propagated(stabiliser: Stabiliser, found: RestoredPlane, width: float, low:
     return (np.abs(stabiliser.inverse(values + error) - stabiliser.inverse(values - error)) / 2).astype(np.float32)
 
 
-def _result(
-    plan: _Plan, planes: list[RestoredPlane], model: RestorationModel, findings: list[Finding]
-) -> Restoration:
+def _result(plan: _Plan, planes: list[RestoredPlane], model: RestorationModel, findings: list[Finding]) -> Restoration:
     voxels = np.stack([restored.plane for restored in planes])
     has_error = plan.task.task in ("denoise", "low-dose")
     affine = plan.volume.affine

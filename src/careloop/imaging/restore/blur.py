@@ -83,16 +83,15 @@ def wiener(image: Image, psf: Image, sigma: float) -> Image:
     """Deconvolved by scikit-image's Wiener filter with a Laplacian prior, for white noise of `sigma`.
 
     The balance of noise and prior is that with the least unbiased estimate of the predictive risk, computed from
-    `image` and `sigma` alone (Mallows' C_L; Thompson et al. 1991, IEEE TPAMI 13:326). Edges are mirrored and tapered.
+    `image` and `sigma` alone (Mallows' C_L; Thompson et al. 1991, IEEE TPAMI 13:326). Edges are tapered.
     """
     restoration = _restoration()
     from skimage.restoration import uft
 
-    padded, inside = _padded(image, psf)
-    tapered = edge_tapered(padded, psf).astype(np.float64)
+    tapered = edge_tapered(image, psf).astype(np.float64)
     power, penalty = (np.abs(t) ** 2 for t in (_transfer(psf, tapered.shape), uft.laplacian(2, tapered.shape)[0]))
     found = restoration.wiener(tapered, psf, _least_risk(tapered, power, penalty, sigma), clip=False)
-    return np.asarray(found[inside], dtype=np.float32)
+    return np.asarray(found, dtype=np.float32)
 
 
 def richardson_lucy(image: Image, psf: Image, sigma: float) -> Image:
@@ -134,8 +133,7 @@ def _least_risk(image: Image, power: Image, penalty: Image, sigma: float) -> flo
 
 def _padded(image: Image, psf: Image) -> tuple[Image, tuple[slice, slice]]:
     """The image mirrored beyond its edges by the whole point spread function, and where it lies in there."""
-    rows, columns = (2 * n for n in _half(psf, image))
-    rows, columns = min(rows, image.shape[0]), min(columns, image.shape[1])
+    rows, columns = (min(2 * half, n) for half, n in zip(_half(psf, image), image.shape, strict=True))
     padded = np.pad(image, [(rows, rows), (columns, columns)], mode="symmetric")
     return padded, (slice(rows, rows + image.shape[0]), slice(columns, columns + image.shape[1]))
 

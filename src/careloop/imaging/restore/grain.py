@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 SPREAD = (0.6, 1.4)  # of what was taken out, over the stated level
 CORRELATION = 0.25  # between neighbouring pixels of it
 STRUCTURE = 0.35  # its correlation with the restored image's edges: what follows outlines is image, not noise
-WITH_SIGNAL = 0.05  # restored values from 0 to 1; darker is background, where MR noise is not Gaussian and CT is clipped
+WITH_SIGNAL = (
+    0.05  # restored values from 0 to 1; darker is background, where MR noise is not Gaussian and CT is clipped
+)
 
 
 @dataclass(frozen=True)

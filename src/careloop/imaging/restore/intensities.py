@@ -49,7 +49,7 @@ def intensity_range(volume: Volume) -> IntensityRange:
     if volume.modality == "CT":
         return IntensityRange(*CT_RANGE_HU)
     low = min(0.0, float(volume.voxels.min()))
-    high = float(np.percentile(volume.voxels, HIGH_PERCENTILE))
+    high = float(np.percentile(volume.voxels.astype(np.float32), HIGH_PERCENTILE))
     if not high > low:
         raise InputError(f"An image to be restored must have contrast, got values of {low:g} only")
     return IntensityRange(low, high)

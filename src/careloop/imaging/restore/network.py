@@ -80,9 +80,7 @@ class Denoiser(nn.Module):
             kept.append(x)
             x = down(x)
         x = self.deepest(x)
-        for block, up, beside in zip(
-            reversed(self.up_blocks), reversed(self.ups), reversed(kept), strict=True
-        ):
+        for block, up, beside in zip(reversed(self.up_blocks), reversed(self.ups), reversed(kept), strict=True):
             x = block(up(x) + beside)
         return x
 

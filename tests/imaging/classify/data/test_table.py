@@ -59,7 +59,9 @@ def test_blanks_of_several_labels_are_unknown(pictures) -> None:
         nodule=["0", "1", "1.0", ""],
         age=["70", "60", "50", "40"],
     )
-    dataset = open_images(write_table(pictures / "t.csv", table), Columns(labels=("effusion", "nodule"), groups=("age",)))
+    dataset = open_images(
+        write_table(pictures / "t.csv", table), Columns(labels=("effusion", "nodule"), groups=("age",))
+    )
     assert dataset.labels.kind == "multi"
     np.testing.assert_array_equal(dataset.target, [[1, 0], [np.nan, 1], [np.nan, 1]])
     assert [(row.row, row.reason) for row in dataset.rejected] == [(4, "none of its labels is known")]

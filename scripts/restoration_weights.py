@@ -1,0 +1,170 @@
+"""Train the restoration networks that come with careloop, and one without clean targets for the benchmark.
+
+    python scripts/restoration_weights.py gaussian --out src/careloop/imaging/restore/weights/gaussian_noise
+    python scripts/restoration_weights.py low-dose --out src/careloop/imaging/restore/weights/low_dose_ct
+    python scripts/restoration_weights.py self-supervised --out FOLDER
+
+Each takes 25 to 50 minutes on one core of a processor that computes in bfloat16 (about twice that on others), and gives
+the same weights again on such a processor. A training that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from restoration_planes import Group, Plane, groups
+
+from careloop.imaging.restore.lesions import LesionRule, insert_lesions
+from careloop.imaging.restore.local_level import local_level
+from careloop.imaging.restore.low_dose import low_dose, project
+from careloop.imaging.restore.train import Examples, RestorationSettings, middle, train_on, with_lesions
+from careloop.imaging.restore.work import CleanTask, Example, NoisyTask, PairTask
+
+HIGHEST_LEVEL, LEVELS = 55 / 255, (15 / 255, 25 / 255, 50 / 255)
+PATCH, EDGE = 64, 256
+EPOCHS = {"gaussian": 80, "self-supervised": 70, "low-dose": 50}
+SCANNED = {"T1 MR of a brain (real)": 60, "T1 MR of macaques (real)": 20, "photographs and microscopy (real)": 40,
+           "overlapping ellipses (simulated)": 50, "chest phantoms (simulated)": 100}  # fmt: skip
+SCANS, PHOTONS, PIXEL_MM = 3, (3e3, 1e5), (0.7, 1.5)
+LICENCE = (
+    "Apache-2.0. Trained on: T1 MR of Debian's mricron-data (BSD-3-Clause); pictures inside scikit-image (public "
+    "domain, CC0) and scikit-learn (CC BY 2.0: china.jpg by danielbuechele, flower.jpg by dany13); simulated shapes and chests."
+)
+
+
+def parted(material: list[Group]) -> tuple[list[Plane], np.ndarray, list[Plane]]:
+    """Planes to train on with their weights, and some of each group to validate on.
+
+    Validation only watches training; neighbouring planes of one brain may be in both parts.
+    """
+    planes: list[Plane] = []
+    weights: list[float] = []
+    validated: list[Plane] = []
+    for group in material:
+        held = (
+            range(40, 300, 60)
+            if "brain" in group.name
+            else range(5, len(group.planes), max(10, len(group.planes) // 6))
+        )
+        held = [k for k in held if k < len(group.planes)]
+        kept = [plane for k, plane in enumerate(group.planes) if k not in set(held)]
+        validated += [group.planes[k] for k in held]
+        planes += kept
+        weights += [group.share / len(kept)] * len(kept)
+    return planes, np.array(weights), validated
+
+
+def gaussian_examples(material: list[Group]) -> Examples:
+    """White noise of every level on clean planes."""
+    planes, weights, validated = parted(material)
+    random = np.random.default_rng(99)
+    watched = []
+    for k, plane in enumerate(validated):
+        clean = _middle(plane)
+        level = LEVELS[k % len(LEVELS)]
+        noise = random.standard_normal(clean.shape, dtype=np.float32) * np.float32(level)
+        watched.append(Example(clean + noise, np.full_like(clean, level), clean))
+    task = CleanTask(planes, (0.0, HIGHEST_LEVEL), PATCH, with_lesions)
+    return Examples(task, len(planes), weights, tuple(watched))
+
+
+def _middle(plane: Plane, edge: int = 128) -> Plane:
+    plane = plane[: plane.shape[0] // 8 * 8, : plane.shape[1] // 8 * 8]
+    top, left = (plane.shape[0] - edge) // 2 // 8 * 8, (plane.shape[1] - edge) // 2
+    return np.ascontiguousarray(plane[top:, :][:edge, left:][:, :edge])
+
+
+def self_supervised_examples(material: list[Group]) -> Examples:
+    """The same planes, each with one noise of a known level for good; the clean ones are never seen."""
+    planes, weights, _ = parted(material)
+    random = np.random.default_rng(7)
+    levels = random.uniform(5, 55, len(planes)) / 255
+    noisy = [
+        plane + random.standard_normal(plane.shape, dtype=np.float32) * np.float32(level)
+        for plane, level in zip(planes, levels, strict=True)
+    ]
+    return Examples(NoisyTask(noisy, list(levels), PATCH), len(planes), weights, ())
+
+
+def low_dose_examples(material: list[Group]) -> Examples:
+    """Simulated scans of the planes, seen as bodies, at several doses."""
+    random = np.random.default_rng(5)
+    pairs: list[Example] = []
+    for group in material:
+        for number in range(SCANNED[group.name]):
+            body = _body(group, number, random)
+            if random.uniform() < 0.5:
+                rule = LesionRule((3.0, 16.0), (0.02, 0.2))
+                body = insert_lesions(body, int(random.integers(1, 8)), random, rule=rule).image
+            projected = project((body[None] * 2000 - 1000).astype(np.float32), random.uniform(*PIXEL_MM))
+            clean = _unit(projected.full_dose[0])
+            for _ in range(SCANS):
+                photons = float(np.exp(random.uniform(*np.log(PHOTONS))))
+                noisy = (low_dose(projected, random, photons=photons)[0] + 1000) / 2000
+                pairs.append(Example(noisy.astype(np.float32), local_level(noisy), clean))
+    watched = set(range(4, len(pairs) // SCANS, 9))
+    trained = [pair for k, pair in enumerate(pairs) if k // SCANS not in watched]
+    validation = tuple(middle(pairs[SCANS * k]) for k in sorted(watched))[:24]
+    return Examples(PairTask(trained, PATCH), len(trained), None, validation)
+
+
+def _body(group: Group, number: int, random: np.random.Generator) -> Plane:
+    """A square of a plane with densities of a body: brains between water and bone, photographs in a disc."""
+    chest = group.name.startswith("chest")
+    plane = group.planes[number] if chest else group.planes[int(random.integers(len(group.planes)))]
+    plane = np.pad(plane, [(max(0, (EDGE - n + 1) // 2),) * 2 for n in plane.shape])
+    top, left = (int(random.integers(n - EDGE + 1)) for n in plane.shape)
+    plane = plane[top : top + EDGE, left : left + EDGE]
+    if chest:
+        return plane
+    if "MR" in group.name:
+        return np.where(plane > 0.05, 0.42 + 0.16 * plane, 0).astype(np.float32) if number % 2 else plane * 0.8
+    rows, columns = np.mgrid[:EDGE, :EDGE] - (EDGE - 1) / 2
+    return np.where(np.hypot(rows, columns) < 125, plane * random.uniform(0.5, 1), 0).astype(np.float32)
+
+
+def _unit(hu: np.ndarray) -> Plane:
+    return ((hu + 1000) / 2000).astype(np.float32)
+
+
+KINDS = {"gaussian": gaussian_examples, "self-supervised": self_supervised_examples, "low-dose": low_dose_examples}
+
+
+def main() -> None:
+    """Train one of them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kind", choices=list(KINDS))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--epochs", type=int)
+    given = parser.parse_args()
+    material = groups()
+    examples = KINDS[given.kind](material)
+    settings = RestorationSettings(
+        degradation="low-dose CT" if given.kind == "low-dose" else "gaussian noise",
+        targets="none" if given.kind == "self-supervised" else "clean",
+        start="new",
+        epochs=given.epochs or EPOCHS[given.kind],
+        device="cpu",
+    )
+    made = train_on(
+        examples,
+        given.out,
+        name=f"careloop {settings.degradation} {settings.targets}".removesuffix(" clean").replace(
+            " none", " without targets"
+        ),
+        settings=settings,
+        progress=lambda what, done, total: print(f"{what}: {done} of {total}", flush=True),
+        training={
+            "data": {group.name: f"{len(group.planes)} planes, {group.share:.0%} of patches" for group in material},
+            "script": "scripts/restoration_weights.py",
+        },
+        licence=LICENCE,
+        modalities=("CT",) if given.kind == "low-dose" else (),
+    )
+    print(f"{given.out}: {made.made_by}")
+
+
+if __name__ == "__main__":
+    main()
