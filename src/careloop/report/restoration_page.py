@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -50,8 +50,9 @@ class RestorationFacts:
 
     `restored` has the original's slices; its rows and columns may be whole multiples of the original's.
     `expected_error` has the restored image's shape, in the image's unit. `done` says what was done (`noise reduced`),
-    `made_by` names the model or method and its version, `taken_out` says what the difference of both should be, `levels` are the noise levels of slices (one each, or none) in the
-    image's unit. `findings` are added to those of both images.
+    `made_by` names the model or method and its version, `taken_out` says what the difference of both should be.
+    `levels` are the noise levels of slices (one each, or none) in the image's unit. `findings` are added to those of
+    both images.
     """
 
     original: Volume
@@ -59,7 +60,7 @@ class RestorationFacts:
     done: str
     made_by: str
     taken_out: TakenOut = "noise"
-    expected_error: NDArray[np.floating] | None = None
+    expected_error: NDArray[Any] | None = None
     levels: tuple[float, ...] = ()
     findings: tuple[Finding, ...] = ()
     simulated: bool = False

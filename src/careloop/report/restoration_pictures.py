@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -64,7 +64,7 @@ class RestorationPictures:
 
 
 def restoration_pictures(
-    original: Volume, restored: Volume, expected_error: NDArray[np.floating] | None
+    original: Volume, restored: Volume, expected_error: NDArray[Any] | None
 ) -> RestorationPictures:
     """Pictures of at most `MOST_SLICES` slices, fewer where they would be large; the one changed most is among them.
 
@@ -113,7 +113,7 @@ class _Chosen:
 
     original: Volume
     restored: Volume
-    expected_error: NDArray[np.floating] | None
+    expected_error: NDArray[Any] | None
     finer: tuple[int, int]
     changed_most: int
 
@@ -165,7 +165,7 @@ def colours() -> NDArray[np.uint8]:
     return (colormaps[COLOUR_MAP](np.linspace(0, 1, 256))[:, :3] * 255).round().astype(np.uint8)
 
 
-def _finer(original: Volume, restored: Volume, expected_error: NDArray[np.floating] | None) -> tuple[int, int]:
+def _finer(original: Volume, restored: Volume, expected_error: NDArray[Any] | None) -> tuple[int, int]:
     """How many restored rows and columns there are for one of the original."""
     old, new = original.voxels.shape[:3], restored.voxels.shape[:3]
     if old[0] != new[0] or any(fine % coarse for fine, coarse in zip(new[1:], old[1:], strict=True)):
@@ -188,7 +188,7 @@ def _rms(plane: Plane) -> float:
     return float(np.sqrt(np.mean(np.square(np.nan_to_num(plane), dtype=np.float64))))
 
 
-def _percentile(planes: list[NDArray[np.floating]], percentile: float) -> float:
+def _percentile(planes: list[NDArray[Any]], percentile: float) -> float:
     return float(np.percentile(np.nan_to_num(np.stack(planes)), percentile))
 
 

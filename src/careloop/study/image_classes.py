@@ -24,14 +24,8 @@ from careloop.imaging.finding import SIMULATED
 from careloop.imaging.read.volumes import Choice, read_volume
 from careloop.imaging.volume import Volume
 from careloop.record import Record
-from careloop.report.classification_page import (
-    ClassificationFacts,
-    ClassifiedImage,
-    ExplanationMap,
-    LabelFacts,
-    write_classification_page,
-)
-from careloop.report.model_card import card_of
+from careloop.report.classification_page import ClassificationFacts, ExplanationMap, write_classification_page
+from careloop.report.classified import classification_facts, classified_image
 
 if TYPE_CHECKING:
     Progress = Callable[[str, int, int], None]
@@ -131,32 +125,14 @@ def page_facts(
     found: Sequence[Classified], volumes: Sequence[Volume], classifier: Classifier, *, progress: Progress | None
 ) -> ClassificationFacts:
     """What the page shows: the first `MOST_SHOWN` results, each with a map where the model's maps passed their test."""
-    said = classifier.said
-    images = [_image(one, volumes[one.image], classifier, progress) for one in found[:MOST_SHOWN]]
-    return ClassificationFacts(
-        card=card_of(json.loads(said.to_json())),
-        images=tuple(images),
-        kind=said.labels.kind,
-        level=next((one.level for one in found if one.level), None),
-        simulated=any(SIMULATED in volume.findings for volume in volumes),
-    )
-
-
-def _image(one: Classified, volume: Volume, classifier: Classifier, progress: Progress | None) -> ClassifiedImage:
-    shown = volume if one.slice is None else replace(volume, voxels=volume.voxels[one.slice : one.slice + 1])
-    if one.refused:
-        return ClassifiedImage(shown, verdict="refused", reason=one.reason, findings=one.findings)
-    labels = tuple(
-        LabelFacts(
-            name,
-            float(p),
-            possible=name in one.label_set if one.level else True,
-            present=name in one.answer if one.answer or classifier.said.labels.kind == "multi" else None,
-        )
-        for name, p in zip(one.labels, one.probability, strict=True)
-    )
-    maps = (_map(one, shown, classifier, progress),)
-    return ClassifiedImage(shown, labels, one.verdict, one.reason, maps=maps, findings=one.findings)
+    images = []
+    for one in found[:MOST_SHOWN]:
+        shown = classified_image(one, volumes[one.image], classifier.said)
+        if not one.refused:
+            shown = replace(shown, maps=(_map(one, shown.volume, classifier, progress),))
+        images.append(shown)
+    facts = classification_facts(tuple(images), classifier.said)
+    return replace(facts, simulated=any(SIMULATED in volume.findings for volume in volumes))
 
 
 def _map(one: Classified, shown: Volume, classifier: Classifier, progress: Progress | None) -> ExplanationMap:

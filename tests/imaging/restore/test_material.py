@@ -32,7 +32,7 @@ def test_images_of_a_folder_are_read_and_bad_ones_left_out(tmp_path: Path) -> No
     assert len(set(material.subjects)) == 3
     assert {left.image for left in material.left} == {"broken.nii.gz", "small.png"}
     assert material.modalities == ("MR",)
-    assert all(0 <= plane.min() and np.percentile(plane, 90) <= 1 for plane in material.planes)
+    assert all(plane.min() >= 0 and np.percentile(plane, 90) <= 1 for plane in material.planes)
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def test_transfer_function_is_that_of_a_centred_convolution() -> None:
 
 @pytest.mark.parametrize("factor", [1, 2, 3])
 def test_data_step_solves_the_least_squares_problem(factor: int) -> None:
-    """min ||S K x - y||^2 + w ||x - z||^2 by dense matrices."""
+    """Minimise ||S K x - y||^2 + w ||x - z||^2 by dense matrices."""
     rng, shape, weight = np.random.default_rng(1), (6, 12), 0.3
     guess, data = rng.random(shape), rng.random((shape[0] // factor, shape[1] // factor))
     basis = np.eye(np.prod(shape)).reshape(-1, *shape)

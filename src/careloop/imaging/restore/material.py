@@ -76,7 +76,8 @@ class Material:
 def read_material(folder: Path, *, modality: str = "", progress: Progress) -> Material:
     """The planes of all images below a folder: NIfTI files, pictures and DICOM series.
 
-    `modality` is what made NIfTI files and pictures, which do not say it; of DICOM it chooses the series. Images that cannot be used are left out and named. Raises InputError where none is left.
+    `modality` is what made NIfTI files and pictures, which do not say it; of DICOM it chooses the series. Images
+    that cannot be used are left out and named. Raises InputError where none is left.
     """
     planes: list[Plane] = []
     subjects: list[int] = []

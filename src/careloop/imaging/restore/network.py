@@ -9,6 +9,7 @@ with deep denoiser prior, section 3), a thirtieth of its size.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -51,7 +52,7 @@ class Denoiser(nn.Module):
         super().__init__()
         self.sizes = sizes or DenoiserSizes()
         features = self.sizes.features
-        steps = list(zip(features[:-1], features[1:], strict=True))
+        steps = list(pairwise(features))
         self.enter = nn.Conv2d(2, features[0], 3, padding=1, bias=False)
         self.down_blocks = nn.ModuleList(Residual(fine) for fine, _ in steps)
         self.downs = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2, bias=False) for fine, coarse in steps)

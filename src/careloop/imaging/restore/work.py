@@ -133,8 +133,6 @@ class RestorationWork:
 
     def loss(self, model: nn.Module, rows: np.ndarray, seed: int) -> tuple[torch.Tensor, torch.Tensor, int]:
         """The loss of a batch; the third number counts pixels."""
-        import torch
-
         random = np.random.default_rng([self.seed, seed])
         examples = [self.task.example(int(row), random) for row in rows]
         device = next(model.parameters()).device

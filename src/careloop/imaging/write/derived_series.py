@@ -79,8 +79,8 @@ def write_derived_series(
     `original_files` are the DICOM files that the slices were made from, in slice order, as `Source.files` names them:
     single-frame CT, MR, PET, CR, DX and mammography give one file a slice, an enhanced multi-frame file gives one file,
     of the frames that the volume's source names. Patient, study, frame of reference and geometry are theirs; single-
-    frame images may have more rows and columns (PixelSpacing and position follow the volume then). ImageType, DerivationDescription, DerivationCodeSequence, SourceImageSequence and ContributingEquipmentSequence say
-    that and how the images are derived (PS3.3 C.7.6.1.1.2, C.12.4.1, C.7.5.1), and the series description ends in
+    frame images may have more rows and columns (PixelSpacing and position follow the volume then). ImageType,
+    DerivationDescription, DerivationCodeSequence, SourceImageSequence and ContributingEquipmentSequence say that and how the images are derived (PS3.3 C.7.6.1.1.2, C.12.4.1, C.7.5.1), and the series description ends in
     `restored, not for clinical use`. Private elements, overlays and signatures are left out. UIDs follow from content.
 
     Raises:
@@ -268,7 +268,7 @@ def _store(made: Dataset, values: NDArray[Any], scale: StoredScale, unit: str) -
         made.RescaleSlope, made.RescaleIntercept = decimal_string(scale.slope), decimal_string(scale.intercept)
     if unit == "g/mL" and str(made.SOPClassUID) == PET:
         made.Units, made.SUVType = "GML", "BW"
-    made.PixelData = scale.stored(values).tobytes()
+    made.add_new("PixelData", "OW", scale.stored(values).tobytes())
 
 
 def _store_scale_of_frames(made: Dataset, scale: StoredScale) -> None:
