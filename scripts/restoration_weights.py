@@ -4,8 +4,8 @@
     python scripts/restoration_weights.py low-dose --out src/careloop/imaging/restore/weights/low_dose_ct
     python scripts/restoration_weights.py self-supervised --out FOLDER
 
-Each takes 25 to 50 minutes on one core of a processor that computes in bfloat16 (about twice that on others), and gives
-the same weights again on such a processor. A training that was stopped goes on where it was.
+Each takes 25 to 50 minutes on one core of a processor that computes in bfloat16 (about twice that on others). A
+training that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ SCANNED = {"T1 MR of a brain (real)": 60, "T1 MR of macaques (real)": 20, "photo
 SCANS, PHOTONS, PIXEL_MM = 3, (3e3, 1e5), (0.7, 1.5)
 LICENCE = (
     "Apache-2.0. Trained on: T1 MR of Debian's mricron-data (BSD-3-Clause); pictures inside scikit-image (public "
-    "domain, CC0) and scikit-learn (CC BY 2.0: china.jpg by danielbuechele, flower.jpg by dany13); simulated shapes and chests."
+    "domain, CC0) and scikit-learn (CC BY 2.0: china.jpg by danielbuechele, flower.jpg by dany13); simulated shapes "
+    "and chests."
 )
 
 

@@ -229,6 +229,10 @@ def test_a_card_is_read_from_model_json() -> None:
     assert (card.images, card.patients) == (4000, 3100)
     assert card.held_out == "1,000 images of 800 patients"
     assert card.figures == (HeldOutFigures("nodule", EST, SLOPE), HeldOutFigures("mass", reason="0 of 9"))
-    detector = card_of({"name": "d", "modality": "CT", "training": {"images": 40}})
+    by_file = card_of({**document, "training": {**document["training"], "split by": "file"}})  # type: ignore[dict-item]
+    assert (by_file.patients, by_file.held_out) == (None, "1,000 images")
+    found = {"how": "held out", "nodule": {"froc": {}, "images": 50, "subjects": 45}}
+    detector = card_of({"name": "d", "modality": "CT", "training": {"images": {"train": 40}}, "evaluation": found})
+    assert (detector.images, detector.held_out) == (40, "50 images of 45 patients")
     assert detector.takes == ("CT",)
     assert detector.made_by == "d"

@@ -102,8 +102,8 @@ def _train_classifier(
             else f"{name:<24} {_estimate_text(network['auroc']):<30} {_estimate_text(network['slope'])}"
         )  # fmt: skip
     lines += ["", f"{made.rejected} rows left out, see {out / 'rejected.csv'}"] if made.rejected else []
-    lines += ["", f"Wrote {out} and report.html ({made.seconds:.0f} s). Use it: careloop image classify PATH --model {out} "
-              "--out DIR"]  # fmt: skip
+    use = f"careloop image classify PATH --model {out} --out DIR"
+    lines += ["", f"Wrote {out} and report.html ({made.seconds:.0f} s). Use it: {use}"]
     return {"seconds": made.seconds, "rejected": made.rejected, "evaluation": made.model.evaluation}, "\n".join(lines)
 
 

@@ -56,7 +56,7 @@ def precision_recall(models: Json, prevalence: float) -> str:
         label = f"{name} {_number(model['figures']['auprc'])}"
         axes.plot(model["pr"]["x"], model["pr"]["y"], color=colour, linewidth=1.4, label=label)
     axes.set(xlabel="recall (sensitivity)", ylabel="precision", title="Precision-recall curve, AUPRC", ylim=(0, 1.02))
-    axes.legend(loc="upper right")
+    axes.legend(loc="best")
     return _svg(figure)
 
 

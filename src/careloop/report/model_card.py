@@ -50,9 +50,12 @@ class ModelCard:
 def card_of(document: Json) -> ModelCard:
     """The card of a classification or detection model from its model.json; what it does not say stays empty."""
     training, evaluation = document.get("training") or {}, document.get("evaluation") or {}
-    images, subjects = training.get("images"), training.get("subjects")
-    parts = images if isinstance(images, Mapping) else {}
-    rows, people = evaluation.get("rows"), evaluation.get("subjects")
+    images, subjects = (training.get(name) or {} for name in ("images", "subjects"))
+    whose = training.get("split by") != "file"  # else nobody knows how many patients there are
+    detection = next((one for one in evaluation.values() if isinstance(one, Mapping) and "froc" in one), None)
+    rows, people = (
+        (detection["images"], detection["subjects"]) if detection else map(evaluation.get, ("rows", "subjects"))
+    )
     takes = [value for name in ("modalities", "views", "body_parts") for value in document.get(name) or ()]
     takes += [document["modality"]] if document.get("modality") else []  # a detector's is one
     return ModelCard(
@@ -60,10 +63,10 @@ def card_of(document: Json) -> ModelCard:
         version=str(document.get("version", "")),
         intended_use=document.get("intended_use", ""),
         trained_on=str(training.get("data", "")),
-        images=parts.get("train"),
-        patients=subjects.get("train") if isinstance(subjects, Mapping) else None,
+        images=images.get("train"),
+        patients=subjects.get("train") if whose else None,
         takes=tuple(takes),
-        held_out=f"{rows:,} images of {people:,} patients" if rows is not None and people is not None else "",
+        held_out=_counted(rows, people if whose else None),
         figures=tuple(_figures(name, label) for name, label in (evaluation.get("labels") or {}).items()),
         warning=document.get("warning", ""),
     )
@@ -76,11 +79,15 @@ def _figures(name: str, label: Json) -> HeldOutFigures:
     return HeldOutFigures(name, network["auroc"], network["slope"])
 
 
+def _counted(images: int | None, patients: int | None) -> str:
+    """Both in words; empty where neither is known."""
+    counts = ((images, "images"), (patients, "patients"))
+    return " of ".join(f"{count:,} {what}" for count, what in counts if count is not None)
+
+
 def card_rows(card: ModelCard) -> list[tuple[str, str]]:
     """Names and values of the card, for a table; figures apart."""
-    counts = ((card.images, "images"), (card.patients, "patients"))
-    size = " of ".join(f"{count:,} {what}" for count, what in counts if count is not None)
-    trained = ": ".join(words for words in (card.trained_on, size) if words)
+    trained = ": ".join(words for words in (card.trained_on, _counted(card.images, card.patients)) if words)
     return [
         ("Model", card.name),
         ("Version", card.version or "not stated"),

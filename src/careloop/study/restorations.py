@@ -96,8 +96,8 @@ def restore_images(
 ) -> RestorationResult:
     """Restore an image and write all that comes of it to the folder `out`.
 
-    restored.nii.gz, expected_error.nii.gz (where the network says it), restoration.json, dicom/ (a derived series, where
-    the image is DICOM), report.html. A stage whose inputs have not changed is not run again. The original is never
+    restored.nii.gz, expected_error.nii.gz (where the network says it), restoration.json, dicom/ (a derived series,
+    where the image is DICOM), report.html. A stage whose inputs have not changed is not run again. The original is not
     changed.
 
     Raises:

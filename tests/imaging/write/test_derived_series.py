@@ -109,7 +109,8 @@ def test_what_was_true_of_the_source_s_bytes_alone_is_left_out(ct: Volume, tmp_p
     source = pydicom.dcmread(name)
     source.add_new(0x60003000, "OW", b"\0" * 60)
     source.add_new(0x00091001, "LO", "private")
-    source.SmallestImagePixelValue, source.SeriesDescription = -1000, "Thorax " * 8
+    source.add_new("SmallestImagePixelValue", "SS", -1000)
+    source.SeriesDescription = "Thorax " * 8
     source.WindowCenter, source.LossyImageCompression, source.BurnedInAnnotation = 40, "01", "YES"
     source.save_as(name)
     file = write(restored(ct), tmp_path / "out")[1]

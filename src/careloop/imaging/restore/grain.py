@@ -14,20 +14,16 @@ if TYPE_CHECKING:
 
     Plane = NDArray[np.floating[Any]]
 
-# Bounds that white Gaussian noise of the stated level keeps on every image tried, with room for what a network leaves in.
+# Bounds that white Gaussian noise of the stated level keeps, with room for what a network leaves in.
 SPREAD = (0.6, 1.4)  # of what was taken out, over the stated level
 CORRELATION = 0.25  # between neighbouring pixels of it
 STRUCTURE = 0.35  # its correlation with the restored image's edges: what follows outlines is image, not noise
-WITH_SIGNAL = (
-    0.05  # restored values from 0 to 1; darker is background, where MR noise is not Gaussian and CT is clipped
-)
+WITH_SIGNAL = 0.05  # restored values from 0 to 1; darker is background, where MR noise is not Gaussian, CT clipped
 
 
 @dataclass(frozen=True)
 class Grain:
-    """What was taken out of a plane: its standard deviation over the stated level, correlation of neighbours, and with
-    edges; None where too few pixels show anything.
-    """
+    """What was taken out: its standard deviation over the stated level, correlation of neighbours and with edges."""
 
     spread: float
     correlation: float

@@ -1,8 +1,8 @@
 """Deblurring and super-resolution with a denoiser as the prior: half-quadratic splitting, data step in closed form.
 
-Zhang et al. 2021, Plug-and-play image restoration with deep denoiser prior (IEEE TPAMI 44:6360), sections 4.1 (deblurring)
-and 4.2 (super-resolution, with the closed form of Zhao et al. 2016, IEEE TIP 25:3683). The image is continued beyond its
-edges before anything is transformed, as Fourier transforms would join opposite edges.
+Zhang et al. 2021, Plug-and-play image restoration with deep denoiser prior (IEEE TPAMI 44:6360), sections 4.1
+(deblurring) and 4.2 (super-resolution, with the closed form of Zhao et al. 2016, IEEE TIP 25:3683). The image is
+continued beyond its edges before anything is transformed, as Fourier transforms would join opposite edges.
 """
 
 from __future__ import annotations

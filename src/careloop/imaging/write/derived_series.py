@@ -38,6 +38,7 @@ DERIVATIONS: dict[Derivation, Code] = {
     "resolution": ("DCM", "113085", "Spatial resampling"),
     "bias field correction": ("DCM", "113046", "Pixel by pixel division"),
 }
+OVERLAYS = 0x6000  # the even groups from here to 0x60FE
 SOURCE_IMAGE: Code = ("DCM", "121322", "Source image for image processing operation")  # CID 7202
 PROCESSING: Code = ("DCM", "109102", "Processing Equipment")  # CID 7005
 CT, MR, PET = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.128"
@@ -78,10 +79,11 @@ def write_derived_series(
 
     `original_files` are the DICOM files that the slices were made from, in slice order, as `Source.files` names them:
     single-frame CT, MR, PET, CR, DX and mammography give one file a slice, an enhanced multi-frame file gives one file,
-    of the frames that the volume's source names. Patient, study, frame of reference and geometry are theirs; single-
-    frame images may have more rows and columns (PixelSpacing and position follow the volume then). ImageType,
-    DerivationDescription, DerivationCodeSequence, SourceImageSequence and ContributingEquipmentSequence say that and how the images are derived (PS3.3 C.7.6.1.1.2, C.12.4.1, C.7.5.1), and the series description ends in
-    `restored, not for clinical use`. Private elements, overlays and signatures are left out. UIDs follow from content.
+    of the frames that the volume's source names. Patient, study, frame of reference and geometry are theirs; images of
+    one frame may have more rows and columns (PixelSpacing and position follow the volume then). ImageType,
+    DerivationDescription, DerivationCodeSequence, SourceImageSequence and ContributingEquipmentSequence say that and
+    how the images are derived (PS3.3 C.7.6.1.1.2, C.12.4.1, C.7.5.1), and the series description ends in `restored, not
+    for clinical use`. Private elements, overlays and signatures are left out. UIDs follow from content.
 
     Raises:
         InputError: the volume has no DICOM images behind it, or images of another kind or in colour; it is not on
@@ -154,10 +156,11 @@ def _slope_and_intercept(header: Dataset) -> tuple[float, float]:
 
 def _described(header: Dataset, what: DerivationFacts, series: str) -> Dataset:
     """The source's header without what was true of its pixels alone, and with what says that it is derived."""
-    made = copy.deepcopy(header)
-    made.remove_private_tags()
-    for tag in [element.tag for element in made if element.tag.group & 0xFF01 == 0x6000]:  # overlays
-        del made[tag]
+    from pydicom import Dataset as New
+
+    tags = [tag for tag in header.keys() if not tag.is_private and tag.group & 0xFF01 != OVERLAYS]  # noqa: SIM118
+    made = New({tag: copy.deepcopy(header[tag]) for tag in tags})
+    made.remove_private_tags()  # those within sequences
     for keyword in LEFT_OUT:
         if keyword in made:
             delattr(made, keyword)
@@ -289,13 +292,14 @@ def _store_scale_of_frames(made: Dataset, scale: StoredScale) -> None:
 def _as_file(made: Dataset) -> Dataset:
     """With the file meta information of uncompressed little endian."""
     from pydicom.dataset import FileMetaDataset
+    from pydicom.filewriter import correct_ambiguous_vr
     from pydicom.uid import ExplicitVRLittleEndian
 
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = made.SOPClassUID, made.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     made.file_meta = meta
-    return made
+    return correct_ambiguous_vr(made, is_little_endian=True)  # values whose sign follows from the pixels'
 
 
 def _code(code: Code) -> Dataset:

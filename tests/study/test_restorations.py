@@ -1,0 +1,103 @@
+"""A patient's image restored through the whole way: volume, derived series, page; refusals; the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from click.testing import CliRunner
+from pydicom.data import get_testdata_file
+
+from careloop.cli import cli
+from careloop.imaging.finding import RefusedSeriesError
+from careloop.imaging.read.volumes import read_volume
+from careloop.imaging.restore.apply import RestorationTask, restore
+from careloop.imaging.restore.model import shipped
+from careloop.study.image_training import kind_of
+from careloop.study.restorations import RestoreTask, restore_images
+
+CT = Path(get_testdata_file("CT_small.dcm", download=False))
+MR = Path(get_testdata_file("MR_small.dcm", download=False))
+
+
+def test_a_real_ct_slice_becomes_a_derived_series_and_a_page(tmp_path: Path) -> None:
+    heard: list[tuple[str, str]] = []
+    task = RestoreTask(CT, RestorationTask("low-dose"))
+    made = restore_images(task, tmp_path / "out", notify=lambda *said: heard.append(said))
+    assert heard[::2] == [("restore", "running"), ("dicom", "running"), ("report", "running")]
+    (file,) = made.dicom
+    before, after = pydicom.dcmread(CT), pydicom.dcmread(file)
+    assert after.ImageType[0] == "DERIVED"
+    assert after.SeriesInstanceUID != before.SeriesInstanceUID
+    assert after.StudyInstanceUID == before.StudyInstanceUID
+    assert "not for clinical use" in after.SeriesDescription
+    written = read_volume(file)
+    assert np.allclose(written.affine, read_volume(CT).affine)
+    assert np.abs(written.voxels - made.volume.voxels).max() <= 0.5 + 1e-3  # HU, by rounding
+    assert "before" in (tmp_path / "out" / "report.html").read_text().lower()
+    heard.clear()
+    restore_images(task, tmp_path / "out", notify=lambda *said: heard.append(said))
+    assert {state for _, state in heard} == {"unchanged"}
+
+
+def test_noise_that_was_added_to_a_real_slice_is_taken_out_of_it() -> None:
+    from scipy.ndimage import gaussian_filter
+
+    volume = read_volume(CT)
+    clean = gaussian_filter(volume.voxels.astype(float), (0, 1, 1))  # the slice's own noise is not to be counted
+    noise = 80 * np.random.default_rng(0).standard_normal(clean.shape)
+    noisy = type(volume)(clean + noise, volume.affine, volume.modality, volume.unit)
+    made = restore(noisy, RestorationTask("denoise"), threads=1)
+    assert made.levels[0] == pytest.approx(80, rel=0.15)
+    left = made.volume.voxels - clean
+    assert np.sqrt(np.mean(left**2)) < 0.45 * 80
+    assert made.expected_error is not None
+    assert np.abs(left).mean() == pytest.approx(made.expected_error.mean(), rel=0.5)
+
+
+def test_noise_unlike_that_of_training_is_refused() -> None:
+    from scipy.ndimage import gaussian_filter
+
+    volume = read_volume(CT)
+    grain = gaussian_filter(np.random.default_rng(0).standard_normal(volume.voxels.shape), (0, 1.2, 1.2))
+    noisy = type(volume)(volume.voxels + 100 * grain / grain.std(), volume.affine, "CT", volume.unit)
+    with pytest.raises(RefusedSeriesError, match="noise unlike training"):
+        restore(noisy, RestorationTask("denoise", level=100.0), threads=1)
+
+
+def test_an_mr_slice_is_not_taken_for_a_low_dose_ct() -> None:
+    with pytest.raises(RefusedSeriesError, match="the model is for CT"):
+        restore(read_volume(MR), RestorationTask("low-dose"), threads=1)
+
+
+def test_command_says_what_it_did(tmp_path: Path) -> None:
+    arguments = ["image", "restore", str(MR), "--out", str(tmp_path / "out"), "--task", "upsample", "--json"]
+    result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    shown = json.loads(result.stdout)
+    assert shown["not_for_clinical_use"]
+    assert "resolution raised 2 times" in shown["done"]
+    before, after = read_volume(MR), read_volume(Path(shown["dicom"][0]))
+    assert after.voxels.shape[1:] == tuple(2 * n for n in before.voxels.shape[1:])
+    assert np.allclose(after.spacing_mm[1:], np.array(before.spacing_mm[1:]) / 2, rtol=1e-4)
+
+
+@pytest.mark.parametrize("degradation", ["gaussian noise", "low-dose CT"])
+def test_shipped_weights_are_small_and_say_where_they_are_from(degradation) -> None:
+    model = shipped(degradation)
+    size = sum(file.stat().st_size for file in model.folder.iterdir())
+    assert size < 5e6
+    assert "Apache-2.0" in model.said.licence
+    assert model.said.training["data"]
+
+
+def test_what_is_trained_follows_from_the_data(tmp_path: Path) -> None:
+    (tmp_path / "a.npz").write_bytes(b"")
+    (tmp_path / "b.csv").write_text("image,subject_id,label\n")
+    assert kind_of(tmp_path / "a.npz") == "classify"
+    assert kind_of(tmp_path / "b.csv") == "classify"
+    (tmp_path / "dataset.json").write_text("{}")
+    assert kind_of(tmp_path) == "segment"
