@@ -175,6 +175,55 @@ def test_validator_finds_no_error_that_the_source_has_not(name: str | None, ct: 
     assert not errors_of(said) - errors_of(validator_says(Path(volume.source.files[0])))
 
 
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs Debian's dicom3tools")
+def test_validator_finds_no_new_error_in_an_enhanced_image(tmp_path: Path) -> None:
+    volume = made.write_enhanced(tmp_path / "e.dcm", HU, made.affine_of())
+    (path,) = write_derived_series(restored(volume), volume.source.files, tmp_path / "out", what=FACTS)
+    assert not errors_of(validator_says(path)) - errors_of(validator_says(tmp_path / "e.dcm"))
+
+
+def changed(volume: Volume, sop_class: str, **elements: object) -> None:
+    """Make the files of `volume` images of another kind."""
+    for name in volume.source.files:
+        file = pydicom.dcmread(name)
+        file.SOPClassUID = file.file_meta.MediaStorageSOPClassUID = sop_class
+        for keyword, value in elements.items():
+            if value is None:
+                delattr(file, keyword)
+            else:
+                setattr(file, keyword, value)
+        file.save_as(name)
+
+
+def test_pet_in_suv_is_stored_as_suv(tmp_path: Path) -> None:
+    dose = pydicom.Dataset()
+    dose.RadionuclideTotalDose, dose.RadionuclideHalfLife = 3e8, 6586.2
+    dose.RadiopharmaceuticalStartTime = "091200"
+    counts = made.write_series(tmp_path / "pet", np.abs(HU), made.affine_of())
+    changed(counts, pydicom.uid.PositronEmissionTomographyImageStorage, Modality="PT", Units="BQML", PatientWeight=70,
+            DecayCorrection="START", CorrectedImage=["ATTN", "DECY"], RescaleType=None, RescaleSlope="12.5",
+            RadiopharmaceuticalInformationSequence=[dose])  # fmt: skip
+    volume = read(tmp_path / "pet")
+    files = write(volume, tmp_path / "out")
+    assert {(f.Units, f.SUVType, float(f.RescaleIntercept)) for f in files} == {("GML", "BW", 0)}
+    back = read(tmp_path / "out")
+    assert back.unit == volume.unit == "g/mL"
+    assert np.abs(back.voxels - volume.voxels).max() < 1e-4 * volume.voxels.max()
+
+
+def test_a_radiograph_with_high_values_dark_is_stored_with_high_values_bright(tmp_path: Path) -> None:
+    source = made.write_series(tmp_path / "cr", np.abs(HU[:1]), made.affine_of())
+    no = dict.fromkeys(("RescaleSlope", "RescaleIntercept", "RescaleType", "ImagePositionPatient"))
+    changed(source, pydicom.uid.ComputedRadiographyImageStorage, Modality="CR", PhotometricInterpretation="MONOCHROME1",
+            BitsStored=12, HighBit=11, PixelRepresentation=0, WindowCenter=500, WindowWidth=400, **no)  # fmt: skip
+    volume = read(tmp_path / "cr")
+    (file,) = write(restored(volume, 0.2), tmp_path / "out")
+    assert (file.PhotometricInterpretation, file.BitsStored) == ("MONOCHROME2", 12)
+    assert "WindowCenter" not in file
+    assert "RescaleSlope" not in file
+    np.testing.assert_array_equal(read(tmp_path / "out").voxels, volume.voxels)
+
+
 def test_originals_are_never_overwritten(ct: Volume, tmp_path: Path) -> None:
     before = Path(ct.source.files[0]).read_bytes()
     with pytest.raises(InputError, match="new or an empty folder"):

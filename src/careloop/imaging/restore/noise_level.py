@@ -46,7 +46,8 @@ def noise_sigma(image: Image) -> float:
 def rician_sigma(image: Image) -> float:
     """Standard deviation of the noise in the channels of an MR magnitude image (rows, columns), in its units.
 
-    The value at which the stabilised image has noise of 1 (Foi 2011, ISBI): background and tissue both count.
+    The value at which the stabilised image has noise of 1 (Foi 2011, ISBI): background and tissue both count. In an
+    image of background alone it comes out about 15 % low.
     Raises InputError as `noise_sigma`.
     """
     sigma = noise_sigma(image)
@@ -66,12 +67,13 @@ def _places(shape: tuple[int, ...]) -> int:
 
 
 def _patches(image: Image) -> Image:
-    """Patches (n, 64) at regular places, all or those without clipped pixels."""
-    step = math.ceil(math.sqrt(_places(image.shape) / MOST_PATCHES))
-    every = np.lib.stride_tricks.sliding_window_view(image, (PATCH, PATCH))[::step, ::step]
-    patches = every.reshape(-1, PATCH * PATCH).astype(np.float64)
-    whole = ((patches > image.min()) & (patches < image.max())).all(axis=1)
-    return patches[whole] if whole.sum() >= FEWEST_PATCHES else patches
+    """At most about 20,000 patches (n, 64), evenly spread; without clipped pixels where there are enough of them."""
+    windows = np.lib.stride_tricks.sliding_window_view(image, (PATCH, PATCH))
+    clipped = (image == image.min()) | (image == image.max())
+    touched = np.lib.stride_tricks.sliding_window_view(clipped, (PATCH, PATCH)).any(axis=(2, 3))
+    rows, columns = np.nonzero(~touched if (~touched).sum() >= FEWEST_PATCHES else np.ones_like(touched))
+    every = math.ceil(len(rows) / MOST_PATCHES)
+    return windows[rows[::every], columns[::every]].reshape(-1, PATCH * PATCH).astype(np.float64)
 
 
 def _patch_sigma(patches: Image) -> float:

@@ -208,12 +208,15 @@ def _name_sources(made: Dataset, header: Dataset, frames: tuple[int, ...], what:
     made.SourceImageSequence = [_reference(header)]
     if not _is_enhanced(header):
         return
+    made.SourceImageEvidenceSequence = [_evidence(header)]
     shared = made.SharedFunctionalGroupsSequence[0]
     shared.pop("DerivationImageSequence", None)
     groups = made.PerFrameFunctionalGroupsSequence
     for number, group in zip(frames or (1,), groups, strict=True):
         item = copy.deepcopy(made.DerivationCodeSequence[0])
         group.DerivationImageSequence = [_derivation(made.DerivationDescription, item, _reference(header, number))]
+        for keyword in {"PlaneOrientationSequence", "PixelMeasuresSequence"} & {element.keyword for element in shared}:
+            group.pop(keyword, None)  # those of one volume are alike, and `source_headers` has shared them
     for group in (shared, *groups):
         for keyword in FRAME_TYPES:
             for frame in group.get(keyword, []):
@@ -238,6 +241,17 @@ def _reference(header: Dataset, frame: int | None = None) -> Dataset:
         made.ReferencedFrameNumber = frame
     made.PurposeOfReferenceCodeSequence = [_code(SOURCE_IMAGE)]
     return made
+
+
+def _evidence(header: Dataset) -> Dataset:
+    """The source image by study and series (PS3.3 table 10-4)."""
+    from pydicom import Dataset as New
+
+    instance, series, study = New(), New(), New()
+    instance.ReferencedSOPClassUID, instance.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
+    series.SeriesInstanceUID, series.ReferencedSOPSequence = header.SeriesInstanceUID, [instance]
+    study.StudyInstanceUID, study.ReferencedSeriesSequence = header.StudyInstanceUID, [series]
+    return study
 
 
 def _place(made: Dataset, header: Dataset, volume: Volume, index: int) -> None:
@@ -266,7 +280,7 @@ def _store(made: Dataset, values: NDArray[Any], scale: StoredScale, unit: str) -
     made.BitsAllocated, made.BitsStored, made.HighBit = 16, scale.bits, scale.bits - 1
     made.PixelRepresentation = int(scale.signed)
     if _is_enhanced(made):
-        _store_scale_of_frames(made, scale)
+        _store_scale_of_frames(made, scale, "HU" if unit == "[hnsf'U]" else "US")
     elif str(made.SOPClassUID) not in UNSCALED and (scale.slope, scale.intercept) != before[2:]:
         made.RescaleSlope, made.RescaleIntercept = decimal_string(scale.slope), decimal_string(scale.intercept)
     if unit == "g/mL" and str(made.SOPClassUID) == PET:
@@ -274,19 +288,16 @@ def _store(made: Dataset, values: NDArray[Any], scale: StoredScale, unit: str) -
     made.add_new("PixelData", "OW", scale.stored(values).tobytes())
 
 
-def _store_scale_of_frames(made: Dataset, scale: StoredScale) -> None:
-    """One scale for all frames, of the type that the first frame states."""
+def _store_scale_of_frames(made: Dataset, scale: StoredScale, kind: str) -> None:
+    """One scale for all frames."""
     from pydicom import Dataset as New
 
-    shared = made.SharedFunctionalGroupsSequence[0]
-    old = [t for g in (made.PerFrameFunctionalGroupsSequence[0], shared)
-           for t in g.get("PixelValueTransformationSequence", [])]  # fmt: skip
     item = New()
     item.RescaleSlope, item.RescaleIntercept = decimal_string(scale.slope), decimal_string(scale.intercept)
-    item.RescaleType = str(old[0].get("RescaleType") or "US") if old else "US"
+    item.RescaleType = kind
     for group in made.PerFrameFunctionalGroupsSequence:
         group.pop("PixelValueTransformationSequence", None)
-    shared.PixelValueTransformationSequence = [item]
+    made.SharedFunctionalGroupsSequence[0].PixelValueTransformationSequence = [item]
 
 
 def _as_file(made: Dataset) -> Dataset:
