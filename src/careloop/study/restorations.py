@@ -43,6 +43,11 @@ DERIVATIONS: dict[str, Derivation] = {
     "upsample": "resolution",
     "bias-field": "bias field correction",
 }
+TAKEN_OUT: dict[str, Literal["noise", "blur", "shading"]] = {
+    "deblur": "blur",
+    "upsample": "blur",
+    "bias-field": "shading",
+}
 N4 = "N4 bias field correction (SimpleITK)"
 
 
@@ -198,5 +203,6 @@ def _write_page(target: Path, *, result: RestorationResult, original: Volume) ->
         levels=tuple(result.facts["levels"]),
         findings=result.findings,
         simulated=SIMULATED in original.findings,
+        taken_out=TAKEN_OUT.get(result.facts["task"], "noise"),
     )
     write_restoration_page(facts, target / PAGE)
