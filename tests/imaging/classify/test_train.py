@@ -16,10 +16,11 @@ from labelled_images import left_or_right, write_medmnist, write_picture, write_
 from sklearn.metrics import roc_auc_score
 
 from careloop import InputError
+from careloop.imaging.classify.apply import ApplySettings, classify
 from careloop.imaging.classify.model import read_classifier
-from careloop.imaging.classify.prepare import prepare_array
 from careloop.imaging.classify.settings import ClassifierSettings
 from careloop.imaging.classify.train import train_classifier
+from careloop.imaging.volume import Volume
 
 TINY = {"name": "resnet-small", "depths": (1, 1), "widths": (8, 16)}
 QUICK = ClassifierSettings(
@@ -38,20 +39,12 @@ def trained(data, tmp_path_factory):
 
 
 def test_it_learns_what_new_images_show(trained) -> None:
-    model = read_classifier(trained.folder)
     images, right = left_or_right(100, 77)
-    import torch
-
-    prepared = np.stack([prepare_array(image, model.said.input) for image in images])
-    with torch.no_grad():
-        logits = model.network()(torch.from_numpy(prepared)).numpy()
-    probability = model.said.calibration.probability(logits, model.said.labels)
-    assert roc_auc_score(right, probability[:, 1]) > 0.9
-    familiar = model.familiar()
-    assert familiar is not None
-    with torch.no_grad():
-        embeddings = model.network().embed(torch.from_numpy(prepared)).numpy()
-    assert familiar.refused(embeddings, prepared).mean() < 0.2
+    volumes = [Volume(image[None], np.eye(4), placed=False) for image in images]
+    answers = classify(volumes, read_classifier(trained.folder), settings=ApplySettings("cpu", 1))
+    seen = [number for number, answer in enumerate(answers) if not answer.refused]
+    assert len(seen) > 80
+    assert roc_auc_score(right[seen], [answers[number].probability[1] for number in seen]) > 0.9
 
 
 def test_the_folder_says_how_the_model_came_about(trained) -> None:
@@ -86,6 +79,18 @@ def test_predictions_are_those_that_were_evaluated(trained, data) -> None:
         figure = evaluation["labels"]["1"]["models"][model]["figures"]["auroc"]["value"]
         assert figure == pytest.approx(roc_auc_score(frame["1 truth"], frame[f"1 {model}"]))
     assert evaluation["refused"]["value"] == pytest.approx(frame["refused"].mean())
+
+
+def test_the_engine_that_users_run_says_what_was_evaluated(trained, data) -> None:
+    frame = pl.read_parquet(trained.folder / "predictions.parquet")
+    with np.load(data) as file:
+        volumes = [Volume(image[None], np.eye(4), placed=False) for image in file["test_images"]]
+    answers = classify(volumes, read_classifier(trained.folder), settings=ApplySettings("cpu", 1))
+    assert [answer.refused for answer in answers] == frame["refused"].to_list()
+    for answer, row in zip(answers, frame.iter_rows(named=True), strict=True):
+        if not answer.refused:
+            np.testing.assert_allclose(answer.probability, [row["0 network"], row["1 network"]], atol=1e-4)
+            assert answer.label_set == tuple(name for name in "01" if row[f"{name} possible"])
 
 
 def test_a_finished_training_is_returned_as_it_is(trained, data) -> None:
@@ -144,11 +149,11 @@ def test_volumes_are_trained_on_from_pretrained_weights(tmp_path) -> None:
     path = write_medmnist(tmp_path / "space.npz", arrays)
     first = QUICK.model_copy(update={"epochs": 1})
     train_classifier(path, tmp_path / "first", settings=first)
-    settings = first.model_copy(update={"pretrained": tmp_path / "first", "frozen_epochs": 1})
+    settings = first.model_copy(update={"pretrained": tmp_path / "first", "architecture": None, "frozen_epochs": 1})
     done = train_classifier(path, tmp_path / "second", settings=settings)
     assert done.model.architecture["dimensions"] == 3
     assert done.model.input.size == (8, 8, 8)
-    assert done.model.training["pretrained"] == "first"
+    assert done.model.training["pretrained"] == "100.0% of the body from first, head kept"
     assert done.curve[0].tuning < read_first_loss(tmp_path / "first")
 
 

@@ -20,15 +20,20 @@ COURSE = "plan.json"
 
 @dataclass(frozen=True)
 class Course:
-    """A training as it was decided on when it began; `asked` are the settings and the data's digest it answers to."""
+    """A training as it was decided on when it began; `asked` are the settings and the data's digest it answers to.
+
+    `pretrained` says what was taken of the weights that training starts from.
+    """
 
     asked: dict[str, Any]
+    architecture: dict[str, Any]
     input: InputFormat
     device: str
     precision: str
     threads: int = 1
     epochs: int = 0  # 0 until the pace is known
     patience: int = 1
+    pretrained: str = ""
 
     def loop_settings(self, settings: ClassifierSettings) -> LoopSettings:
         """As the training loop takes them."""

@@ -187,7 +187,7 @@ def _description(
     views = set(dataset.groups.get(VIEW, np.array([], str)).tolist()) - {MISSING}
     return ClassifierFile(
         name=dataset.name,
-        architecture=settings.shape(course.input.dimensions),
+        architecture=course.architecture,
         input=course.input,
         labels=labels,
         intended_use=f"Tells apart {', '.join(labels.names)} in images like those it was trained on, for research.",
@@ -225,7 +225,7 @@ def training_facts(ready: ReadyImages, course: Course, settings: ClassifierSetti
         "notes": list(dataset.notes),
         "augmentation": settings.augmentation,
         "mirrored": MIRRORED[settings.mirror],
-        "pretrained": "" if settings.pretrained is None else settings.pretrained.name,
+        "pretrained": course.pretrained,
         "epochs": course.epochs,
         "batch size": settings.batch_size,
         "seed": settings.seed,

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from careloop.imaging.classify.architecture import DEFAULT
 from careloop.imaging.classify.data.table import Columns
 
 DEFAULT_MINUTES = {"cpu": 20.0, "cuda": 60.0}
@@ -34,7 +33,10 @@ class ClassifierSettings(BaseModel):
     size: tuple[int, ...] | None = Field(
         default=None, description="Rows and columns (or slices, rows, columns) that images are brought to."
     )
-    architecture: str | dict[str, Any] = Field(default=DEFAULT, description="A network's name, or all of its shape.")
+    architecture: str | dict[str, Any] | None = Field(
+        default=None,
+        description="A network's name, or all of its shape; that of the pretrained weights' folder, or resnet-small.",
+    )
     pretrained: Path | None = Field(default=None, description="File or folder of weights to start from.")
     frozen_epochs: int = Field(
         default=3, ge=0, description="Epochs in which only the head learns, before all of a pretrained network does."
@@ -69,8 +71,3 @@ class ClassifierSettings(BaseModel):
     def columns(self) -> Columns:
         """What of a table is used."""
         return Columns(self.labels, self.groups, self.split_by)
-
-    def shape(self, dimensions: int) -> dict[str, Any]:
-        """The network's architecture for images of so many axes, as `shape_of` takes it."""
-        stated = {"name": self.architecture} if isinstance(self.architecture, str) else self.architecture
-        return {"dimensions": dimensions} | stated

@@ -16,13 +16,13 @@ from careloop.imaging.classify.augment import Changes
 from careloop.imaging.classify.course import Course, asked, begun_course, device_of, write_course, write_whole
 from careloop.imaging.classify.data import open_images
 from careloop.imaging.classify.data.dataset import ImageDataset, Progress
-from careloop.imaging.classify.data.input_format import choose_format
 from careloop.imaging.classify.data.ready import ReadyImages, ready_images
 from careloop.imaging.classify.data.split import with_splits
 from careloop.imaging.classify.fit import EpochLoss, ImageWork, epochs_in, freeze_body, release_body
 from careloop.imaging.classify.model import ClassifierFile, read_classifier
 from careloop.imaging.classify.package import write_model
 from careloop.imaging.classify.settings import DEFAULT_MINUTES, MOST_EPOCHS, SHORTEST_PATIENCE, ClassifierSettings
+from careloop.imaging.classify.start import start_of
 from careloop.imaging.segment.formats.trained import DESCRIPTION
 
 if TYPE_CHECKING:
@@ -78,8 +78,8 @@ def train_classifier(
         split, course.input, out / WORK, duplicates=chosen.duplicates, seed=chosen.seed, progress=task.progress
     )
     _write_rejected(ready.dataset, out)
-    network = _network(task, ready, course)
-    course = _timed(task, ready, course, network)
+    network, pretrained = _network(task, ready, course)
+    course = _timed(task, ready, replace(course, pretrained=pretrained), network)
     _fit(task, ready, course, network)
     write_model(network, ready, course, settings=chosen, out=out, progress=task.progress)
     shutil.rmtree(out / WORK)
@@ -89,31 +89,29 @@ def train_classifier(
 def _begun(task: Task, dataset: ImageDataset) -> Course:
     """What is decided before images are prepared; epochs follow when their pace is known."""
     settings = task.settings
-    device = device_of(settings)
+    device, start = device_of(settings), start_of(settings, dataset)
     return Course(
         asked=asked(settings, dataset),
-        input=choose_format(dataset, size=settings.size),
+        architecture=start.architecture,
+        input=start.input,
         device=device,
         precision=settings.precision or ("bf16-mixed" if device == "cuda" else "32-true"),
     )
 
 
-def _network(task: Task, ready: ReadyImages, course: Course) -> ImageClassifier:
-    """The network before training, the same for the same seed; with the user's weights where there are some."""
+def _network(task: Task, ready: ReadyImages, course: Course) -> tuple[ImageClassifier, str]:
+    """The network before training, the same for the same seed, and what was taken of the user's weights."""
     import torch
 
     from careloop.imaging.classify.networks import build_classifier
+    from careloop.imaging.classify.pretrained import load_pretrained
 
-    settings, taken = task.settings, course.input
-    outputs = len(ready.dataset.labels.names)
+    weights, outputs = task.settings.pretrained, len(ready.dataset.labels.names)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        network = build_classifier(settings.shape(taken.dimensions), channels=taken.channels, outputs=outputs)
-        if settings.pretrained is not None:
-            from careloop.imaging.classify.pretrained import load_pretrained
-
-            load_pretrained(network, settings.pretrained)
-    return network
+        torch.manual_seed(task.settings.seed)
+        network = build_classifier(course.architecture, channels=course.input.channels, outputs=outputs)
+        taken = "" if weights is None else load_pretrained(network, weights).in_words()
+    return network, taken.replace(str(weights), weights.name) if weights is not None else ""
 
 
 def _timed(task: Task, ready: ReadyImages, course: Course, network: ImageClassifier) -> Course:

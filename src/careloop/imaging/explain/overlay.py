@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Told apart by people with any colour vision: orange and purple for and against, and yellow on dark blue for amounts.
 SIGNED_COLOURS, POSITIVE_COLOURS = "PuOr_r", "cividis"
-FAINTEST, STRONGEST = 0.0, 0.75  # opacity of a map's zero and of its largest value
+STRONGEST = 0.75  # opacity of a map's largest value; its zero is clear
 TOP = 99.5  # percentile of the map's size at which the colours end: one voxel must not fade all others
 GREY = (0.5, 99.5)  # percentiles of the image between which grey goes from black to white
 NOT_CLINICAL = "NOT FOR CLINICAL USE"
@@ -80,7 +80,7 @@ def most_telling(explanation: Explanation) -> Plane:
 def _draw_map(axes: Any, plane: Plane, grey: NDArray[np.float32], limit: float, *, signed: bool) -> Any:
     """The image, and the map over it: the larger a value, the less it lets through."""
     axes.imshow(grey, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    alpha = FAINTEST + (STRONGEST - FAINTEST) * np.clip(np.abs(plane.map) / limit, 0, 1)
+    alpha = STRONGEST * np.clip(np.abs(plane.map) / limit, 0, 1)
     colours = SIGNED_COLOURS if signed else POSITIVE_COLOURS
     low = -limit if signed else 0.0
     return axes.imshow(plane.map, cmap=colours, vmin=low, vmax=limit, alpha=alpha, interpolation="nearest")
