@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from pydicom.data import get_testdata_file
 
+from careloop import InputError
 from careloop.cli import cli
 from careloop.imaging.finding import RefusedSeriesError
 from careloop.imaging.read.volumes import read_volume
@@ -66,6 +67,18 @@ def test_noise_unlike_that_of_training_is_refused() -> None:
     noisy = type(volume)(volume.voxels + 100 * grain / grain.std(), volume.affine, "CT", volume.unit)
     with pytest.raises(RefusedSeriesError, match="noise unlike training"):
         restore(noisy, RestorationTask("denoise", level=100.0), threads=1)
+
+
+def test_an_image_without_white_noise_is_refused_instead_of_copied() -> None:
+    with pytest.raises(RefusedSeriesError, match="no gaussian noise was found"):
+        restore(read_volume(CT), RestorationTask("denoise"), threads=1)
+
+
+def test_pixels_that_are_not_square_are_not_sharpened() -> None:
+    volume = read_volume(CT)
+    longer = type(volume)(volume.voxels, volume.affine @ np.diag([1, 1, 1.5, 1]), "CT", volume.unit)
+    with pytest.raises(InputError, match="square pixels"):
+        restore(longer, RestorationTask("deblur", blur_mm=1.0), threads=1)
 
 
 def test_an_mr_slice_is_not_taken_for_a_low_dose_ct() -> None:

@@ -59,12 +59,13 @@ def _image_text(found: FoundImage) -> str:
         spacing = " x ".join(f"{mm:.4g}" for mm in volume.spacing_mm)
         apart = f" (--stack {number}: {volume.varies})" if len(found.volumes) > 1 else ""
         lines.append(f"   {size} voxels (slices, rows, columns) of {spacing} mm{apart}")
-        lines += [_finding_text(finding) for finding in volume.findings]
-    lines += [_finding_text(finding) for finding in found.refused]
+        lines += [finding_text(finding) for finding in volume.findings]
+    lines += [finding_text(finding) for finding in found.refused]
     return "\n".join(lines)
 
 
-def _finding_text(finding: Finding) -> str:
+def finding_text(finding: Finding) -> str:
+    """A finding as one line."""
     return f"   {finding.verdict}: {finding.check}: {finding.message}"
 
 
@@ -179,7 +180,7 @@ def segment(
         "stages": [asdict(stage) for stage in made.stages],
         "backend": made.backend,
         "record_version": None if record is None else record.version,
-        "sent": None if stored is None else {"stored": len(stored.stored), "failed": _failed(stored)},
+        "sent": None if stored is None else {"stored": len(stored.stored), "failed": failed_to_send(stored)},
         "not_for_clinical_use": True,
     }
     show(shown, _segmented_text(made, record, stored), as_json=as_json)
@@ -190,7 +191,7 @@ def segment(
 def _segmented_text(made: ImageResult, record: Record | None, stored: Stored | None) -> str:
     lines = [f"{made.label_map.made_by}", ""]
     lines += [f"  {name:<32} {volume:10.1f} mL" for name, volume in made.volumes_ml.items()]
-    lines += ["", *(_finding_text(finding) for finding in made.findings)] if made.findings else []
+    lines += ["", *(finding_text(finding) for finding in made.findings)] if made.findings else []
     took = ", ".join(f"{stage.name} {stage.seconds:.1f} s" for stage in made.stages)
     most = max((stage.peak_bytes for stage in made.stages), default=0)
     lines += ["", f"{took}; at most {most / 1e9:.1f} GB; {made.backend}", f"Wrote {made.folder / 'report.html'}"]
@@ -198,11 +199,12 @@ def _segmented_text(made: ImageResult, record: Record | None, stored: Stored | N
         lines.append(f"{record.path} is at version {record.version}.")
     if stored is not None:
         lines.append(f"Sent {len(stored.stored)} DICOM objects.")
-        lines += [f"NOT stored: {name}: {reason}" for name, reason in _failed(stored).items()]
+        lines += [f"NOT stored: {name}: {reason}" for name, reason in failed_to_send(stored).items()]
     return "\n".join([*lines, NOT_CLINICAL])
 
 
-def _failed(stored: Stored) -> dict[str, str]:
+def failed_to_send(stored: Stored) -> dict[str, str]:
+    """Files that a PACS did not take, and why."""
     return {failure.path.name: failure.reason for failure in stored.failed}
 
 

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from careloop.cli.command import FOLDER, json_option
-from careloop.cli.image import NOT_CLINICAL, _failed, _finding_text, image
+from careloop.cli.image import NOT_CLINICAL, failed_to_send, finding_text, image
 from careloop.cli.output import counter, show
 
-if TYPE_CHECKING:
-    from careloop.imaging.restore.apply import RestorationTask
-    from careloop.imaging.volume import Volume
-
-TASKS = click.Choice(["denoise", "low-dose", "deblur", "upsample", "bias-field"])
+TASKS = click.Choice(["auto", "denoise", "low-dose", "deblur", "upsample", "bias-field"])
 
 
 @image.command()
 @click.argument("path", type=FOLDER)
 @click.option("--out", type=FOLDER, required=True, metavar="DIR", help="Folder for all results.")
-@click.option("--task", type=TASKS, help="Default: low-dose for CT, denoise for everything else.")
+@click.option(
+    "--task", type=TASKS, default="auto", show_default=True, help="auto: low-dose for CT, denoise for all else."
+)
 @click.option(
     "--noise",
     type=click.Choice(["auto", "gaussian", "rician", "poisson"]),
@@ -45,7 +43,7 @@ TASKS = click.Choice(["denoise", "low-dose", "deblur", "upsample", "bias-field"]
 def restore(
     path: Path,
     out: Path,
-    task: str | None,
+    task: Any,
     model: Path | None,
     series: str,
     stack: int | None,
@@ -62,14 +60,14 @@ def restore(
     a new derived series that says what was done. The originals are never changed. An image whose noise is unlike that
     of the model's training is refused.
     """
-    from careloop.imaging.read.volumes import Choice, read_volume
+    from careloop.imaging.read.volumes import Choice
+    from careloop.imaging.restore.apply import RestorationTask
     from careloop.study.restorations import RestoreTask, restore_images
 
-    choice = Choice(series, stack, modality)
+    asked = None if task == "bias-field" else RestorationTask(task, **how)
     with counter() as progress:
-        volume = read_volume(path, choice=choice, progress=progress)
-        asked = RestoreTask(path, _how(task, volume, how), model, choice, device, threads)
-        made = restore_images(asked, out, progress=progress)
+        run = RestoreTask(path, asked, model, Choice(series, stack, modality), device, threads)
+        made = restore_images(run, out, progress=progress)
         stored = None if send is None else made.send(send, progress=progress)
     facts = made.facts
     shown = {
@@ -80,19 +78,11 @@ def restore(
         "levels": facts["levels"],
         "findings": [asdict(finding) for finding in made.findings],
         "dicom": [str(file) for file in made.dicom],
-        "sent": None if stored is None else {"stored": len(stored.stored), "failed": _failed(stored)},
+        "sent": None if stored is None else {"stored": len(stored.stored), "failed": failed_to_send(stored)},
         "not_for_clinical_use": True,
     }
-    lines = [facts["done"], "", *(_finding_text(finding) for finding in made.findings), ""]
+    lines = [facts["done"], "", *(finding_text(finding) for finding in made.findings), ""]
     lines += [f"Wrote {out / 'report.html'}" + (f" and {len(made.dicom)} DICOM files" if made.dicom else "")]
     show(shown, "\n".join([*lines, NOT_CLINICAL]), as_json=as_json)
     if stored is not None and stored.failed:
         raise click.exceptions.Exit(1)
-
-
-def _how(task: str | None, volume: Volume, how: dict[str, Any]) -> RestorationTask | None:
-    """The task as it was asked for, or the one that fits the image."""
-    from careloop.imaging.restore.apply import RestorationTask
-
-    chosen: Any = task or ("low-dose" if volume.modality == "CT" else "denoise")
-    return None if chosen == "bias-field" else RestorationTask(chosen, **how)

@@ -21,6 +21,7 @@ from careloop.imaging.explain.checked import read_checked
 from careloop.imaging.explain.explain import explain_prepared
 from careloop.imaging.explain.overlay import overlay_png
 from careloop.imaging.finding import SIMULATED
+from careloop.imaging.model_folder import write_whole
 from careloop.imaging.read.volumes import Choice, read_volume
 from careloop.imaging.volume import Volume
 from careloop.record import Record
@@ -74,8 +75,8 @@ def classify_images(task: ClassifyTask, out: Path, *, progress: Progress | None 
     found = tuple(classify(volumes, classifier, settings=task.settings, progress=progress))
     out.mkdir(parents=True, exist_ok=True)
     rows = [facts_of(one) for one in found]
-    _write_whole(out / FACTS, json.dumps({"made_by": classifier.made_by, "results": rows}, indent=1) + "\n")
-    _write_whole(out / TABLE, result_table(found).write_csv())
+    write_whole(out / FACTS, json.dumps({"made_by": classifier.made_by, "results": rows}, indent=1) + "\n")
+    write_whole(out / TABLE, result_table(found).write_csv())
     write_classification_page(page_facts(found, volumes, classifier, progress=progress), out / PAGE)
     return ClassifyResult(out, volumes, found)
 
@@ -145,9 +146,3 @@ def _map(one: Classified, shown: Volume, classifier: Classifier, progress: Progr
     except InputError as error:
         return ExplanationMap(label, "", valid=False, verdict=str(error))
     return ExplanationMap(label, made.method, valid=True, verdict=made.validity.text, picture=overlay_png(made))
-
-
-def _write_whole(path: Path, text: str) -> None:
-    draft = path.with_name(f".unfinished.{path.name}")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)

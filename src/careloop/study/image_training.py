@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Literal
 
 from careloop import InputError
 from careloop.report.image_model_page import ImageModelFacts, write_image_model_page
 from careloop.report.model_card import card_of
 
 if TYPE_CHECKING:
-    from careloop.imaging.classify.data.dataset import ImageDataset
-    from careloop.imaging.classify.model import Classifier
     from careloop.imaging.classify.settings import ClassifierSettings
     from careloop.imaging.classify.train import ClassifierSummary
 
@@ -23,7 +20,6 @@ if TYPE_CHECKING:
 
 Kind = Literal["segment", "classify", "detect", "restore"]
 MODEL, EVALUATION, PAGE = "model.json", "evaluation.json", "report.html"
-EXPLAINED = 60  # tuning images on which maps are tested; each is seen by many altered networks
 
 
 def kind_of(dataset: Path) -> Kind:
@@ -44,45 +40,14 @@ def kind_of(dataset: Path) -> Kind:
 def train_image_classifier(
     dataset: Path, out: Path, *, settings: ClassifierSettings, progress: Progress
 ) -> ClassifierSummary:
-    """Train a classifier, test its maps on tuning images, and write the page of its evaluation."""
-    from careloop.imaging.classify.model import read_classifier
+    """Train a classifier, test its maps on images that were held apart, and write the page of its evaluation."""
     from careloop.imaging.classify.train import train_classifier
     from careloop.imaging.explain.checked import check_explanations
 
-    made = train_classifier(dataset, out, settings=settings, progress=progress)
-    classifier = read_classifier(out)
-    if not (out / "explanation.json").exists():
-        images, target = _tuning_images(dataset, classifier, settings)
-        if len(images):
-            check_explanations(classifier, images, target, progress=progress)
+    check = partial(check_explanations, progress=progress)
+    made = train_classifier(dataset, out, settings=settings, check=check, progress=progress)
     write_report(out)
     return made
-
-
-def _tuning_images(
-    dataset: Path, classifier: Classifier, settings: ClassifierSettings
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Some tuning images (n, channels, *size) with what is true of them (n, labels)."""
-    from careloop.imaging.classify.data.read import open_images
-    from careloop.imaging.classify.data.split import with_splits
-    from careloop.imaging.classify.prepare import prepare
-
-    opened = open_images(dataset, settings.columns, names=settings.names, modality=settings.modality)
-    tuning: ImageDataset = with_splits(opened, seed=settings.seed).dataset
-    rows = np.flatnonzero(tuning.split == "tuning")
-    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), EXPLAINED)).astype(int))] if len(rows) else rows
-    rows = rows[np.argsort(tuning.places[rows], kind="stable")]
-    kept, images = [], []
-    read = tuning.images.volumes(tuning.places[rows].tolist())
-    for row, (_, volume) in zip(rows.tolist(), read, strict=True):
-        if isinstance(volume, str):
-            continue
-        try:
-            images.append(prepare(volume, classifier.said.input))
-        except InputError:
-            continue
-        kept.append(row)
-    return np.stack(images) if images else np.empty(0), tuning.target[kept]
 
 
 def write_report(folder: Path) -> Path:

@@ -17,7 +17,7 @@ from careloop.imaging.finding import SIMULATED, Finding
 from careloop.imaging.pacs import Stored, store_files
 from careloop.imaging.read.nifti import read_nifti
 from careloop.imaging.read.volumes import Choice, read_volume
-from careloop.imaging.restore.apply import RestorationTask, degradation_of, restore
+from careloop.imaging.restore.apply import RestorationTask, degradation_of, fitting, restore
 from careloop.imaging.restore.bias_field import correct_bias_field
 from careloop.imaging.restore.model import RestorationModel, read_restoration, shipped
 from careloop.imaging.volume import Volume
@@ -65,11 +65,6 @@ class RestoreTask:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = None
 
-    @property
-    def says_error(self) -> bool:
-        """Whether the error to be expected comes with the result."""
-        return self.how is not None and self.how.task in ("denoise", "low-dose")
-
 
 @dataclass(frozen=True)
 class RestorationResult:
@@ -111,12 +106,14 @@ def restore_images(
     """
     folder = RunFolder.begin(out, notify=notify)
     volume = read_volume(task.image, choice=task.choice, progress=progress)
+    if task.how is not None:
+        task = replace(task, how=fitting(task.how, volume))
     model = _model(task)
     key = [_digest(volume), repr(task.how), model.made_by if model else N4]
     folder.stage(
         "restore",
         partial(_restore, task=task, volume=volume, model=model, progress=progress),
-        writes=[RESTORED, FACTS, *([ERROR] if task.says_error else [])],
+        writes=[RESTORED, FACTS, *([ERROR] if says_error(task.how) else [])],
         settings=key,
     )
     facts = json.loads((out / FACTS).read_text(encoding="utf-8"))
@@ -138,6 +135,11 @@ def restore_images(
         reads=[RESTORED, FACTS],
     )
     return result
+
+
+def says_error(how: RestorationTask | None) -> bool:
+    """Whether the error to be expected comes with the result."""
+    return how is not None and how.task in ("denoise", "low-dose")
 
 
 def _model(task: RestoreTask) -> RestorationModel | None:

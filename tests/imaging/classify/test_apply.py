@@ -18,7 +18,6 @@ from careloop.imaging.classify import classify
 from careloop.imaging.classify.apply import Classified, decided
 from careloop.imaging.classify.events import classification_events, record_classification
 from careloop.imaging.classify.expected import check_image
-from careloop.imaging.classify.familiar import fit_familiar
 from careloop.imaging.classify.model import (
     Calibration,
     Classifier,
@@ -31,6 +30,7 @@ from careloop.imaging.classify.model import (
 )
 from careloop.imaging.classify.networks import build_classifier
 from careloop.imaging.classify.prepare import prepare
+from careloop.imaging.familiar import fit_familiar
 from careloop.imaging.finding import RefusedSeriesError
 from careloop.imaging.measure import Recording
 from careloop.imaging.volume import Source, Volume

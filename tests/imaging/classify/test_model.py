@@ -12,7 +12,6 @@ import torch
 from scipy.special import expit, softmax
 
 from careloop import InputError
-from careloop.imaging.classify.familiar import fit_familiar
 from careloop.imaging.classify.model import (
     Calibration,
     Classifier,
@@ -25,6 +24,7 @@ from careloop.imaging.classify.model import (
     write_classifier,
 )
 from careloop.imaging.classify.networks import build_classifier
+from careloop.imaging.familiar import fit_familiar
 
 ARCHITECTURE = {"name": "resnet-small", "depths": [1, 1], "widths": [8, 16]}
 SAID = ClassifierFile("demo", ARCHITECTURE, InputFormat((16, 16)), Labels(("a", "b")), conformal=Conformal(0.9, (1, 1)))

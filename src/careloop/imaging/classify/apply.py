@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from careloop.imaging.classify.familiar import Familiar
+    from careloop.imaging.familiar import Familiar
 
 BATCH = 8  # pictures that the network sees at once; of volumes one
 EVEN = 0.5  # the probability from which a label counts as present where the model states none

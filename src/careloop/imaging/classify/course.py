@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from careloop import InputError
 from careloop.imaging.classify.data.dataset import ImageDataset
 from careloop.imaging.classify.model import InputFormat
 from careloop.imaging.classify.settings import ClassifierSettings
+from careloop.imaging.model_folder import begun, write_whole
 
 if TYPE_CHECKING:
     from careloop.models.sequence.training.loop import LoopSettings
@@ -62,23 +62,8 @@ def write_course(course: Course, out: Path) -> None:
 
 
 def begun_course(out: Path, wanted: dict[str, Any]) -> Course | None:
-    """The course that was begun in a folder; None where there is none.
-
-    Raises:
-        InputError: the folder holds a training with other settings or of other data, or its plan.json is damaged.
-    """
-    from pydantic import TypeAdapter, ValidationError
-
-    path = out / COURSE
-    if not path.exists():
-        return None
-    try:
-        course = TypeAdapter(Course).validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise InputError(f"{path} is damaged or of another kind of training; give another folder") from error
-    if course.asked != wanted:
-        raise InputError(f"{out} holds a training with other settings or of other data; give another folder")
-    return course
+    """The course that was begun in a folder; None where there is none. InputError as `begun`."""
+    return begun(Course, out / COURSE, wanted)
 
 
 def device_of(settings: ClassifierSettings) -> str:
@@ -88,11 +73,3 @@ def device_of(settings: ClassifierSettings) -> str:
     if settings.device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return settings.device
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that is never seen half written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".unfinished.{path.name}")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)

@@ -17,11 +17,11 @@ from careloop.imaging.measure.events import (
     AS_ACQUIRED,
     PREFIX,
     Recording,
-    _first_slice,
-    _known,
-    _subject,
     asset_of,
+    first_slice,
+    known_subject,
     model_of,
+    subject_of,
 )
 from careloop.imaging.volume import Volume
 from careloop.record import EVENTS, Record
@@ -64,7 +64,7 @@ def classification_events(
         unit="unit",
         text_value="text_value",
         asset="asset",
-        source=pl.lit(f"{PREFIX}//{FINDING}//{asset}{_first_slice(volume.source)}//{model}"),
+        source=pl.lit(f"{PREFIX}//{FINDING}//{asset}{first_slice(volume.source)}//{model}"),
     )
 
 
@@ -89,7 +89,7 @@ def record_classification(
         InputError: as `classification_events`; the record knows no such subject, or the image names no patient.
     """
     record = Record.open(path)
-    subject = _subject(record, volume.source, how.origin) if subject_id is None else _known(record, subject_id)
+    subject = subject_of(record, volume.source, how.origin) if subject_id is None else known_subject(record, subject_id)
     events = classification_events(found, volume, subject_id=subject, how=how)
     new = code_table(found).join(record.code_metadata(), on="code", how="anti")
     if new.height:

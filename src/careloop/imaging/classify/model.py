@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from careloop import InputError
-from careloop.imaging.segment.formats.trained import DESCRIPTION, WARNING, WEIGHTS
+from careloop.imaging.model_folder import (
+    DESCRIPTION,
+    WARNING,
+    WEIGHTS,
+    check_file,
+    file_digest,
+    read_said,
+    versioned_json,
+    write_whole,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from careloop.imaging.classify.familiar import Familiar
     from careloop.imaging.classify.networks import ImageClassifier
+    from careloop.imaging.familiar import Familiar
 
 FAMILIAR = "familiar.npz"
 
@@ -166,9 +174,7 @@ class ClassifierFile:
 
     def to_json(self) -> str:
         """The text of model.json, with the version that follows from it."""
-        document = asdict(self) | {"version": ""}
-        digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
-        return json.dumps(document | {"version": digest[:12]}, indent=1, ensure_ascii=False) + "\n"
+        return versioned_json(self)
 
 
 @dataclass(frozen=True)
@@ -202,7 +208,7 @@ class Classifier:
         """The check for images unlike those of training; None for a model without one."""
         if not self.said.familiar:
             return None
-        from careloop.imaging.classify.familiar import Familiar
+        from careloop.imaging.familiar import Familiar
 
         with np.load(self.folder / FAMILIAR, allow_pickle=False) as file:
             return Familiar.from_arrays(dict(file))
@@ -225,14 +231,12 @@ def write_classifier(
         with part.open("wb") as file:  # a path would get a second suffix
             np.savez(file, allow_pickle=False, **familiar.to_arrays())
         part.replace(folder / FAMILIAR)
-        known = _digest(folder / FAMILIAR)
-    part = folder / f".unfinished.{DESCRIPTION}"
+        known = file_digest(folder / FAMILIAR)
     whole = replace(
-        said, embedding_size=network.embedding_size, weights=_digest(folder / WEIGHTS), familiar=known, version=""
+        said, embedding_size=network.embedding_size, weights=file_digest(folder / WEIGHTS), familiar=known, version=""
     )
     # Numbers as they are read again (0.0, not 0), so that a model that is written again keeps its version.
-    part.write_text(_parsed(whole.to_json().encode()).to_json(), encoding="utf-8")
-    part.replace(folder / DESCRIPTION)
+    write_whole(folder / DESCRIPTION, _parsed(whole.to_json().encode()).to_json())
     return read_classifier(folder)
 
 
@@ -251,21 +255,11 @@ def read_classifier(folder: Path) -> Classifier:
     Raises:
         InputError: a file is missing or damaged, of a later format, or not the one that model.json speaks of.
     """
-    from pydantic import ValidationError
-
-    path = folder / DESCRIPTION
-    try:
-        said = _parsed(path.read_bytes())
-    except OSError:
-        raise InputError(f"{folder} has no {DESCRIPTION} that can be read: it is no classification model") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise InputError(f"{path}: {where}: {first['msg']}; train the model again with this version") from error
-    for name, digest in ((WEIGHTS, said.weights), (FAMILIAR, said.familiar)):
-        if digest and _digest(folder / name) != digest:
-            raise InputError(f"{folder / name} is not the file that {DESCRIPTION} speaks of; copy the folder again")
-    _check_lengths(said, path)
+    said = read_said(ClassifierFile, folder, what="classification model")
+    check_file(folder / WEIGHTS, said.weights)
+    if said.familiar:
+        check_file(folder / FAMILIAR, said.familiar)
+    _check_lengths(said, folder / DESCRIPTION)
     return Classifier(folder, said)
 
 
@@ -273,14 +267,6 @@ def _parsed(text: bytes) -> ClassifierFile:
     from pydantic import TypeAdapter
 
     return TypeAdapter(ClassifierFile).validate_json(text)
-
-
-def _digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); copy the whole model folder") from error
 
 
 def _check_lengths(said: ClassifierFile, path: Path) -> None:

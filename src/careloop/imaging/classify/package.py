@@ -16,21 +16,22 @@ from careloop.imaging.classify.baseline import HOW as BASELINE_HOW
 from careloop.imaging.classify.baseline import NAME as BASELINE
 from careloop.imaging.classify.baseline import baseline_probabilities
 from careloop.imaging.classify.calibrate import decision_thresholds, fit_calibration, fit_conformal
-from careloop.imaging.classify.course import Course, write_whole
+from careloop.imaging.classify.course import Course
 from careloop.imaging.classify.data.dataset import HELD_OUT, MISSING, VIEW, Progress
 from careloop.imaging.classify.data.ready import ReadyImages
 from careloop.imaging.classify.evaluate import NETWORK, Bootstrap, HeldOut, Predicted, evaluate_held_out
-from careloop.imaging.classify.familiar import fit_familiar
 from careloop.imaging.classify.fit import LOOKED_AT, outputs
 from careloop.imaging.classify.model import Calibration, ClassifierFile, Conformal, Labels, write_classifier
 from careloop.imaging.classify.settings import ClassifierSettings
+from careloop.imaging.familiar import fit_familiar
+from careloop.imaging.model_folder import write_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from careloop.evaluate.discrimination import Threshold
-    from careloop.imaging.classify.familiar import Familiar
     from careloop.imaging.classify.image_classifier import ImageClassifier
+    from careloop.imaging.familiar import Familiar
 
 EVALUATION, PREDICTIONS = "evaluation.json", "predictions.parquet"
 MOST_FAMILIAR = 2000  # images in memory that the check for unlike ones is fitted to, and as many for its threshold

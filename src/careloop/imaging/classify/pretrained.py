@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from careloop import InputError
 from careloop.imaging.classify.foreign_names import renamed
 from careloop.imaging.classify.foreign_settings import library_of, read_config
-from careloop.imaging.segment.formats.trained import WEIGHTS
+from careloop.imaging.model_folder import WEIGHTS
 
 if TYPE_CHECKING:
     import torch

@@ -7,13 +7,15 @@ import io
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from careloop.imaging.classify.augment import Changes
-from careloop.imaging.classify.course import Course, asked, begun_course, device_of, write_course, write_whole
+from careloop.imaging.classify.course import Course, asked, begun_course, device_of, write_course
 from careloop.imaging.classify.data import open_images
 from careloop.imaging.classify.data.dataset import ImageDataset, Progress
 from careloop.imaging.classify.data.ready import ReadyImages, ready_images
@@ -23,13 +25,19 @@ from careloop.imaging.classify.model import ClassifierFile, read_classifier
 from careloop.imaging.classify.package import write_model
 from careloop.imaging.classify.settings import DEFAULT_MINUTES, MOST_EPOCHS, SHORTEST_PATIENCE, ClassifierSettings
 from careloop.imaging.classify.start import start_of
-from careloop.imaging.segment.formats.trained import DESCRIPTION
+from careloop.imaging.model_folder import DESCRIPTION, write_whole
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from careloop.imaging.classify.image_classifier import ImageClassifier
+    from careloop.imaging.classify.model import Classifier
     from careloop.models.sequence.training.loop import Step
 
+    Check = Callable[[Classifier, NDArray[np.float32], NDArray[np.float32]], object]
+
 WORK = "training"  # what is needed while training lasts; removed at its end
+MOST_CHECKED = 60  # images; a check may look at each through many altered networks
 CURVE, REJECTED = "learning_curve.json", "rejected.csv"
 
 
@@ -54,12 +62,19 @@ class Task:
 
 
 def train_classifier(
-    dataset: Path, out: Path, *, settings: ClassifierSettings | None = None, progress: Progress | None = None
+    dataset: Path,
+    out: Path,
+    *,
+    settings: ClassifierSettings | None = None,
+    check: Check | None = None,
+    progress: Progress | None = None,
 ) -> ClassifierSummary:
     """Train a classifier on a table or MedMNIST file (see `open_images`) and write it to the model folder `out`.
 
     A training that was killed goes on where it was when the same call is made again, to the same weights (on a CPU);
-    a finished one is returned as it is. Rows that cannot be used are left out and listed in rejected.csv.
+    a finished one is returned as it is. `check` sees the finished model with some images that no weight, calibration
+    or threshold of decision was fitted to, prepared (n, channels, *size), and what is true of them (n, labels). Rows
+    that cannot be used are left out and listed in rejected.csv.
 
     Raises:
         InputError: the data cannot be used; `out` holds another training; training diverged.
@@ -82,6 +97,9 @@ def train_classifier(
     course = _timed(task, ready, replace(course, pretrained=pretrained), network)
     _fit(task, ready, course, network)
     write_model(network, ready, course, settings=chosen, out=out, progress=task.progress)
+    if check is not None:
+        rows = ready.conformal[:MOST_CHECKED]
+        check(read_classifier(out), ready.images[rows], ready.target[rows])
     shutil.rmtree(out / WORK)
     return _summary(out, time.monotonic() - start)
 

@@ -11,7 +11,7 @@ import polars as pl
 
 from careloop import InputError
 from careloop.imaging.detect.boxes import Detection
-from careloop.imaging.measure.events import AS_ACQUIRED, PREFIX, Recording, asset_of, model_of
+from careloop.imaging.measure.events import AS_ACQUIRED, PREFIX, Recording, asset_of, first_slice, model_of
 from careloop.imaging.volume import Volume
 from careloop.record import EVENTS, Record
 
@@ -53,10 +53,8 @@ def detection_events(
             about = f"{made_by}, finding {number}"
             rows.append((f"{stem}//diameter", one.diameter_mm, UNITS["diameter"], about))
             rows.append((f"{stem}//probability", one.probability, UNITS["probability"], about))
-    asset = asset_of(volume)
-    first = f"/instance/{volume.source.instances[0]}" if volume.source.instances else ""
-    frame = f"/frame/{volume.source.frames[0]}" if first and volume.source.frames else ""
-    source = f"{PREFIX}//DETECTION//{asset}{first}{frame}//{model if how.versions == 'newest' else made_by}"
+    asset, by = asset_of(volume), model if how.versions == "newest" else made_by
+    source = f"{PREFIX}//DETECTION//{asset}{first_slice(volume.source)}//{by}"
     table = pl.DataFrame(rows, schema=["code", "value", "unit", "text_value"], orient="row")
     return table.select(
         subject_id=pl.lit(subject_id, dtype=pl.Int64),

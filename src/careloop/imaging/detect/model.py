@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,7 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from careloop import InputError
-from careloop.imaging.segment.formats.trained import DESCRIPTION, WARNING, WEIGHTS
+from careloop.imaging.model_folder import (
+    DESCRIPTION,
+    WARNING,
+    WEIGHTS,
+    check_file,
+    file_digest,
+    read_said,
+    versioned_json,
+    write_whole,
+)
 from careloop.imaging.segment.model import Preparation
 
 if TYPE_CHECKING:
@@ -58,9 +65,7 @@ class DetectorFile:
 
     def to_json(self) -> str:
         """The text of model.json, with the version that follows from it."""
-        document = asdict(self) | {"version": ""}
-        digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
-        return json.dumps(document | {"version": digest[:12]}, indent=1, ensure_ascii=False) + "\n"
+        return versioned_json(self)
 
     def probability(self, logit: NDArray[np.float64]) -> NDArray[np.float64]:
         """The calibrated probability that a finding is one."""
@@ -104,21 +109,8 @@ def read_detector(folder: Path) -> Detector:
     Raises:
         InputError: a file is missing or damaged, or the weights are not those that model.json speaks of.
     """
-    from pydantic import TypeAdapter, ValidationError
-
-    path, weights = folder / DESCRIPTION, folder / WEIGHTS
-    try:
-        said = TypeAdapter(DetectorFile).validate_json(path.read_bytes())
-        with weights.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise InputError(f"{path}: {where}: {first['msg']}; train the detector again with this version") from error
-    except OSError as error:
-        raise InputError(f"{folder} holds no detector ({error.strerror}: {Path(error.filename).name})") from error
-    if digest != said.weights:
-        raise InputError(f"{weights} is not the file that {DESCRIPTION} was written with; copy the whole folder again")
+    said = read_said(DetectorFile, folder, what="detector")
+    check_file(folder / WEIGHTS, said.weights)
     return Detector(said, folder)
 
 
@@ -130,14 +122,12 @@ def write_weights(network: UNet, folder: Path) -> str:
     part = folder / f".unfinished.{WEIGHTS}"
     save_file({name: value.contiguous() for name, value in _weights(network).items()}, part)
     part.replace(folder / WEIGHTS)
-    return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    return file_digest(folder / WEIGHTS)
 
 
 def write_description(said: DetectorFile, folder: Path) -> Detector:
     """Write model.json, which makes the folder a detector; returns it as read again."""
-    part = folder / f".unfinished.{DESCRIPTION}"
-    part.write_text(said.to_json(), encoding="utf-8")
-    part.replace(folder / DESCRIPTION)
+    write_whole(folder / DESCRIPTION, said.to_json())
     return read_detector(folder)
 
 

@@ -29,8 +29,8 @@ from careloop.imaging.detect.model import (
 )
 from careloop.imaging.detect.settings import DetectionSettings
 from careloop.imaging.finding import SIMULATED
+from careloop.imaging.model_folder import DESCRIPTION, begun, write_whole
 from careloop.imaging.phantom.nodule_files import SIMULATION
-from careloop.imaging.segment.formats.trained import DESCRIPTION
 from careloop.imaging.segment.model import Normalization, Preparation
 from careloop.imaging.volume import Volume
 
@@ -50,6 +50,13 @@ LONGEST_PATCH = {2: 256, 3: 64}
 PATCH_STEP = 16  # a patch is a multiple of this, so that its axes can be halved
 BATCH = {2: 16, 3: 2}
 HOUNSFIELD = "[hnsf'U]"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a training answers to: its settings and the data's digest."""
+
+    asked: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -247,15 +254,8 @@ def _log_sides(cases: Sequence[PreparedCase], dims: int) -> NDArray[np.float64]:
 
 def _same_as_asked(out: Path, asked: dict[str, Any]) -> None:
     """Write down what the folder answers to, or refuse a folder that answers to something else."""
-    path = out / ASKED
-    if path.exists():
-        if json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(asked)):
-            raise InputError(f"{out} holds a training with other settings or of other data; give another folder")
-        return
-    out.mkdir(parents=True, exist_ok=True)
-    part = out / f".unfinished.{ASKED}"
-    part.write_text(json.dumps(asked, indent=1) + "\n", encoding="utf-8")
-    part.replace(path)
+    if begun(Asked, out / ASKED, asked) is None:
+        write_whole(out / ASKED, json.dumps({"asked": asked}, indent=1) + "\n")
 
 
 def _silent(what: str, done: int, total: int) -> None:

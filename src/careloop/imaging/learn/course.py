@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from careloop import InputError
 from careloop.imaging.learn.configure import Plan, SizeName
 from careloop.imaging.learn.dataset import Dataset, Rejected
 from careloop.imaging.learn.fingerprint import Fingerprint
+from careloop.imaging.model_folder import begun, write_whole
 
 if TYPE_CHECKING:
     from careloop.models.sequence.training.loop import LoopSettings
@@ -96,30 +96,12 @@ def asked(settings: TrainingSettings, dataset: Dataset) -> dict[str, Any]:
 
 def write_course(course: Course, out: Path) -> None:
     """Write it as plan.json, whole or not at all."""
-    out.mkdir(parents=True, exist_ok=True)
-    part = out / f".unfinished.{COURSE}"
-    part.write_text(json.dumps(asdict(course), indent=1) + "\n", encoding="utf-8")
-    part.replace(out / COURSE)
+    write_whole(out / COURSE, json.dumps(asdict(course), indent=1) + "\n")
 
 
 def begun_course(out: Path, wanted: dict[str, Any]) -> Course | None:
-    """The course that was begun in a folder; None where there is none.
-
-    Raises:
-        InputError: the folder holds a training with other settings or of other data, or its plan.json is damaged.
-    """
-    from pydantic import TypeAdapter, ValidationError
-
-    path = out / COURSE
-    if not path.exists():
-        return None
-    try:
-        course = TypeAdapter(Course).validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise InputError(f"{path} is damaged or of another version; give another folder") from error
-    if course.asked != wanted:
-        raise InputError(f"{out} holds a training with other settings or of other data; give another folder")
-    return course
+    """The course that was begun in a folder; None where there is none. InputError as `begun`."""
+    return begun(Course, out / COURSE, wanted)
 
 
 def device_of(settings: TrainingSettings) -> Device:

@@ -14,7 +14,8 @@ from careloop import __version__
 from careloop.imaging.learn.course import Course
 from careloop.imaging.learn.dataset import Dataset, Labels, Progress
 from careloop.imaging.learn.validate import validate_model
-from careloop.imaging.segment.formats.trained import DESCRIPTION, WEIGHTS, TrainedFile, model_of, read_description
+from careloop.imaging.model_folder import DESCRIPTION, WEIGHTS
+from careloop.imaging.segment.formats.trained import TrainedFile, model_of, read_description
 from careloop.imaging.segment.run import RunSettings
 from careloop.imaging.terms import described
 from careloop.imaging.volume import Segment

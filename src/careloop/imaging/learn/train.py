@@ -30,7 +30,8 @@ from careloop.imaging.learn.fingerprint import check_cases, fingerprint
 from careloop.imaging.learn.fit import EpochScore, PatchWork, measure_pace, validated_cases
 from careloop.imaging.learn.package import write_model
 from careloop.imaging.learn.patches import prepare_case
-from careloop.imaging.segment.formats.trained import DESCRIPTION, TrainedFile, read_description
+from careloop.imaging.model_folder import DESCRIPTION
+from careloop.imaging.segment.formats.trained import TrainedFile, read_description
 
 if TYPE_CHECKING:
     from careloop.imaging.unet import UNet

@@ -75,7 +75,7 @@ def measurement_events(
         unit=_UNIT,
         text_value=pl.lit(made_by),
         asset=pl.lit(asset),
-        source=pl.lit(f"{PREFIX}//{asset}{_first_slice(volume.source)}//{model}"),
+        source=pl.lit(f"{PREFIX}//{asset}{first_slice(volume.source)}//{model}"),
     )
 
 
@@ -97,7 +97,7 @@ def record_measurements(
         InputError: as `measurement_events`; the record knows no such subject, or the image names no patient.
     """
     record = Record.open(path)
-    subject = _subject(record, volume.source, how.origin) if subject_id is None else _known(record, subject_id)
+    subject = subject_of(record, volume.source, how.origin) if subject_id is None else known_subject(record, subject_id)
     events = measurement_events(table, volume, subject_id=subject, made_by=made_by, how=how)
     new = code_table(table).join(record.code_metadata(), on="code", how="anti")
     if new.height:
@@ -145,7 +145,8 @@ def asset_of(volume: Volume) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _first_slice(source: Source) -> str:
+def first_slice(source: Source) -> str:
+    """The first slice of an image in an event's source: its instance and, of several frames, the frame."""
     if not source.instances:
         return ""
     return f"/instance/{source.instances[0]}" + (f"/frame/{source.frames[0]}" if source.frames else "")
@@ -160,13 +161,15 @@ def _parent(concept: dict[str, str]) -> str:
     return f"{_VOCABULARY.get(concept['scheme'], concept['scheme'])}//{concept['value']}"
 
 
-def _subject(record: Record, source: Source, origin: str) -> int:
+def subject_of(record: Record, source: Source, origin: str) -> int:
+    """Whose image it is, by its PatientID. InputError where it has none, or the record knows no such patient."""
     if not source.patient_id:
         raise InputError("the image names no patient; say whose it is by the subject's id in the record")
     return int(subject_ids(record, pl.Series([f"{origin}:{source.patient_id}" if origin else source.patient_id]))[0])
 
 
-def _known(record: Record, subject_id: int) -> int:
+def known_subject(record: Record, subject_id: int) -> int:
+    """The subject, if the record holds facts about it. InputError otherwise."""
     shard = int(record.shard_of(pl.Series([subject_id]))[0])
     if record.events(shard).filter(subject_id=subject_id).head(1).collect().is_empty():
         raise InputError(f"{record.path} holds no facts about subject {subject_id}; check the subject's id")

@@ -26,21 +26,22 @@ if TYPE_CHECKING:
 
     Progress = Callable[[str, int, int], None]
 
-Task = Literal["denoise", "low-dose", "deblur", "upsample"]
+Task = Literal["auto", "denoise", "low-dose", "deblur", "upsample"]
 Noise = Literal["auto", "gaussian", "rician", "poisson"]
+SQUARE = 0.02  # part by which the sides of a pixel may differ
 NOTHING = 0.5 / 255  # a noise level below which there is nothing to take out
 
 
 @dataclass(frozen=True)
 class RestorationTask:
-    """What is to be restored.
+    """What is to be restored; `auto` is the noise of low-dose CT for CT, and white or Rician noise for all else.
 
     `level` is the noise's standard deviation in the image's unit, estimated where None; for `poisson` it is not used:
     the image's values are photon counts times `gain`. `blur_mm` is the full width at half maximum of the blur, `factor`
     the number of new pixels along each old one.
     """
 
-    task: Task = "denoise"
+    task: Task = "auto"
     noise: Noise = "auto"
     level: float | None = None
     gain: float = 1.0
@@ -94,6 +95,7 @@ def restore(
         RefusedSeriesError: the image or its noise is unlike what the model was trained on.
         InputError: the model is for something else, or the image cannot be restored.
     """
+    task = fitting(task, volume)
     model = model or shipped(degradation_of(task))
     if model.said.degradation != degradation_of(task):
         raise InputError(
@@ -108,10 +110,22 @@ def restore(
         grains += [grain] if grain is not None else []
         if progress is not None:
             progress("restoring slices", number, len(volume.voxels))
+    if plan.untouched == len(volume.voxels):
+        found = f"no {task.noise} noise was found to take out"
+        remedy = "for the noise of reconstructed CT say --task low-dose; else state the level (--level)"
+        findings.append(Finding("noise level", "refused", f"{found}; {remedy}"))
     findings += check_grain(grains)
     if any(finding.verdict == "refused" for finding in findings):
         raise RefusedSeriesError("The image", findings)
     return _result(plan, planes, model, findings)
+
+
+def fitting(task: RestorationTask, volume: Volume) -> RestorationTask:
+    """The task with what `auto` means for this image put in its place."""
+    chosen = task if task.task != "auto" else replace(task, task="low-dose" if volume.modality == "CT" else "denoise")
+    if chosen.noise != "auto":
+        return chosen
+    return replace(chosen, noise="rician" if volume.modality == "MR" else "gaussian")
 
 
 def degradation_of(task: RestorationTask) -> Degradation:
@@ -146,9 +160,7 @@ class _Plan:
 
     def __post_init__(self) -> None:
         self.levels: list[float] = []
-        self.noise: Noise = self.task.noise
-        if self.noise == "auto":
-            self.noise = "rician" if self.volume.modality == "MR" else "gaussian"
+        self.untouched = 0  # slices without noise to take out
 
     def restored(self, plane: NDArray[np.generic]) -> tuple[RestoredPlane, Grain | None]:
         """A slice in the volume's unit, and what was taken out of it."""
@@ -167,11 +179,11 @@ class _Plan:
 
     def _denoised(self, values: NDArray[np.float64]) -> tuple[RestoredPlane, Grain | None]:
         """White noise as it is; Rician and Poisson noise after a transform that makes it white."""
-        if self.noise == "gaussian":
+        if self.task.noise == "gaussian":
             scaled = self.range.scaled(values)
             level = self._level(noise_sigma, values) / (self.range.high - self.range.low)
             if level < NOTHING:
-                return RestoredPlane(values.astype(np.float32), np.zeros(values.shape, np.float32)), None
+                return self._as_it_is(values), None
             self._check_level(level)
             restored = self.restorer(scaled, level)
             return self._in_unit(restored), grain_of(scaled, restored.plane, level)
@@ -179,10 +191,10 @@ class _Plan:
 
     def _stabilised(self, values: NDArray[np.float64]) -> tuple[RestoredPlane, Grain | None]:
         stabiliser: Stabiliser
-        if self.noise == "rician":
+        if self.task.noise == "rician":
             sigma = self._level(rician_sigma, values)
             if sigma < NOTHING * (self.range.high - self.range.low):
-                return RestoredPlane(values.astype(np.float32), np.zeros(values.shape, np.float32)), None
+                return self._as_it_is(values), None
             stabiliser = RicianStabiliser(sigma)
         else:
             stabiliser = CountStabiliser(gain=self.task.gain)
@@ -197,10 +209,19 @@ class _Plan:
         restored = RestoredPlane(plane.astype(np.float32), error)
         return restored, grain_of(scaled, found.plane, 1 / width)
 
+    def _as_it_is(self, values: NDArray[np.float64]) -> RestoredPlane:
+        self.untouched += 1
+        return RestoredPlane(values.astype(np.float32), np.zeros(values.shape, np.float32))
+
     def _sharper(self, values: NDArray[np.float64]) -> RestoredPlane:
         scaled = self.range.scaled(values)
         level = self._level(noise_sigma, values) / (self.range.high - self.range.low)
         spacing = self.volume.spacing_mm[1:]
+        if abs(spacing[0] / spacing[1] - 1) > SQUARE:
+            raise InputError(
+                "Deblurring and upsampling need square pixels, got "
+                f"{spacing[0]:.4g} x {spacing[1]:.4g} mm; resample first"
+            )
         factor = self.task.factor if self.task.task == "upsample" else 1
         blur_mm = self.task.blur_mm or spacing[0]  # without another word, a pixel's own width
         kernel = gaussian_psf(blur_mm / FWHM / (spacing[0] / factor))
@@ -245,9 +266,11 @@ def _result(plan: _Plan, planes: list[RestoredPlane], model: RestorationModel, f
     if plan.task.task == "upsample":
         finer = np.diag([1.0, 1 / plan.task.factor, 1 / plan.task.factor, 1.0])
         affine = affine @ finer
-    notes = [Finding("restored", "noted", "a network changed every pixel; compare with the original before any use")]
-    if any(level == 0 for level in plan.levels) or not plan.levels:
-        notes.append(Finding("noise level", "noted", "some slices have no noise to take out and are as they were"))
+    changed = "every pixel" if not plan.untouched else "every pixel of the slices that have noise"
+    notes = [Finding("restored", "noted", f"a network changed {changed}; compare with the original before any use")]
+    if plan.untouched:
+        words = f"{plan.untouched} of {len(voxels)} slices have no noise to take out and are as they were"
+        notes.append(Finding("noise level", "noted", words))
     return Restoration(
         volume=replace(plan.volume, voxels=voxels, affine=affine),
         expected_error=np.stack([restored.expected_error for restored in planes]) if has_error else None,

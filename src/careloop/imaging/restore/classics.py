@@ -5,7 +5,6 @@ Every parameter follows from `sigma` by a rule stated here; none was chosen on t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,23 +14,12 @@ from careloop import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from careloop.imaging.restore.noise import Denoiser
-
     Image = NDArray[np.floating[Any]]
 
-MEDIAN_PX = 3
 NLM_PATCH_PX, NLM_REACH_PX, NLM_STRENGTH = 5, 6, 0.8  # scikit-image's for its fast algorithm, strength in sigma
 TV_WEIGHTS = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0)  # in sigma, from which the least estimated risk is taken
 TV_STOP, TV_ITERATIONS = 1e-5, 300
 PROBE = 0.1  # of sigma: the step of the numerical divergence
-WAVELET_SHIFTS = 3  # pixels each way that the wavelet grid is shifted by and averaged over
-
-
-def median(image: Image, sigma: float) -> Image:
-    """Median of 3 x 3 pixels, mirrored at edges; `sigma` changes nothing unless it is 0."""
-    from scipy.ndimage import median_filter
-
-    return image.astype(np.float32) if sigma == 0 else median_filter(image.astype(np.float32), MEDIAN_PX)
 
 
 def non_local_means(image: Image, sigma: float) -> Image:
@@ -64,25 +52,6 @@ def total_variation(image: Image, sigma: float, *, weight: float | None = None) 
     return np.asarray(_chambolle(noisy, chosen), dtype=np.float32)
 
 
-def wavelet(image: Image, sigma: float) -> Image:
-    """BayesShrink (Chang, Yu and Vetterli 2000, IEEE TIP 9:1532) of db4 wavelets, averaged over shifts of the grid."""
-    if sigma == 0:
-        return image.astype(np.float32)
-    restoration = _skimage()
-    arguments = {"sigma": sigma, "method": "BayesShrink", "mode": "soft", "wavelet": "db4", "rescale_sigma": False}
-    try:
-        found = restoration.cycle_spin(
-            image.astype(np.float64),
-            func=restoration.denoise_wavelet,
-            max_shifts=WAVELET_SHIFTS,
-            func_kw=arguments,
-            workers=1,
-        )
-    except ImportError as error:
-        raise InputError("Wavelet denoising needs PyWavelets: pip install PyWavelets") from error
-    return np.asarray(found, dtype=np.float32)
-
-
 def bm3d(image: Image, sigma: float) -> Image:
     """BM3D (Dabov et al. 2007, IEEE TIP 16:2080) by its authors' package, where the user has installed it himself."""
     try:
@@ -97,15 +66,6 @@ def bm3d(image: Image, sigma: float) -> Image:
     low, span = float(image.min()), float(np.ptp(image)) or 1.0
     found = package.bm3d((image.astype(np.float64) - low) / span, sigma / span)
     return np.asarray(found * span + low, dtype=np.float32)
-
-
-CLASSICS: Mapping[str, Denoiser] = {
-    "median": median,
-    "non_local_means": non_local_means,
-    "total_variation": total_variation,
-    "wavelet": wavelet,
-    "bm3d": bm3d,
-}
 
 
 def _least_risk_weight(noisy: Image, sigma: float) -> float:

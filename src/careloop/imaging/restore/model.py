@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from careloop import InputError
+from careloop.imaging.model_folder import (
+    DESCRIPTION,
+    WARNING,
+    WEIGHTS,
+    check_file,
+    file_digest,
+    read_said,
+    versioned_json,
+    write_whole,
+)
 
 if TYPE_CHECKING:
     from careloop.imaging.restore.network import Denoiser
-
-DESCRIPTION, WEIGHTS, FAMILIAR = "model.json", "weights.safetensors", "familiar.npz"
-WARNING = "Not for clinical use. Research software; no regulator has reviewed this model."
 
 # What is taken out: white Gaussian noise (others by variance stabilisation), or the noise of CT at a low dose.
 Degradation = Literal["gaussian noise", "low-dose CT"]
@@ -52,9 +57,7 @@ class RestorationFile:
 
     def to_json(self) -> str:
         """The text of model.json, with the version that follows from it."""
-        document = asdict(self) | {"version": ""}
-        digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
-        return json.dumps(document | {"version": digest[:12]}, indent=1, ensure_ascii=False) + "\n"
+        return versioned_json(self)
 
 
 @dataclass(frozen=True)
@@ -77,23 +80,8 @@ def read_restoration(folder: Path) -> RestorationModel:
     Raises:
         InputError: a file is missing or damaged, or the weights are not those that model.json speaks of.
     """
-    from pydantic import TypeAdapter, ValidationError
-
-    path, weights = folder / DESCRIPTION, folder / WEIGHTS
-    try:
-        said = TypeAdapter(RestorationFile).validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise InputError(f"{folder} has no {DESCRIPTION}: it is no model of `careloop image train`") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise InputError(f"{path}: {where}: {first['msg']}; train the model again with this version") from error
-    try:
-        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    except OSError as error:
-        raise InputError(f"{weights} cannot be read ({error.strerror}); copy the whole model folder") from error
-    if digest != said.weights:
-        raise InputError(f"{weights} is not the file that {DESCRIPTION} was written with; copy the whole folder again")
+    said, weights = read_said(RestorationFile, folder, what="restoration model"), folder / WEIGHTS
+    check_file(weights, said.weights)
     return RestorationModel(said, folder, partial(build_restoration, said, weights))
 
 
@@ -124,9 +112,6 @@ def write_restoration(network: Denoiser, said: RestorationFile, folder: Path) ->
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".unfinished.{WEIGHTS}"
     save_file({name: value.half().contiguous() for name, value in network.state_dict().items()}, str(part))
-    digest = hashlib.sha256(part.read_bytes()).hexdigest()
     part.replace(folder / WEIGHTS)
-    draft = folder / f".unfinished.{DESCRIPTION}"
-    draft.write_text(RestorationFile(**(asdict(said) | {"weights": digest})).to_json(), encoding="utf-8")
-    draft.replace(folder / DESCRIPTION)
+    write_whole(folder / DESCRIPTION, replace(said, weights=file_digest(folder / WEIGHTS)).to_json())
     return read_restoration(folder)

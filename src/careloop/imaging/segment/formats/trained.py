@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from careloop import InputError
+from careloop.imaging.model_folder import DESCRIPTION, WARNING, WEIGHTS, check_file, read_said, versioned_json
 from careloop.imaging.segment.model import NetworkSource, Preparation, SegmentationModel, Tiling
 from careloop.imaging.volume import Segment
 
 if TYPE_CHECKING:
     from torch import nn
-
-DESCRIPTION, WEIGHTS = "model.json", "weights.safetensors"
-WARNING = "Not for clinical use. Research software; no regulator has reviewed this model."
 
 
 @dataclass(frozen=True)
@@ -51,9 +47,7 @@ class TrainedFile:
 
     def to_json(self) -> str:
         """The text of model.json, with the version that follows from it."""
-        document = asdict(self) | {"version": ""}
-        digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
-        return json.dumps(document | {"version": digest[:12]}, indent=1, ensure_ascii=False) + "\n"
+        return versioned_json(self)
 
 
 def is_trained(folder: Path) -> bool:
@@ -63,17 +57,7 @@ def is_trained(folder: Path) -> bool:
 
 def read_description(folder: Path) -> TrainedFile:
     """What model.json of a folder says. InputError where it is missing, damaged or of a later format."""
-    from pydantic import TypeAdapter, ValidationError
-
-    path = folder / DESCRIPTION
-    try:
-        return TypeAdapter(TrainedFile).validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise InputError(f"{folder} has no {DESCRIPTION}: it is no model of careloop's trainer") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise InputError(f"{path}: {where}: {first['msg']}; train the model again with this version") from error
+    return read_said(TrainedFile, folder, what="model of careloop's trainer")
 
 
 def read_trained(folder: Path) -> SegmentationModel:
@@ -83,13 +67,7 @@ def read_trained(folder: Path) -> SegmentationModel:
         InputError: a file is missing or damaged, or the weights are not those that model.json speaks of.
     """
     said, weights = read_description(folder), folder / WEIGHTS
-    try:
-        with weights.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{weights} cannot be read ({error.strerror}); copy the whole model folder") from error
-    if digest != said.weights:
-        raise InputError(f"{weights} is not the file that {DESCRIPTION} was written with; copy the whole folder again")
+    check_file(weights, said.weights)
     return model_of(said, weights)
 
 
