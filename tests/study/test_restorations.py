@@ -112,5 +112,9 @@ def test_what_is_trained_follows_from_the_data(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_text("image,subject_id,label\n")
     assert kind_of(tmp_path / "a.npz") == "classify"
     assert kind_of(tmp_path / "b.csv") == "classify"
+    (tmp_path / "c.csv").write_text("image,subject_id,x_mm,y_mm,z_mm,diameter_mm\n")
+    assert kind_of(tmp_path / "c.csv") == "detect"
+    (tmp_path / "empty.csv").write_text("")
+    assert kind_of(tmp_path / "empty.csv") == "classify"
     (tmp_path / "dataset.json").write_text("{}")
     assert kind_of(tmp_path) == "segment"

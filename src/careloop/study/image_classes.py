@@ -19,6 +19,7 @@ from careloop.imaging.classify.model import Classifier, read_classifier
 from careloop.imaging.classify.prepare import prepare
 from careloop.imaging.explain.checked import read_checked
 from careloop.imaging.explain.explain import explain_prepared
+from careloop.imaging.explain.maps import WORDS
 from careloop.imaging.explain.overlay import overlay_png
 from careloop.imaging.finding import SIMULATED
 from careloop.imaging.model_folder import write_whole
@@ -145,4 +146,4 @@ def _map(one: Classified, shown: Volume, classifier: Classifier, progress: Progr
         made = explain_prepared(image, classifier, label=label, checked=checked, progress=progress)[0]
     except InputError as error:
         return ExplanationMap(label, "", valid=False, verdict=str(error))
-    return ExplanationMap(label, made.method, valid=True, verdict=made.validity.text, picture=overlay_png(made))
+    return ExplanationMap(label, WORDS[made.method], valid=True, verdict=made.validity.text, picture=overlay_png(made))

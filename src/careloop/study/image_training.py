@@ -15,10 +15,13 @@ from careloop.report.model_card import card_of
 if TYPE_CHECKING:
     from careloop.imaging.classify.settings import ClassifierSettings
     from careloop.imaging.classify.train import ClassifierSummary
+    from careloop.imaging.explain.maps import Method
 
     Progress = Callable[[str, int, int], None]
 
 Kind = Literal["segment", "classify", "detect", "restore"]
+EXPLAINED_BY: tuple[Method, ...] = ("grad_cam",)  # others take many times as long to test: check_explanations
+BOXES = {"row_low", "diameter_mm"}  # a column of either kind of boxes
 MODEL, EVALUATION, PAGE = "model.json", "evaluation.json", "report.html"
 
 
@@ -27,8 +30,8 @@ def kind_of(dataset: Path) -> Kind:
     if dataset.suffix.lower() == ".npz":
         return "classify"
     if dataset.suffix.lower() in (".csv", ".parquet", ".tsv"):
-        head = dataset.read_bytes()[:4096].decode("utf-8", errors="replace").splitlines()[:1]
-        return "detect" if any(name in head[0] for name in ("row_low", "diameter", "box")) else "classify"
+        first = "".join(dataset.read_bytes()[:4096].decode("utf-8", errors="replace").splitlines()[:1])
+        return "detect" if BOXES & set(first.split(",")) else "classify"
     if (dataset / "dataset.json").exists():
         return "segment"
     raise InputError(
@@ -44,7 +47,7 @@ def train_image_classifier(
     from careloop.imaging.classify.train import train_classifier
     from careloop.imaging.explain.checked import check_explanations
 
-    check = partial(check_explanations, progress=progress)
+    check = partial(check_explanations, methods=EXPLAINED_BY, progress=progress)
     made = train_classifier(dataset, out, settings=settings, check=check, progress=progress)
     write_report(out)
     return made
@@ -66,5 +69,6 @@ def write_report(folder: Path) -> Path:
         raise InputError(f"{folder}: the model was not evaluated, as its data had no held-out images")
     simulated = "simulated" in json.dumps(document.get("training", {})).lower()
     page = folder / PAGE
-    write_image_model_page(ImageModelFacts(card, evaluation, simulated=simulated), page)
+    subject = "files" if document.get("training", {}).get("split by") == "file" else "patients"
+    write_image_model_page(ImageModelFacts(card, evaluation, simulated=simulated, subject=subject), page)
     return page
