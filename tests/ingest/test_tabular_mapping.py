@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from careloop import InputError
@@ -103,6 +103,7 @@ def test_any_text_is_a_mapping_or_a_one_line_error(text: str) -> None:
 
 
 @settings(max_examples=100, deadline=None)
+@example("%3")
 @given(st.text(st.sampled_from("%YmdHMSyBbpfzZ:.- +#3jsTIQ\\"), max_size=8))
 def test_any_pattern_of_times_is_taken_or_refused(pattern: str) -> None:
     said = refusal_of(GOOD.replace("day-first", f"'{pattern}'"))

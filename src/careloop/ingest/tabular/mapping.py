@@ -289,7 +289,7 @@ def _known_formats(formats: tuple[str, ...]) -> tuple[str, ...]:
                     warnings.simplefilter("error")  # what chrono reads otherwise than C does (%f)
                     pl.Series(["2020-01-31"]).str.to_datetime(form, strict=False, time_unit="us")
                 known = "%" in form
-            except (pl.exceptions.PolarsError, Warning):
+            except (pl.exceptions.PolarsError, pl.exceptions.PanicException, Warning):  # %3 without an f panics
                 known = False
             if not known:
                 raise ValueError(
