@@ -1,4 +1,4 @@
-"""Make the pharmacogenomic tables of plan/safety from pypgx, and compare careloop's phenotypes with pypgx's own.
+"""Make the tables of genome/pharmacogenes from pypgx, and compare careloop's phenotypes with pypgx's own.
 
     python benchmarks/pgx_tables.py make TABLES        writes pgx_alleles, pgx_phenotypes, pgx_scores,
                                                        pgx_recommendations and pgx_guidelines.csv beside the code
@@ -27,9 +27,9 @@ from collections.abc import Iterable, Iterator
 from itertools import combinations_with_replacement
 from pathlib import Path
 
-from careloop.plan.safety import phenotypes
+from careloop.genome.pharmacogenes import phenotypes
 
-HOME = Path(phenotypes.__file__).parent / "tables"
+HOME = phenotypes.TABLES
 VERSION = "pypgx 0.27.0"
 GENES = (
     "ABCG2", "CACNA1S", "CFTR", "CYP2B6", "CYP2C9", "CYP2C19", "CYP2D6", "CYP3A5", "CYP4F2", "DPYD", "G6PD", "IFNL3",

@@ -3,6 +3,7 @@
     python scripts/restoration_weights.py gaussian --out src/careloop/imaging/restore/weights/gaussian_noise
     python scripts/restoration_weights.py low-dose --out src/careloop/imaging/restore/weights/low_dose_ct
     python scripts/restoration_weights.py self-supervised --out FOLDER
+    python scripts/restoration_weights.py gaussian --start shipped --epochs 220 --out FOLDER   # goes on from the first
 
 Each takes 25 to 50 minutes on one core of a processor that computes in bfloat16 (about twice that on others). A
 training that was stopped goes on where it was.
@@ -24,6 +25,7 @@ from careloop.imaging.restore.work import CleanTask, Example, NoisyTask, PairTas
 
 HIGHEST_LEVEL, LEVELS = 55 / 255, (15 / 255, 25 / 255, 50 / 255)
 PATCH, EDGE = 64, 256
+LEARNING_RATE = {"new": 2e-3, "shipped": 1e-3}
 EPOCHS = {"gaussian": 80, "self-supervised": 70, "low-dose": 50}
 SCANNED = {"T1 MR of a brain (real)": 60, "T1 MR of macaques (real)": 20, "photographs and microscopy (real)": 40,
            "overlapping ellipses (simulated)": 50, "chest phantoms (simulated)": 100}  # fmt: skip
@@ -139,13 +141,15 @@ def main() -> None:
     parser.add_argument("kind", choices=list(KINDS))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--epochs", type=int)
+    parser.add_argument("--start", choices=["new", "shipped"], default="new", help="shipped: from the weights here")
     given = parser.parse_args()
     material = groups()
     examples = KINDS[given.kind](material)
     settings = RestorationSettings(
         degradation="low-dose CT" if given.kind == "low-dose" else "gaussian noise",
         targets="none" if given.kind == "self-supervised" else "clean",
-        start="new",
+        start=given.start,
+        learning_rate=LEARNING_RATE[given.start],
         epochs=given.epochs or EPOCHS[given.kind],
         device="cpu",
     )

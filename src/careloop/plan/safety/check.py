@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import polars as pl
 
+from careloop.genome.pharmacogenes.genotype_events import patient_genotypes
 from careloop.plan.safety.answers import Asked, answers, require_conditions
 from careloop.plan.safety.definition import OptionDrug, SafetySection
 from careloop.plan.safety.finding import Finding, Severity
-from careloop.plan.safety.genes.genotype_events import patient_genotypes
-from careloop.plan.safety.genes.pharmacogenomics import pharmacogenomic_findings
 from careloop.plan.safety.patient.facts import Key, PatientFacts, patient_facts
+from careloop.plan.safety.pharmacogenomics import pharmacogenomic_findings
 from careloop.plan.safety.rules import Rule, RuleBook, read_rules
 
 OWN = "careloop"  # the source of findings that no rule makes

@@ -1,4 +1,4 @@
-"""What CPIC's guidelines say of an option's drugs for a patient's genotypes, and which tests are missing.
+"""CPIC's guidelines as tables: which genes a drug asks for, and what is recommended for a result.
 
 The recommendations are data: `pgx_recommendations.csv` holds CPIC's texts (CC0) from pypgx 0.27.0 (MIT), and
 `pgx_published.csv` those encoded by hand from the guidelines where pypgx has none, an older one, or loses the activity
@@ -19,19 +19,12 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import product
 from pathlib import Path
+from typing import Literal
 
 from careloop import InputError
-from careloop.plan.safety.finding import Finding, Severity
-from careloop.plan.safety.genes.phenotypes import (
-    CONFLICT,
-    INDETERMINATE,
-    NOT_INDICATED,
-    TABLES,
-    Genotype,
-    carrier,
-)
+from careloop.genome.pharmacogenes.phenotypes import CONFLICT, INDETERMINATE, NOT_INDICATED, TABLES, Genotype, carrier
 
-KIND = "pharmacogenomics"
+Severity = Literal["block", "ask", "caution", "info"]
 UNTESTED = "not tested"
 RULE_COLUMNS = (
     "drugs", "gene", "results", "other_gene", "other_results", "severity", "strength", "recommendation", "pmid",
@@ -45,12 +38,6 @@ _SYNONYMS = {
     "tacrolimus anhydrous": "tacrolimus", "s-citalopram": "escitalopram",
 }  # fmt: skip
 _SEVERITIES: dict[str, Severity] = {"block": "block", "ask": "ask", "caution": "caution", "info": "info"}
-_ADVICE: dict[Severity, str] = {
-    "block": "CPIC advises against {drug}",
-    "ask": "CPIC wants a further test before {drug}",
-    "caution": "CPIC advises another drug, another dose or closer monitoring than usual for {drug}",
-    "info": "CPIC gives no reason to start {drug} otherwise than usual",
-}
 
 
 @dataclass(frozen=True)
@@ -102,6 +89,17 @@ class Guidelines:
             found.setdefault(rule.drug, {}).setdefault(rule.genes, {})[rule.results] = rule
         return found
 
+    def matching(
+        self, drug: str, genotypes: Mapping[str, Genotype]
+    ) -> Iterator[tuple[Recommendation, list[Genotype | None]]]:
+        """The recommendations on a drug that a patient's results lead to, each with the results of its genes."""
+        for genes, rules in self.rules_by_drug.get(drug, {}).items():
+            known = [known_result(gene, genotypes) for gene in genes]
+            choices = product(*(_names_of(result) for result in known))
+            rule = next((rules[names] for names in choices if names in rules), None)
+            if rule is not None:
+                yield rule, known
+
     @cached_property
     def _names(self) -> re.Pattern[str]:
         drugs = {pair.drug for pair in self.pairs} | set(self.rules_by_drug)
@@ -109,23 +107,18 @@ class Guidelines:
         return re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, names))})(?![\w-])", re.IGNORECASE)
 
 
-def pharmacogenomic_findings(
-    option: str,
-    ingredients: Sequence[str],
-    genotypes: Mapping[str, Genotype],
-    *,
-    folders: Sequence[Path | None] = (None,),
-) -> list[Finding]:
-    """What the guidelines say of an option, drug by drug, and which of the genes they ask for are not known.
+def known_result(gene: str, genotypes: Mapping[str, Genotype]) -> Genotype | None:
+    """What is known of a gene, or of one HLA allele (`HLA-B*57:01`); None where nothing is."""
+    return carrier(gene, genotypes) if "*" in gene else genotypes.get(gene)
 
-    `ingredients` are names (salts and strengths do not matter) or RxNorm codes of ingredients, `genotypes` the
-    patient's results by gene (`genotype_events.genotypes_of`). `folders` as in the study's section `safety`: None is
-    careloop's own, and the drugs that a later folder's pgx_recommendations.csv or pgx_published.csv names are taken
-    from there alone. A drug without guideline gives no finding.
-    """
-    guidelines = read_guidelines(tuple(folders))
-    drugs = dict.fromkeys(drug for ingredient in ingredients for drug in guidelines.drugs_of(ingredient))
-    return [finding for drug in drugs for finding in _of_drug(option, drug, genotypes, guidelines)]
+
+def _names_of(result: Genotype | None) -> tuple[str, ...]:
+    """Under which names recommendations may know a result; an unclear one counts as untested where they do not."""
+    if result is None or result.phenotype == NOT_INDICATED:
+        return (UNTESTED,)
+    if result.phenotype in (INDETERMINATE, CONFLICT):
+        return (INDETERMINATE, UNTESTED)
+    return result.results
 
 
 @lru_cache(maxsize=8)
@@ -141,90 +134,6 @@ def read_guidelines(folders: tuple[Path | None, ...] = (None,)) -> Guidelines:
         rules |= own
         pairs |= {(pair.drug, pair.gene): pair for pair in _pairs(folder)}
     return Guidelines(tuple(rule for found in rules.values() for rule in found), tuple(pairs.values()))
-
-
-def _of_drug(option: str, drug: str, genotypes: Mapping[str, Genotype], guidelines: Guidelines) -> Iterator[Finding]:
-    settled: set[str] = set()
-    for genes, rules in guidelines.rules_by_drug.get(drug, {}).items():
-        known = [_known(gene, genotypes) for gene in genes]
-        choices = product(*(_names_of(result) for result in known))
-        rule = next((rules[names] for names in choices if names in rules), None)
-        if rule is not None:
-            yield _found(option, rule, known)
-            settled |= set(genes) if rule.severity in ("block", "ask") else set()
-    for pair in guidelines.pairs:
-        if pair.drug == drug and pair.gene not in settled:
-            yield from _missing(option, pair, _known(pair.gene, genotypes))
-
-
-def _known(gene: str, genotypes: Mapping[str, Genotype]) -> Genotype | None:
-    return carrier(gene, genotypes) if "*" in gene else genotypes.get(gene)
-
-
-def _names_of(result: Genotype | None) -> tuple[str, ...]:
-    """Under which names recommendations may know a result; an unclear one counts as untested where they do not."""
-    if result is None or result.phenotype == NOT_INDICATED:
-        return (UNTESTED,)
-    if result.phenotype in (INDETERMINATE, CONFLICT):
-        return (INDETERMINATE, UNTESTED)
-    return result.results
-
-
-def _found(option: str, rule: Recommendation, known: Sequence[Genotype | None]) -> Finding:
-    who = " and ".join(_in_words(gene, result) for gene, result in zip(rule.genes, rule.results, strict=True))
-    advice = _ADVICE[rule.severity].format(drug=rule.drug)
-    strength = rule.strength.lower().removesuffix(" recommendation")
-    return Finding(
-        option=option,
-        drug=rule.drug,
-        kind=KIND,
-        severity=rule.severity,
-        rule=_identity(rule.drug, *(word for pair in zip(rule.genes, rule.results, strict=True) for word in pair)),
-        text=f"{who}: {advice} ({strength} recommendation).",
-        remedy=rule.text,
-        facts=tuple(_fact(gene, result) for gene, result in zip(rule.genes, known, strict=True) if result),
-        citation=rule.citation,
-        rules_version=rule.source,
-    )
-
-
-def _missing(option: str, pair: Pair, result: Genotype | None) -> Iterator[Finding]:
-    """A gene that the guideline asks for and that is not known, or not clearly."""
-    if result is not None and result.phenotype not in (INDETERMINATE, CONFLICT, NOT_INDICATED):
-        return
-    state = "is not tested" if result is None else "has a result that gives no phenotype"
-    severity: Severity = pair.untested
-    if result is not None and result.phenotype == CONFLICT:
-        state, severity = "has results that contradict each other", "ask"
-    if result is not None and result.phenotype == NOT_INDICATED:
-        state, severity = "was judged not to need a test", "info"
-    outcome = "is needed before" if severity == "ask" else "would tell CPIC's recommendation on"
-    yield Finding(
-        option=option,
-        drug=pair.drug,
-        kind=KIND,
-        severity=severity,
-        rule=_identity(pair.drug, pair.gene, "missing"),
-        text=f"{pair.gene} {state}: a clear result {outcome} {pair.drug}.",
-        remedy=f"Test {pair.gene}" + (f" ({pair.reason})." if pair.reason else ", where it would change the choice."),
-        facts=(_fact(pair.gene, result),) if result else (),
-        citation=pair.citation,
-        rules_version="pgx_guidelines.csv of pypgx 0.27.0",
-    )
-
-
-def _in_words(gene: str, result: str) -> str:
-    if result.startswith(gene):
-        return result
-    return f"{gene} {result if result.startswith('-') else result.lower()}"
-
-
-def _fact(gene: str, result: Genotype) -> str:
-    return result.recorded if result.recorded.upper().startswith(gene[:5]) else f"{gene} {result.recorded}"
-
-
-def _identity(*words: str) -> str:
-    return "pgx-" + "-".join(re.sub(r"[^a-z0-9.]+", "-", word.lower()).strip("-") for word in words if word)
 
 
 def _recommendations(folder: Path, name: str) -> Iterator[Recommendation]:

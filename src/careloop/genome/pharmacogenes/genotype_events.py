@@ -18,11 +18,12 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import datetime
 
 import polars as pl
 
 from careloop import InputError
-from careloop.plan.safety.genes.phenotypes import (
+from careloop.genome.pharmacogenes.phenotypes import (
     CONFLICT,
     INDETERMINATE,
     NOT_INDICATED,
@@ -30,8 +31,9 @@ from careloop.plan.safety.genes.phenotypes import (
     genotype,
     of_score,
 )
-from careloop.plan.safety.patient.facts import KEYS, Key
-from careloop.record import history
+from careloop.record.history import KEYS, history
+
+Key = tuple[int, datetime]
 
 PREFIX = "PGX//"
 DIPLOTYPE, PHENOTYPE, ACTIVITY_SCORE = "DIPLOTYPE", "PHENOTYPE", "ACTIVITY_SCORE"

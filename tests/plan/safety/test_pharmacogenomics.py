@@ -13,10 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from careloop import InputError
-from careloop.plan.safety.finding import Finding
-from careloop.plan.safety.genes.genotype_events import genotype_code, genotypes_of
-from careloop.plan.safety.genes.pharmacogenomics import pharmacogenomic_findings, read_guidelines
-from careloop.plan.safety.genes.phenotypes import (
+from careloop.genome.pharmacogenes.genotype_events import genotype_code, genotypes_of
+from careloop.genome.pharmacogenes.guidelines import read_guidelines
+from careloop.genome.pharmacogenes.phenotypes import (
     CONFLICT,
     INDETERMINATE,
     NEGATIVE,
@@ -28,6 +27,8 @@ from careloop.plan.safety.genes.phenotypes import (
     of_score,
     table,
 )
+from careloop.plan.safety.finding import Finding
+from careloop.plan.safety.pharmacogenomics import pharmacogenomic_findings
 from careloop.record import EVENTS, conform, history
 
 HERE = Path(__file__).parent

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-TABLES = Path(__file__).parents[1] / "tables"
+TABLES = Path(__file__).parent / "tables"
 INDETERMINATE = "Indeterminate"
 CONFLICT = "Conflicting results"
 NOT_INDICATED = "Testing not indicated"  # somebody decided that the test is not needed for this patient

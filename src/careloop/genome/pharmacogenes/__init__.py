@@ -1,0 +1,1 @@
+"""Genes that decide how drugs work: star alleles, diplotypes, phenotypes, and what CPIC recommends."""
