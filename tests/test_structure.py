@@ -31,6 +31,9 @@ IMAGING = (
     "detect",
     "explain",
 )
+# The same of the genome room.
+GENOME = ("files", "simulate", "variants", "annotate", "call", "pharmacogenes", "findings")
+ROOMS_WITHIN = [("imaging", IMAGING), ("genome", GENOME)]
 VAGUE_NAMES = {"utils", "helpers", "common", "manager", "base", "misc"}
 MAX_LINES = 500
 MODULES = sorted(SOURCE.rglob("*.py"))
@@ -86,18 +89,20 @@ def test_what_formats_share_does_not_import_from_a_format() -> None:
         assert not {p[2] for p in imported_names(module) if p[:2] == ["careloop", "ingest"]} & FORMATS, module
 
 
-@pytest.mark.parametrize("name", IMAGING)
-def test_rooms_of_imaging_import_only_from_those_before(name: str) -> None:
-    later = set(IMAGING[IMAGING.index(name) + 1 :])
-    modules = list((SOURCE / "imaging" / name).rglob("*.py"))
+@pytest.mark.parametrize(("floor", "name"), [(floor, name) for floor, names in ROOMS_WITHIN for name in names])
+def test_rooms_within_a_room_import_only_from_those_before(floor: str, name: str) -> None:
+    order = dict(ROOMS_WITHIN)[floor]
+    later = set(order[order.index(name) + 1 :])
+    modules = list((SOURCE / floor / name).rglob("*.py"))
     assert modules
     for module in modules:
-        found = {p[2] for p in imported_names(module) if p[:2] == ["careloop", "imaging"] and len(p) > 2}
+        found = {p[2] for p in imported_names(module) if p[:2] == ["careloop", floor] and len(p) > 2}
         assert not found & later, f"{module.relative_to(SOURCE)} imports from {found & later}"
 
 
-def test_what_rooms_of_imaging_share_imports_from_none() -> None:
-    for module in (SOURCE / "imaging").glob("*.py"):
+@pytest.mark.parametrize(("floor", "names"), ROOMS_WITHIN)
+def test_what_rooms_within_a_room_share_imports_from_none(floor: str, names: tuple[str, ...]) -> None:
+    for module in (SOURCE / floor).glob("*.py"):
         if module.name != "__init__.py":
-            found = {p[2] for p in imported_names(module) if p[:2] == ["careloop", "imaging"] and len(p) > 2}
-            assert not found & set(IMAGING), module
+            found = {p[2] for p in imported_names(module) if p[:2] == ["careloop", floor] and len(p) > 2}
+            assert not found & set(names), module

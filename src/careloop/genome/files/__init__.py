@@ -1,0 +1,1 @@
+"""Files of genomes: references, reads, variants and regions, opened with clear errors."""

@@ -1,0 +1,1 @@
+"""Findings of genomes as events, and as FHIR resources."""

@@ -1,0 +1,1 @@
+"""Variants as sets: one spelling for each, and two call sets compared."""
