@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ from PIL import Image
 
 from careloop.imaging.classify.settings import ClassifierSettings
 from careloop.imaging.read.volumes import Choice
+from careloop.record import Record
 from careloop.study.image_classes import ClassifyTask, classify_images
 from careloop.study.image_training import train_image_classifier
+from careloop.study.similar_images import Past
 
 
 def squares(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -64,3 +67,32 @@ def test_images_become_rows_and_what_is_unlike_is_refused(model: Path, tmp_path:
     page = (tmp_path / "out" / "report.html").read_text()
     assert "not for clinical use" in page.lower()
     assert made.found[2].refused
+
+
+def test_images_of_other_patients_that_look_alike_are_named_in_a_table_and_not_on_the_page(
+    model: Path, tmp_path: Path
+) -> None:
+    images, labels = squares(30, seed=21)
+    record = Record.create(tmp_path / "record")
+    born = datetime(1950, 1, 1, tzinfo=UTC)
+    people = range(1, 31)
+    events = {"subject_id": list(people), "time": [born] * 30, "known_time": [born] * 30, "code": ["MEDS_BIRTH"] * 30}
+    record.append(pl.DataFrame(events).with_columns(source=pl.lit("test")), key="people")
+    for person in people:
+        path = tmp_path / f"{person}.png"
+        Image.fromarray(images[person - 1]).save(path)
+        task = ClassifyTask((path,), model, Choice(modality="DX"), acquired=datetime(2026, 1, person, tzinfo=UTC))
+        past = Past(record.path, person)
+        made = classify_images(task, tmp_path / f"out{person}", past=past)
+        made.record(record.path, subject_id=person)
+    assert "images of at least two patients" in (tmp_path / "out1" / "report.html").read_text()
+    answered = [p for p in people if (tmp_path / f"out{p}" / "similar.csv").exists()]
+    last = answered[-1]
+    table = pl.read_csv(tmp_path / f"out{last}" / "similar.csv")
+    assert last not in table["subject_id"].to_list()
+    assert table["similarity"].is_sorted(descending=True)
+    nearest = labels[table["subject_id"].to_numpy() - 1, 0]
+    assert np.mean(nearest == labels[last - 1, 0]) > 0.5
+    page = (tmp_path / f"out{last}" / "report.html").read_text()
+    assert "Similar past images" in page
+    assert table["past_image"][0] not in page

@@ -183,17 +183,19 @@ def classify(
     """Classify images: calibrated probabilities, what cannot be ruled out, and refusal of what is unlike the training.
 
     With --record, findings and embeddings become events such as IMAGE//FINDING//<model>//<label>, which a study uses as
-    it does any others.
+    it does any others, and the page shows which images of other patients in the record look alike to the model.
     """
     from careloop.imaging.classify.apply import ApplySettings
     from careloop.imaging.read.volumes import Choice
     from careloop.study.image_classes import ClassifyTask, classify_images, facts_of
+    from careloop.study.similar_images import Past
 
     if subject is not None and record_path is None:
         raise click.UsageError("--subject goes with --record")
     task = ClassifyTask(images, model, Choice(series, None, modality), ApplySettings(device, threads), _utc(acquired))
     with counter() as progress:
-        made = classify_images(task, out, progress=progress)
+        past = None if record_path is None else Past(record_path, subject)
+        made = classify_images(task, out, past=past, progress=progress)
         record = None if record_path is None else made.record(record_path, subject_id=subject)
     shown = {
         "out": str(out),

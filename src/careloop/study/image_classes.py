@@ -26,13 +26,18 @@ from careloop.imaging.model_folder import write_whole
 from careloop.imaging.read.volumes import Choice, read_volume
 from careloop.imaging.volume import Volume
 from careloop.record import Record
-from careloop.report.classification_page import ClassificationFacts, ExplanationMap, write_classification_page
+from careloop.report.classification_page import (
+    ClassificationFacts,
+    ExplanationMap,
+    write_classification_page,
+)
 from careloop.report.classified import classification_facts, classified_image
+from careloop.study.similar_images import Past, similar_table, similar_to, with_similar
 
 if TYPE_CHECKING:
     Progress = Callable[[str, int, int], None]
 
-TABLE, FACTS, PAGE = "results.csv", "results.json", "report.html"
+TABLE, FACTS, PAGE, SIMILAR = "results.csv", "results.json", "report.html", "similar.csv"
 MOST_SHOWN = 30  # images on the page; the table has all
 
 
@@ -64,8 +69,13 @@ class ClassifyResult:
         return record
 
 
-def classify_images(task: ClassifyTask, out: Path, *, progress: Progress | None = None) -> ClassifyResult:
+def classify_images(
+    task: ClassifyTask, out: Path, *, past: Past | None = None, progress: Progress | None = None
+) -> ClassifyResult:
     """Classify images and write results.csv, results.json and report.html to the folder `out`.
+
+    With `past`, the images of other patients that look alike to the model are on the page, and which they are in
+    similar.csv.
 
     Raises:
         RefusedSeriesError: the geometry of an image does not allow it to be used.
@@ -78,7 +88,11 @@ def classify_images(task: ClassifyTask, out: Path, *, progress: Progress | None 
     rows = [facts_of(one) for one in found]
     write_whole(out / FACTS, json.dumps({"made_by": classifier.made_by, "results": rows}, indent=1) + "\n")
     write_whole(out / TABLE, result_table(found).write_csv())
-    write_classification_page(page_facts(found, volumes, classifier, progress=progress), out / PAGE)
+    alike = [] if past is None else similar_to(found, volumes, past)
+    if alike:
+        write_whole(out / SIMILAR, similar_table(found, alike).write_csv())
+    facts = page_facts(found, volumes, classifier, progress=progress)
+    write_classification_page(with_similar(facts, alike), out / PAGE)
     return ClassifyResult(out, volumes, found)
 
 

@@ -105,9 +105,11 @@ def code_table(found: Sequence[Classified]) -> pl.DataFrame:
     rows: list[tuple[str, str, str | None]] = [
         (code, f"{label}: probability by {model}", "1") for code, label in _finding_codes(first).items()
     ]
-    rows.append((_code(first, LABELS), f"labels that cannot be ruled out by {model}", None))
+    rows.append((code_of(first.made_by, LABELS), f"labels that cannot be ruled out by {model}", None))
     size = max((len(one.embedding) for one in found if one.embedding is not None), default=0)
-    rows += [(_code(first, EMBEDDING, str(i)), f"number {i} of the embedding by {model}", "1") for i in range(size)]
+    rows += [
+        (code_of(first.made_by, EMBEDDING, str(i)), f"number {i} of the embedding by {model}", "1") for i in range(size)
+    ]
     return pl.DataFrame(rows, schema=dict.fromkeys(("code", "description", "unit"), pl.String()), orient="row")
 
 
@@ -121,27 +123,29 @@ def _one_model(found: Sequence[Classified]) -> str:
 def _rows(one: Classified, asset: str) -> list[_Row]:
     """The rows of one result."""
     if one.refused:
-        return [(_code(one, LABELS), None, None, f"{REFUSED}: {one.reason}", asset)]
+        return [(code_of(one.made_by, LABELS), None, None, f"{REFUSED}: {one.reason}", asset)]
     findings = zip(_finding_codes(one), one.probability.tolist(), strict=True)
     rows: list[_Row] = [(code, value, "1", one.made_by, asset) for code, value in findings]
     shown = one.label_set if one.level else one.answer
-    rows.append((_code(one, LABELS), None, None, "; ".join(shown) or NONE_FITS, asset))
+    rows.append((code_of(one.made_by, LABELS), None, None, "; ".join(shown) or NONE_FITS, asset))
     embedding = one.embedding if one.embedding is not None else np.zeros(0, np.float32)
-    rows += [(_code(one, EMBEDDING, str(i)), v, "1", one.made_by, asset) for i, v in enumerate(embedding.tolist())]
+    rows += [
+        (code_of(one.made_by, EMBEDDING, str(i)), v, "1", one.made_by, asset) for i, v in enumerate(embedding.tolist())
+    ]
     return rows
 
 
 def _finding_codes(one: Classified) -> dict[str, str]:
     """The labels by their codes; InputError where two labels share one."""
-    codes = {_code(one, FINDING, label): label for label in one.labels}
+    codes = {code_of(one.made_by, FINDING, label): label for label in one.labels}
     if len(codes) < len(one.labels) or any(code.endswith("//") for code in codes):
         raise InputError("each label needs a code of its own: labels must differ in letters or numbers; rename them")
     return codes
 
 
-def _code(one: Classified, kind: str, last: str = "") -> str:
-    parts = [PREFIX, kind, _plain(model_of(one.made_by)), *([_plain(last)] if last else [])]
-    return "//".join(parts)
+def code_of(made_by: str, kind: str, last: str = "") -> str:
+    """The code of a `kind` (FINDING, LABELS, EMBEDDING) of event by a model, for a label or number where it has any."""
+    return "//".join([PREFIX, kind, _plain(model_of(made_by)), *([_plain(last)] if last else [])])
 
 
 def _plain(name: str) -> str:
