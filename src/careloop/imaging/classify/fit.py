@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-import os
-import time
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from careloop.imaging.classify.augment import Changes, changed
 from careloop.imaging.classify.data.ready import ReadyImages
-from careloop.models.network_loop import cpu_threads
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +18,6 @@ if TYPE_CHECKING:
     from careloop.imaging.classify.image_classifier import ImageClassifier
     from careloop.models.sequence.training.loop import LoopSettings
 
-TIMED_STEPS = 3
 LOOKED_AT = 256  # images of a forward pass without gradients
 
 
@@ -114,31 +109,12 @@ def epochs_in(
 
     A few steps are timed on a copy of the network.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    tried = sorted({1, cores}) if threads is None else [threads]
-    pace = {number: _step_seconds(network, work, replace(settings, threads=number)) for number in tried}
-    best = min(pace, key=lambda number: pace[number])
+    from careloop.models.sequence.training.pace import quickest
+
+    step, best = quickest(network, work, settings, threads=threads)
     # A tuning image costs about a third of a training image, which is computed forwards and backwards.
     steps = work.batches + len(work.validation) / work.batch_size / 3
-    return max(1, int(seconds / (pace[best] * steps))), best
-
-
-def _step_seconds(network: nn.Module, work: ImageWork, settings: LoopSettings) -> float:
-    """Seconds of a step of training; the first, which finds out how to compute, is not counted."""
-    import torch
-
-    from careloop.models.sequence.training.loop import make_fabric
-
-    fabric = make_fabric(settings)
-    with cpu_threads(settings.threads), torch.random.fork_rng(devices=[]):
-        copied = copy.deepcopy(network).to(fabric.device).train()
-        model: Any = fabric.setup(copied, torch.optim.AdamW(copied.parameters(), lr=0.0))[0]
-        batches, start = work.epoch_batches(0), 0.0
-        for number in range(TIMED_STEPS + 1):
-            loss, divisor, _ = work.loss(model, batches[number % len(batches)], number)
-            fabric.backward(loss / divisor)
-            start = start or time.monotonic()
-    return (time.monotonic() - start) / TIMED_STEPS
+    return max(1, int(seconds / (step * steps))), best
 
 
 def outputs(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import copy
 import itertools
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from careloop.models.sequence.training.loop import LoopSettings
 
 VALIDATED_SHARE = 0.3  # tiles of validation after an epoch, as a part of the patches trained on: a tenth of its time
-TIMED_STEPS = 3
 
 
 @dataclass(frozen=True)
@@ -193,34 +191,21 @@ class Pace:
 
 def measure_pace(network: nn.Module, work: PatchWork, settings: LoopSettings, *, threads: int | None) -> Pace:
     """Time a few steps on a copy of the network, with one and with all CPU threads unless `threads` says how many."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    tried = sorted({1, cores}) if threads is None else [threads]
-    return min((_paced(network, work, replace(settings, threads=n)) for n in tried), key=lambda pace: pace.step_seconds)
+    from careloop.models.sequence.training.pace import quickest
+
+    seconds, best = quickest(network, work, settings, threads=threads)
+    return Pace(seconds, _validation_seconds(network, work, replace(settings, threads=best)), best)
 
 
-def _paced(network: nn.Module, work: PatchWork, settings: LoopSettings) -> Pace:
-    import torch
-
+def _validation_seconds(network: nn.Module, work: PatchWork, settings: LoopSettings) -> float:
+    """Seconds of a validation, judged by its first case, on a copy of the network."""
     from careloop.models.sequence.training.loop import make_fabric
 
-    fabric = make_fabric(settings)
-    with cpu_threads(settings.threads), torch.random.fork_rng(devices=[]):
-        copied = copy.deepcopy(network).to(fabric.device).train()
-        model: Any = fabric.setup(copied, torch.optim.AdamW(copied.parameters(), lr=0.0))[0]
-        rows = work.epoch_batches(0)
-        _step(fabric, model, work, rows[0], 0)
+    model: Any = make_fabric(settings).setup_module(copy.deepcopy(network).eval())
+    patch = work.plan.tiling.patch
+    with cpu_threads(settings.threads):
         start = time.monotonic()
-        for number in range(TIMED_STEPS):
-            _step(fabric, model, work, rows[(number + 1) % len(rows)], number)
-        stepped = time.monotonic()
-        model.eval()
-        case_counts(model, work.validation[0], work.plan.tiling.patch, work.labels)
-        tiled = [tile_count(case, work.plan.tiling.patch) for case in work.validation]
-        validation = (time.monotonic() - stepped) * sum(tiled) / tiled[0]
-    work.epoch_batches(0)
-    return Pace((stepped - start) / TIMED_STEPS, validation, settings.threads)
-
-
-def _step(fabric: Any, model: nn.Module, work: PatchWork, rows: np.ndarray, seed: int) -> None:
-    loss, divisor, _ = work.loss(model, rows, seed)
-    fabric.backward(loss / divisor)
+        case_counts(model, work.validation[0], patch, work.labels)
+        taken = time.monotonic() - start
+    tiled = [tile_count(case, patch) for case in work.validation]
+    return taken * sum(tiled) / tiled[0]

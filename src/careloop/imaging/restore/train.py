@@ -264,6 +264,7 @@ def _fit(
 
     from careloop.imaging.learn.course import precision_on
     from careloop.models.sequence.training.loop import Checkpoint, LoopSettings, train
+    from careloop.models.sequence.training.pace import step_seconds
 
     device: Literal["cpu", "cuda"] = "cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu"
     if settings.device == "cuda" and device == "cpu":
@@ -282,7 +283,7 @@ def _fit(
         precision=precision_on(device),
         threads=settings.threads,
     )
-    epochs = settings.epochs or _planned_epochs(out, settings, lambda: seconds_of_step(network, work, plan))
+    epochs = settings.epochs or _planned_epochs(out, settings, lambda: step_seconds(network, work, plan))
 
     def hear(step: Step) -> None:
         known = f", squared error {step.validation_loss:.2f} dB" if step.validation_loss is not None else ""
@@ -301,26 +302,3 @@ def _planned_epochs(out: Path, settings: RestorationSettings, timed: Callable[[]
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_text(f"{epochs}\n")
     return epochs
-
-
-def seconds_of_step(network: Denoiser, work: RestorationWork, plan: Any) -> float:
-    """Seconds of one step of training, timed on a copy of the network."""
-    import copy
-
-    import torch
-
-    from careloop.models.network_loop import cpu_threads
-    from careloop.models.sequence.training.loop import make_fabric
-
-    timed = 3
-    fabric = make_fabric(plan)
-    with cpu_threads(plan.threads), torch.random.fork_rng(devices=[]):
-        copied = copy.deepcopy(network).to(fabric.device).train()
-        model: Any = fabric.setup(copied, torch.optim.AdamW(copied.parameters(), lr=0.0))[0]
-        rows = work.epoch_batches(0)
-        for number in range(timed + 1):
-            if number == 1:
-                start = time.monotonic()
-            loss, divisor, _ = work.loss(model, rows[number], number)
-            fabric.backward(loss / divisor)
-        return (time.monotonic() - start) / timed
