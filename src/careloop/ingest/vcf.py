@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import polars as pl
 
 from careloop import InputError
+from careloop.ingest.assemblies import build_of_length, builds_in_words
 from careloop.ingest.delivery import ARRIVING, BATCH_ROWS, Batch, Reject, Source
 from careloop.ingest.links import Links, read_links
 
@@ -29,24 +30,6 @@ MAX_HEADER_BYTES = 256 * 2**20  # the header of a file of a million samples has 
 _CONTIG = re.compile(r"##contig=<.*?\bID=(?:chr)?(\w+)\b")
 _LENGTH = re.compile(r"[<,]length=(\d+)")
 _DATE = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)")
-# Lengths that differ between the assemblies (GenBank GCA_000001405.1 and .15, GCA_009914755.4).
-_ASSEMBLIES = {
-    "GRCh37": {
-        "1": 249250621, "2": 243199373, "3": 198022430, "20": 63025520, "21": 48129895, "22": 51304566, "X": 155270560,
-    },
-    "GRCh38": {
-        "1": 248956422, "2": 242193529, "3": 198295559, "20": 64444167, "21": 46709983, "22": 50818468, "X": 156040895,
-    },
-    "T2T-CHM13v2.0": {
-        "1": 248387328, "2": 242696752, "3": 201105948, "20": 66210255, "21": 45090682, "22": 51324926, "X": 154259566,
-    },
-}  # fmt: skip
-_BY_LENGTH = {(name, size): build for build, sizes in _ASSEMBLIES.items() for name, size in sizes.items()}
-_BY_WORD = {
-    "GRCh37": ("grch37", "hg19", "b37", "hs37"),
-    "GRCh38": ("grch38", "hg38", "b38", "hs38"),
-    "T2T-CHM13v2.0": ("chm13", "t2t", "hs1."),
-}
 
 
 @dataclass
@@ -66,8 +49,7 @@ class VcfHeader:
             return f"{next(iter(self.builds))} (contig lengths)"
         if self.builds:
             return "unknown (contig lengths disagree)"
-        name = self.reference.lower()
-        named = [build for build, words in _BY_WORD.items() if any(word in name for word in words)]
+        named = builds_in_words(self.reference)
         return f"{named[0]} (reference name)" if len(named) == 1 else "unknown"
 
 
@@ -145,13 +127,11 @@ def _sample_events(file: Path, header: VcfHeader, columns: range, setting: Setti
     caller = "; ".join(header.callers)[:500]
     described = f"build={header.build()}" + (f"; caller={caller}" if caller else "")
     for number, sample in enumerate(header.samples[columns.start : columns.stop], start=columns.start + 1):
-        subject = setting.links.subject_of(sample)
-        if not sample or subject is None or subject.lower() in _ROLES:
-            unnamed = "sample without a name" if not sample else _NAMES_NOBODY
-            reason = "sample is not in the samples file" if subject is None else unnamed
+        subject, reason = subject_of_sample(sample, setting.links)
+        if subject is None:
             rejected.append(Reject(f"{name}, sample {number}", reason, sample))
             continue
-        time, known_time = _times(sample, header, setting.links)
+        time, known_time = sample_times(sample, header.date, setting.links)
         rows.append(
             {
                 "subject": f"{setting.origin}:{subject}" if setting.origin else subject,
@@ -166,11 +146,21 @@ def _sample_events(file: Path, header: VcfHeader, columns: range, setting: Setti
     return _batch(rows, rejected)
 
 
-def _times(sample: str, header: VcfHeader, links: Links) -> tuple[datetime | None, datetime | None]:
-    """Time and known_time: the samples file's, else the header's day and its end, else none."""
+def subject_of_sample(sample: str, links: Links) -> tuple[str | None, str]:
+    """Whose a sample is, by the samples file or its own name; None and the reason where that is not said."""
+    subject = links.subject_of(sample)
+    if subject is None:
+        return None, "sample is not in the samples file"
+    if not sample or subject.lower() in _ROLES:
+        return None, _NAMES_NOBODY if sample else "sample without a name"
+    return subject, ""
+
+
+def sample_times(sample: str, file_date: datetime | None, links: Links) -> tuple[datetime | None, datetime | None]:
+    """Time and known_time: the samples file's, else the day of `##fileDate` and its end, else none (a static fact)."""
     if sample in links.times:
         return links.times[sample], links.times[sample]
-    return header.date, header.date + timedelta(days=1, seconds=-1) if header.date else None
+    return file_date, file_date + timedelta(days=1, seconds=-1) if file_date else None
 
 
 def _batch(rows: list[dict[str, Any]], rejected: list[Reject]) -> Batch:
@@ -232,18 +222,18 @@ def _take(line: str, header: VcfHeader) -> None:
     key, _, value = line[2:].partition("=")
     if key == "contig":
         name, length = _CONTIG.match(line), _LENGTH.search(line)
-        build = _BY_LENGTH.get((name[1], int(length[1][:12]))) if name and length else None
+        build = build_of_length(name[1], int(length[1][:12])) if name and length else None
         header.builds |= {build} if build else set()
     elif key.lower() == "filedate" and header.date is None:
-        header.date = _date(value)
+        header.date = file_date_of(value)
     elif key == "reference":
         header.reference = value
     elif key == "source" and value.strip():
         header.callers.append(value.strip()[:200])
 
 
-def _date(value: str) -> datetime | None:
-    """Midnight UTC of a date written 20260131 or 2026-01-31 (other orders are ambiguous)."""
+def file_date_of(value: str) -> datetime | None:
+    """Midnight UTC of a `##fileDate` written 20260131 or 2026-01-31 (other orders are ambiguous)."""
     match = _DATE.match(value.strip())
     try:
         return datetime(int(match[1]), int(match[2]), int(match[3]), tzinfo=UTC) if match else None
