@@ -66,6 +66,7 @@ def test_a_record_twice_is_one_record_and_contradictions_are_no_call(tmp_path: P
     assert at(tmp_path, SNV, line, line).alleles == ("G", "A")
     assert at(tmp_path, SNV, line, "1000 . G A 50 PASS . GT 1/0").state == "genotype"
     assert at(tmp_path, SNV, line, "1000 . G A 50 PASS . GT 1/1").state == "no-call"
+    assert at(tmp_path, SNV, line.replace("/", "|"), "1000 . G A 50 PASS . GT 1|0").state == "no-call"
 
 
 @pytest.mark.parametrize(
@@ -110,6 +111,13 @@ def test_reference_is_proved_by_records_and_blocks(tmp_path: Path, line: str) ->
 def test_what_is_not_sure_is_no_call_even_where_covered(tmp_path: Path, line: str) -> None:
     covered = Regions([Region("10", 0, 5000)])
     assert at(tmp_path, SNV, line, covered=covered).state == "no-call"
+
+
+def test_blocks_of_freebayes_have_no_genotype_but_a_quality(tmp_path: Path) -> None:
+    found = at(tmp_path, SNV, "990 . C <*> 0 . END=1010 GQ:DP:MIN_DP 6153:30:20")
+    assert (found.state, found.alleles, found.depth) == ("reference", (), 20)
+    assert at(tmp_path, SNV, "990 . C <*> 0 . END=1010 GQ:DP:MIN_DP 6153:30:2").state == "no-call"
+    assert at(tmp_path, SNV, "1000 . G <*> 0 . . PL:DP 90,0,90:30").state == "no-call", "likelihoods before calling"
 
 
 def test_half_a_call_shows_the_half_that_is_known(tmp_path: Path) -> None:

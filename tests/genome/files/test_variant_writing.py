@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import re
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from careloop import InputError
 from careloop.genome.files.variant_file import open_variants
 from careloop.genome.files.variant_header import VariantHeader, new_header
-from careloop.genome.files.variant_writing import write_variants
+from careloop.genome.files.variant_writing import record_line, write_variants
 from careloop.genome.variant import Record, SampleCall
 
 pysam = pytest.importorskip("pysam")
@@ -93,6 +94,19 @@ def test_a_valid_file_keeps_its_lines_through_bcftools(tmp_path: Path) -> None:
     body = [line for line in path.read_text().splitlines() if not line.startswith("#")]
     read = pysam.bcftools.view("-H", str(path)).splitlines()
     assert [TRAILING.sub("", line) for line in read] == [TRAILING.sub("", line) for line in body]
+
+
+def test_what_comes_from_a_file_unchanged_keeps_its_text(tmp_path: Path) -> None:
+    text = "20 5 . A C . . GENEINFO=BRCA1:672;B=1,2;DP=007 GT:GQ:AD 0/1:9 1/1:.:3,4".replace(" ", "\t")
+    columns = "#CHROM POS ID REF ALT QUAL FILTER INFO FORMAT A B".replace(" ", "\t")
+    (tmp_path / "in.vcf").write_text("\n".join(["##fileformat=VCFv4.2", *LINES, columns, text]) + "\n")
+    file = open_variants(tmp_path / "in.vcf")
+    write_variants(tmp_path / "out.vcf", file.header, file)
+    assert (tmp_path / "out.vcf").read_text().splitlines()[-1] == text
+    write_variants(tmp_path / "b.vcf", file.header.with_samples(["B", "new"]), file)
+    assert (tmp_path / "b.vcf").read_text().splitlines()[-1].endswith("GT:GQ:AD\t1/1:.:3,4\t.")
+    (changed,) = (dataclasses.replace(record, info={"GENEINFO": record.info["GENEINFO"]}) for record in file)
+    assert record_line(changed, ()).endswith("GENEINFO=BRCA1:672"), "a colon is no delimiter of INFO"
 
 
 def test_nothing_is_left_of_a_file_that_was_not_finished(tmp_path: Path) -> None:

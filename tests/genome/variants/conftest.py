@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("pysam")
-
 
 @pytest.fixture
 def write_fasta(tmp_path: Path) -> Callable[..., Path]:

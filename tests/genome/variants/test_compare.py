@@ -12,10 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from careloop import InputError
+from careloop.genome.files.regions import Region, Regions
 from careloop.genome.files.variant_file import open_variants
-from careloop.genome.variants import search
 from careloop.genome.variants.compare import CompareOptions, compare
 from careloop.genome.variants.comparison import Comparison, Counts, wilson_interval
+from careloop.genome.variants.haplotypes import search
 
 BASES = "ACGTTGCAGTCCATGACCGTAAGCTTGAC" * 40
 SIZES = {"20": len(BASES)}
@@ -177,6 +178,28 @@ def test_a_deletion_shifted_past_another_variant_is_another_sequence(write_fasta
     assert (counts.truth_matched, counts.missed, counts.calls_matched, counts.false) == (1, 1, 1, 1)
 
 
+def test_a_deletion_is_compared_with_whatever_stands_at_the_other_end_of_its_repeat(write_fasta, write_vcf) -> None:
+    """One A of 300 deleted and the G behind them changed; the calls have both as one complex record at the right."""
+    sequence = "ACGTTGCA" * 20 + "A" * 300 + "GCTTGCAT" * 20
+    sizes = {"20": len(sequence)}
+    truth = write_vcf("t.vcf", [(158, "CA", "C", "1/1"), (460, "G", "T", "1/1")], contigs=sizes)
+    calls = write_vcf("c.vcf", [(459, "AG", "T", "1/1")], contigs=sizes)
+    assert compare(truth, calls, write_fasta({"20": sequence})).counts["all"].f1 == 1
+
+
+def test_an_insertion_and_the_change_behind_it_are_one_complex_variant(compared) -> None:
+    start, base, (_, ref, alt, _) = 100, BASES[99], snv(100)
+    parts = [(start - 1, base, base + "TT", "0/1"), (start, ref, alt, "0/1")]
+    assert compared(parts, [(start, ref, "TT" + alt, "0/1")]).counts["all"].f1 == 1
+
+
+def test_records_that_contradict_others_of_their_set_match_their_like(compared) -> None:
+    """A base changed within a deletion on the same chromosomes: nonsense, but in both sets the same nonsense."""
+    both = [(100, BASES[100:105], BASES[100], "1/1"), snv(102, "1/1")]
+    counts = compared(both, [*both, snv(120)]).counts["all"]
+    assert (counts.truth_matched, counts.missed, counts.calls_matched, counts.false) == (2, 0, 2, 1)
+
+
 def test_phase_sets_are_kept_apart(compared) -> None:
     """The same as above, but the second set's calls are in phase sets of their own: nothing is said of them."""
     cis = [snv(100, "0|1"), snv(104, "0|1")]
@@ -225,14 +248,16 @@ def test_only_the_confident_regions_are_assessed(compared, tmp_path: Path) -> No
     counts = found.counts["snp"]
     assert (counts.truth_matched, counts.missed, counts.calls_matched, counts.false) == (1, 1, 1, 0)
     assert found.outside == {"truth": 1, "calls": 1}
+    typed = Regions([Region("chr20", 90, 110), Region("20", 300, 400)])
+    assert compared([snv(100), snv(200), snv(350)], [snv(100), snv(500)], regions=typed) == found
 
 
 def test_a_match_counts_where_any_of_its_spellings_lies_inside(write_fasta, write_vcf, tmp_path: Path) -> None:
-    """A deletion in a run of A, spelled at its left end by the truth and at its right end, outside, by the calls."""
-    sequence = "ACGTTGCA" * 20 + "A" * 20 + "GCTTGCAT" * 20
+    """A deletion in a long run of A, at its left end in the truth and at its right end, outside, in the calls."""
+    sequence = "ACGTTGCA" * 20 + "A" * 300 + "GCTTGCAT" * 20
     sizes = {"20": len(sequence)}
     truth = write_vcf("t.vcf", [(160, "AA", "A", "0/1")], contigs=sizes)
-    calls = write_vcf("c.vcf", [(178, "AA", "A", "0/1")], contigs=sizes)
+    calls = write_vcf("c.vcf", [(458, "AA", "A", "0/1")], contigs=sizes)
     (tmp_path / "sure.bed").write_text("20\t0\t170\n")
     found = compare(truth, calls, write_fasta({"20": sequence}), regions=tmp_path / "sure.bed")
     assert (found.counts["indel"].truth_matched, found.counts["indel"].calls_matched) == (1, 1)

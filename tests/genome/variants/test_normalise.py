@@ -17,6 +17,7 @@ from careloop import InputError
 from careloop.genome.files.variant_file import open_variants
 from careloop.genome.variant import Record, SampleCall
 from careloop.genome.variants.alleles import left_align, primitives, trim
+from careloop.genome.variants.compare import compare
 from careloop.genome.variants.normalise import NormaliseOptions, NormaliseSummary, normalise, normalise_file
 from careloop.genome.variants.split import Numbers, split_alleles
 
@@ -283,6 +284,27 @@ def test_names_of_contigs_stay_those_of_the_file(write_fasta, write_vcf, tmp_pat
     normalise_file(source, reference, tmp_path / "out.vcf.gz", options=NormaliseOptions(level="primitives"))
     written = open_variants(tmp_path / "out.vcf.gz")
     assert [(r.contig, r.start, r.ref, r.alts) for r in written.records()] == [("chr20", 2, "GA", ("G",))]
+
+
+@pytest.mark.parametrize("level", ["split", "primitives"])
+def test_a_normalised_file_compares_as_the_same(level: str, bases, write_fasta, write_vcf, tmp_path: Path) -> None:
+    """Genotypes and phase included: het MNPs come apart in phase, multi-allelics into two records."""
+    rng = random.Random(11)
+    sequence = bases(rng, 9_000, repeats=0.2)
+    rows = []
+    for start in range(100, 8_900, 80):
+        ref = sequence[start : start + rng.randint(1, 4)]
+        alts = {"".join(rng.choices("ACGT", k=rng.randint(1, 4))) for _ in range(2)} - {ref}
+        genotype = rng.choice(["1/2", "0/2", "1|2"] if len(alts) == 2 else ["0/1", "1/1", "0|1"])
+        rows.append((start, ref, ",".join(sorted(alts)), genotype))
+    reference = write_fasta({"20": sequence})
+    source = write_vcf("in.vcf", rows, contigs={"20": len(sequence)})
+    out = tmp_path / "out.vcf.gz"
+    summary = normalise_file(source, reference, out, options=NormaliseOptions(level=level))
+    assert summary.counts["split"] > 20
+    assert (summary.counts["decomposed"] > 20) == (level == "primitives")
+    counts = compare(source, out, reference).counts["all"]
+    assert (counts.truth_matched, counts.missed, counts.false) == (len(rows), 0, 0)
 
 
 def test_haploid_likelihoods_are_split() -> None:

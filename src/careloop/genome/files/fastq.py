@@ -13,6 +13,7 @@ from careloop import InputError
 from careloop.genome.files.packed import UNREADABLE, open_packed
 
 _BASES = re.compile(rb"[ACGTUNMRWSYKVHDB.]*", re.IGNORECASE)
+_NAME = re.compile(r"[!-?A-~]{1,254}")  # SAM specification section 1.4
 _MAX_LINE = 2**20  # short reads; a line of a megabyte is another kind of file
 
 
@@ -84,6 +85,8 @@ def _read(lines: list[bytes], path: Path, number: int) -> Read:
         raise InputError(
             f"{path}: a read is @name, bases, + and as many qualities (offset 33); that of line {number:,} is not"
         )
-    name = title[1:].split(None, 1)[0].decode("ascii", errors="replace") if title[1:].strip() else "read"
+    name = title[1:].split(None, 1)[0].decode("ascii", errors="replace") if title[1:].strip() else ""
+    if _NAME.fullmatch(name) is None:
+        raise InputError(f"{path}: a read's name is 1 to 254 printed characters; that of line {number:,} is not")
     upper = bases.decode("ascii").upper().replace(".", "N").replace("U", "T")
     return Read(name[:-2] if name.endswith(("/1", "/2")) else name, upper, qualities.decode("ascii"))

@@ -51,11 +51,11 @@ def sample_of(file: Any) -> str | None:
     Raises:
         InputError: reads of several samples in one file.
     """
-    names = sorted({group["SM"] for group in file.header.to_dict().get("RG", []) if group.get("SM")})
+    path = Path(file.filename.decode())
+    names = sorted({group["SM"] for group in _header(file, path).get("RG", []) if group.get("SM")})
     if len(names) > 1:
-        name = file.filename.decode()
         raise InputError(
-            f"{name}: reads must be of one sample; it has {', '.join(names[:5])}; split it: samtools split"
+            f"{path}: reads must be of one sample; it has {', '.join(names[:5])}; split it: samtools split"
         )
     return names[0] if names else None
 
@@ -88,7 +88,7 @@ def _opened(path: Path, reference: Reference | None) -> Any:
 
 
 def _require_order_and_index(file: Any, path: Path) -> None:
-    order = file.header.to_dict().get("HD", {}).get("SO")
+    order = _header(file, path).get("HD", {}).get("SO")
     if order not in (None, "coordinate"):
         raise InputError(f"{path}: reads must be sorted by position; run: samtools sort -o SORTED.bam {path}")
     try:
@@ -97,6 +97,13 @@ def _require_order_and_index(file: Any, path: Path) -> None:
         indexed = False
     if not indexed:
         raise InputError(f"{path}: reads must have an index; run: samtools index {path}")
+
+
+def _header(file: Any, path: Path) -> dict[str, Any]:
+    try:
+        return dict(file.header.to_dict())
+    except (ValueError, KeyError):
+        raise InputError(f"{path}: the header of the reads is not written as in SAM; see: samtools head") from None
 
 
 def _require_contigs(contigs: dict[str, int], reference: Reference, path: Path) -> None:

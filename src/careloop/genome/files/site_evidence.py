@@ -34,7 +34,7 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Minimum:
-    """What a call must reach: genotype quality (GQ, phred) for any, depth as well for one that says reference.
+    """What a call must reach where the file gives it: quality (GQ, phred) for any, also depth for one of reference.
 
     A quality of 20 is an error of 1 in 100; at a depth of 10 a heterozygous site shows no alternative read once in a
     thousand times.
@@ -111,9 +111,10 @@ def _stated_reference(site: Site, record: Record, call: SampleCall, minimum: Min
     """The evidence of a record without alternative alleles: one base of an all-sites file, or a block."""
     depth, quality = _depth(record, call), _quality(call.fields)
     weakness = _weakness(record, call, minimum, reference=True)
-    if weakness is None and set(call.alleles) != {0}:
-        weakness = _NOT_CALLED
     is_block = bool(record.alts) or record.end > record.start + len(record.ref)
+    stated = is_block and not call.alleles and isinstance(call.fields.get("GQ"), int | float)  # freebayes: GQ, no GT
+    if weakness is None and set(call.alleles) != {0} and not stated:
+        weakness = _NOT_CALLED
     if weakness is None and is_block and depth is None and quality is None:
         weakness = "block of reference without depth and quality"
     return Evidence(
@@ -220,9 +221,10 @@ def _weakness(record: Record, call: SampleCall, minimum: Minimum, *, reference: 
     """Why a call does not count (filter, quality, depth), or None."""
     if not record.passed:
         return f"filtered: {';'.join(record.filters)}"
-    sample_filter = call.fields.get("FT")
-    if sample_filter not in (None, "PASS", "."):
-        return f"filtered for the sample: {sample_filter}"
+    given = call.fields.get("FT")
+    failed = [name for name in (given if isinstance(given, tuple) else (given,)) if name not in (None, "PASS")]
+    if failed:
+        return f"filtered for the sample: {';'.join(map(str, failed))}"
     quality, depth = _quality(call.fields), _depth(record, call)
     if quality is not None and quality < minimum.quality:
         return f"quality {quality:g} is below {minimum.quality:g}"

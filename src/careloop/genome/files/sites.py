@@ -30,7 +30,7 @@ class SiteCall:
 
     - `genotype`: alleles are called, at least one of them not the reference's.
     - `reference`: proved by a record, by blocks of covered reference over the minimum, or by the site lying in the
-      covered regions while the file is silent (then `alleles` is empty, as nothing tells the ploidy).
+      covered regions while the file is silent (`alleles` is empty where nothing tells the ploidy).
     - `no-call`: not called, called in part (`alleles` has None), filtered, below the minimum, or contradictory.
     - `absent`: the file says nothing of the site, which proves nothing.
     - `mismatch`: the file's REF has other bases than the site: another assembly, or another strand.
@@ -165,16 +165,20 @@ def _without_repeats(calls: list[Evidence]) -> list[Evidence]:
     """The calls less those that only say again what another one says of the same changes."""
     kept: list[Evidence] = []
     for call in calls:
-        if not any(call.edits == other.edits and Counter(call.alleles) == Counter(other.alleles) for other in kept):
+        if not any(call.edits == other.edits and _same_genotype(call, other) for other in kept):
             kept.append(call)
     return kept
+
+
+def _same_genotype(one: Evidence, other: Evidence) -> bool:
+    both_phased = one.phased and other.phased and one.phase_set == other.phase_set
+    return one.alleles == other.alleles or (not both_phased and Counter(one.alleles) == Counter(other.alleles))
 
 
 def _genotype(site: Site, calls: list[Evidence]) -> SiteCall:
     """The genotype that records with called alleles give together."""
     alleles = calls[0].alleles if len(calls) == 1 else _joined(site, calls)
-    sets = {call.phase_set for call in calls}
-    phased = all(call.phased for call in calls) and len(sets) == 1
+    phased = _share_chromosomes(calls)
     state: State
     if alleles is None:
         state, reason = "no-call", f"{len(calls)} records of the site contradict each other"
@@ -185,7 +189,7 @@ def _genotype(site: Site, calls: list[Evidence]) -> SiteCall:
     else:
         state, reason = "genotype", "genotype" if len(calls) == 1 else f"genotype from {len(calls)} records"
     return SiteCall(
-        site, state, alleles or (), phased, sets.pop() if phased else None,
+        site, state, alleles or (), phased, calls[0].phase_set if phased else None,
         _least(call.depth for call in calls), _least(call.quality for call in calls), reason,
     )  # fmt: skip
 
@@ -196,8 +200,7 @@ def _joined(site: Site, calls: list[Evidence]) -> tuple[str | None, ...] | None:
     edits = [edit for call in calls for edit in call.edits]
     if len(set(edits)) < len(edits):
         return None  # two records call the same change, and not alike
-    same_phase = all(call.phased for call in calls) and len({call.phase_set for call in calls}) == 1
-    if same_phase and all(len(call.alleles) == ploidy for call in calls):
+    if _share_chromosomes(calls):
         return _by_chromosome(site, calls)
     found: list[str | None] = [a for call in calls for a in call.alleles if a not in (site.ref, None, SPANNING)]
     found += [SPANNING] * _spanned_chromosomes(calls)
@@ -205,6 +208,12 @@ def _joined(site: Site, calls: list[Evidence]) -> tuple[str | None, ...] | None:
         return None
     rest = None if any(None in call.alleles for call in calls) else site.ref
     return tuple([rest] * (ploidy - len(found)) + found)
+
+
+def _share_chromosomes(calls: list[Evidence]) -> bool:
+    """Whether the first allele of each call is on the same chromosome, the second as well."""
+    phases = {(call.phased, call.phase_set, len(call.alleles)) for call in calls}
+    return len(phases) == 1 and calls[0].phased
 
 
 def _spanned_chromosomes(calls: list[Evidence]) -> int:

@@ -122,7 +122,7 @@ def open_variants(path: str | Path) -> VariantFile:
         if binary:
             return VariantFile(path, _binary_header(path), binary=True)
         with closing(open_packed(path)) as file:
-            return VariantFile(path, parse_header(_header_lines(file), where=str(path)), binary=False)
+            return VariantFile(path, parse_header(_header_lines(file, path), where=str(path)), binary=False)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path") from None
     except UNREADABLE:
@@ -133,12 +133,12 @@ def _cut_off(path: Path) -> InputError:
     return InputError(f"{path}: file ends early or is not readable; copy or make it again")
 
 
-def _header_lines(file: BinaryIO) -> Iterator[str]:
+def _header_lines(file: BinaryIO, path: Path) -> Iterator[str]:
     size = 0
     while line := file.readline(MAX_LINE_BYTES - size + 1):
         size += len(line)
         if size > MAX_LINE_BYTES:
-            raise InputError("header is longer than 256 MiB")
+            raise InputError(f"{path}: header is longer than 256 MiB")
         yield _text(line)
 
 

@@ -190,15 +190,15 @@ class _LazyValues(Mapping[str, Any]):
 class InfoValues(_LazyValues):
     """INFO values by key."""
 
-    __slots__ = ("_text",)
+    __slots__ = ("text",)
 
     def __init__(self, text: str, reader: LineReader) -> None:
         super().__init__(reader)
-        self._text = text
+        self.text = text
 
     def _split(self) -> dict[str, str | None]:
         texts: dict[str, str | None] = {}
-        for entry in self._text.split(";"):
+        for entry in self.text.split(";"):
             key, has_value, value = entry.partition("=")
             if key and key not in texts:
                 texts[key] = value if has_value else None
@@ -240,6 +240,11 @@ class SampleValues(Mapping[str, SampleCall]):
         self._columns = columns
         self._reader = reader
         self._calls: dict[str, SampleCall] = {}
+
+    def columns(self, samples: tuple[str, ...]) -> list[str]:
+        """The FORMAT column and those of some samples of the file, as they were written."""
+        index = self._reader.sample_index
+        return [":".join(self._keys) or MISSING, *[self._columns[index[name]] for name in samples]]
 
     def highest_allele(self) -> int:
         """The highest allele that a sample has; every genotype is checked on the way."""

@@ -11,12 +11,14 @@ from typing import Any
 from careloop import InputError
 from careloop.genome.files.htslib import load_pysam
 from careloop.genome.files.variant_header import VERSIONS, WRITTEN_VERSION, VariantHeader
+from careloop.genome.files.variant_lines import InfoValues, SampleValues
 from careloop.genome.variant import Record, SampleCall
 
 _ENDINGS = (".vcf", ".vcf.gz", ".vcf.bgz", ".bcf")
 _LARGEST_TBI = 2**29  # the largest position of a .tbi index; beyond it a .csi is made
-_ESCAPES = {"%": "%25", ":": "%3A", ";": "%3B", "=": "%3D", ",": "%2C", "\r": "%0D", "\n": "%0A", "\t": "%09"}
-_TABLE = str.maketrans(_ESCAPES)
+_ESCAPES = {"%": "%25", ",": "%2C", "\r": "%0D", "\n": "%0A", "\t": "%09"}
+_IN_INFO = str.maketrans(_ESCAPES | {";": "%3B", "=": "%3D"})
+_IN_FORMAT = str.maketrans(_ESCAPES | {":": "%3A"})
 
 
 def write_variants(path: str | Path, header: VariantHeader, records: Iterable[Record]) -> int:
@@ -24,7 +26,7 @@ def write_variants(path: str | Path, header: VariantHeader, records: Iterable[Re
 
     The name says the format: `.vcf`; `.vcf.gz` (bgzip, with an index .tbi, or .csi for contigs over 512 Mb); `.bcf`
     (with .csi). VCF is written as 4.3, or as the header's version where that is newer. Samples are the header's; a
-    record without one of them says `.` for it.
+    record without one of them says `.` for it. INFO and samples that come unchanged from a file keep their text.
 
     Raises:
         InputError: another ending, a folder that cannot be written, or, where an index is made, records that are not
@@ -132,15 +134,19 @@ def record_line(record: Record, samples: tuple[str, ...]) -> str:
         ",".join(record.alts) or ".",
         "." if record.quality is None else _number(record.quality),
         ";".join(record.filters) or ".",
-        ";".join(_info_entry(key, value) for key, value in record.info.items()) or ".",
+        _info(record.info) or ".",
     ]
-    if samples:
+    if samples and isinstance(record.samples, SampleValues) and set(samples) <= set(record.samples):
+        columns += record.samples.columns(samples)
+    elif samples:
         columns += _sample_columns([record.samples.get(name) for name in samples])
     return "\t".join(columns)
 
 
-def _info_entry(key: str, value: Any) -> str:
-    return key if value is True else f"{key}={_value(value)}"
+def _info(values: Mapping[str, Any]) -> str:
+    if isinstance(values, InfoValues):  # as read
+        return values.text
+    return ";".join(key if value is True else f"{key}={_value(value, _IN_INFO)}" for key, value in values.items())
 
 
 def _sample_columns(calls: list[SampleCall | None]) -> list[str]:
@@ -153,7 +159,7 @@ def _sample_columns(calls: list[SampleCall | None]) -> list[str]:
 
 def _sample_column(call: SampleCall | None, keys: list[str], *, genotyped: bool) -> str:
     fields: Mapping[str, Any] = call.fields if call is not None else {}
-    values = [_value(fields.get(key)) for key in keys]
+    values = [_value(fields.get(key), _IN_FORMAT) for key in keys]
     if genotyped:
         values.insert(0, genotype_text(call) if call is not None else ".")
     while len(values) > 1 and values[-1] == ".":
@@ -167,14 +173,14 @@ def genotype_text(call: SampleCall) -> str:
     return separator.join("." if allele is None else str(allele) for allele in call.alleles) or "."
 
 
-def _value(value: Any) -> str:
+def _value(value: Any, escapes: Mapping[int, str]) -> str:
     if value is None:
         return "."
     if isinstance(value, tuple | list):
-        return ",".join(map(_value, value)) or "."
+        return ",".join(_value(one, escapes) for one in value) or "."
     if isinstance(value, float):
         return _number(value)
-    return value.translate(_TABLE) if isinstance(value, str) else str(value)
+    return value.translate(escapes) if isinstance(value, str) else str(value)
 
 
 def _number(value: float) -> str:

@@ -16,16 +16,16 @@ from typing import get_args
 from careloop import InputError
 from careloop.genome.files.builds import require_reference_bases, require_same_build
 from careloop.genome.files.reference import Reference, open_reference
-from careloop.genome.files.regions import read_bed
+from careloop.genome.files.regions import Regions, read_bed
 from careloop.genome.files.variant_file import VariantFile, open_variants
 from careloop.genome.variant import Record
-from careloop.genome.variants.called import NO_CALL, NOT_IN_REFERENCE, Called, Filters, Reader, called
-from careloop.genome.variants.clusters import clusters
 from careloop.genome.variants.comparison import Comparison
 from careloop.genome.variants.contig_order import NOWHERE, by_contig
+from careloop.genome.variants.haplotypes.called import NO_CALL, NOT_IN_REFERENCE, Called, Filters, Reader, called
+from careloop.genome.variants.haplotypes.clusters import clusters
+from careloop.genome.variants.haplotypes.matching import match_cluster
+from careloop.genome.variants.haplotypes.search import CALLS, TRUTH
 from careloop.genome.variants.judging import SETS, Judge, Spans
-from careloop.genome.variants.matching import match_cluster
-from careloop.genome.variants.search import CALLS, TRUTH
 from careloop.genome.variants.sequence import ContigWindow
 from careloop.genome.variants.verdicts import write_verdicts
 
@@ -61,17 +61,17 @@ def compare(
     calls: Path,
     reference: Path,
     *,
-    regions: Path | None = None,
+    regions: Path | Regions | None = None,
     options: CompareOptions = CompareOptions(),
     progress: Progress | None = None,
 ) -> Comparison:
     """Compare a call set with a truth set, haplotype-aware, contig by contig in one pass with bounded memory.
 
-    `regions` is a BED of where the truth can be trusted: what lies outside is no error and is counted apart. Variants
-    are matched over its borders all the same: a match counts where any of its records lies inside. Not assessed,
-    and counted by reason: no-calls (also half-calls), alleles that are symbolic or over 1,000 bases, contigs or REF
-    that the reference does not have, filtered records. A false call where the truth itself says no-call is not
-    assessed either; a variant that is missed where the calls say no-call counts as missed, and is counted apart.
+    `regions` (a BED or Regions) are where the truth can be trusted: what lies outside is no error and is counted
+    apart. Variants are matched over their borders all the same: a match counts where any of its records lies inside.
+    Not assessed, and counted by reason: no-calls (also half-calls), alleles that are symbolic or over 1,000 bases,
+    contigs or REF that the reference does not have, filtered records. A false call where the truth itself says no-call
+    is not assessed either; a variant that is missed where the calls say no-call counts as missed, and is counted apart.
 
     Raises:
         InputError: for files that cannot be read, are not sorted, lack the sample or a genotype, or are of another
@@ -85,7 +85,7 @@ def compare(
             Reader(side, _sample(files[side], asked[side]), options.score, options.filters) for side in (TRUTH, CALLS)
         )
         strata = {name: read_bed(path) for name, path in options.strata.items()}
-        judge = Judge(read_bed(regions) if regions else None, strata)
+        judge = Judge(regions if isinstance(regions, Regions | None) else read_bed(regions), strata)
         for contig, rows in by_contig(files, opened):
             if contig == NOWHERE:
                 _skip_all(rows, judge)

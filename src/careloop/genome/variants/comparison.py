@@ -96,6 +96,7 @@ class CurvePoint:
 class Comparison:
     """Two call sets compared.
 
+    Types: `indel` changes the length, `snp` does not (an MNP counts as one), `all` is both. Each record counts once.
     `strata` {stratum: {type: Counts}} has the stratum `all regions` and those asked for; `curve` {type: points} goes
     by `score`. `not_assessed` and `outside` count, by set (`truth`, `calls`), records that are no errors: by reason,
     and for lying outside the confident regions. `missed_at_no_call` are missed variants where the calls say no-call;

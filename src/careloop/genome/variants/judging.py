@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from careloop.genome.files.regions import Regions
-from careloop.genome.variants.called import Called
 from careloop.genome.variants.comparison import Comparison, Tally
-from careloop.genome.variants.matching import ClusterMatch, Match
-from careloop.genome.variants.search import CALLS, TRUTH
+from careloop.genome.variants.haplotypes.called import Called
+from careloop.genome.variants.haplotypes.matching import ClusterMatch, Match
+from careloop.genome.variants.haplotypes.search import CALLS, TRUTH
 from careloop.genome.variants.verdicts import NO_GROUP, Verdict, Verdicts
 
 SETS = ("truth", "calls")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from careloop.genome.variants.alleles import Fetch
-from careloop.genome.variants.called import Allele
+from careloop.genome.variants.haplotypes.called import Allele
 
 TRUTH, CALLS = 0, 1
 MOST_STATES = 3_000  # held at once; a cluster that needs more is compared by spelling alone

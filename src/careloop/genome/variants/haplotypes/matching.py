@@ -10,8 +10,8 @@ from operator import attrgetter
 from typing import Literal
 
 from careloop.genome.variants.alleles import Fetch, left_align
-from careloop.genome.variants.called import Called
-from careloop.genome.variants.search import CALLS, TRUTH, Candidate, best_match
+from careloop.genome.variants.haplotypes.called import Called
+from careloop.genome.variants.haplotypes.search import CALLS, TRUTH, Candidate, best_match
 
 # `genotype`: the same two chromosomes; `phase`: the same but for which alleles are on one chromosome; `allele`: the
 # same alleles in another genotype.

@@ -7,9 +7,9 @@ from itertools import product
 
 import pytest
 
-from careloop.genome.variants import search
-from careloop.genome.variants.called import Allele
-from careloop.genome.variants.search import CALLS, TRUTH, Candidate, best_match
+from careloop.genome.variants.haplotypes import search
+from careloop.genome.variants.haplotypes.called import Allele
+from careloop.genome.variants.haplotypes.search import CALLS, TRUTH, Candidate, best_match
 
 REFERENCE = "GATTTTACACACAGCCATGGTTAC"
 
@@ -71,6 +71,7 @@ def random_allele(rng: random.Random) -> Allele:
             Allele(2, 3, ""), Allele(5, 6, ""), Allele(2, 2, "T"), Allele(6, 6, "T"), Allele(4, 5, "C"),
             Allele(7, 9, ""), Allele(8, 10, ""), Allele(11, 13, ""), Allele(7, 7, "CA"), Allele(13, 13, "CA"),
             Allele(12, 13, "G"), Allele(10, 13, "CCG"), Allele(9, 12, "ACA"), Allele(2, 6, "TTT"), Allele(2, 7, "TTTA"),
+            Allele(6, 7, "C"), Allele(6, 7, "TC"),
         ]
     )  # fmt: skip
 
@@ -79,7 +80,7 @@ def random_allele(rng: random.Random) -> Allele:
 def test_the_match_found_is_the_largest(ploidy: int) -> None:
     rng = random.Random(ploidy)
     found_some = 0
-    for _ in range(400):
+    for _ in range(800):
         candidates = random_candidates(rng, ploidy)
         expected = largest_by_brute_force(candidates)
         if expected is None:
@@ -91,6 +92,23 @@ def test_the_match_found_is_the_largest(ploidy: int) -> None:
         assert found == expected, candidates
         assert all({candidates[i].side for i in group} == {TRUTH, CALLS} for group in groups)
     assert found_some > 15
+
+
+def homozygous(side: int, *alleles: Allele) -> list[Candidate]:
+    return [Candidate(side, ((allele, allele),), 1) for allele in alleles]
+
+
+def test_a_late_large_match_is_preferred_to_an_early_small_one() -> None:
+    """The truth's two records overlap: the first matches two calls at once, the second three later ones."""
+    truth = homozygous(TRUTH, Allele(2, 6, "TT"), Allele(5, 12, "TAGATAT"))
+    early, late = [Allele(2, 3, ""), Allele(4, 5, "")], [Allele(7, 8, "G"), Allele(9, 10, "T"), Allele(11, 12, "T")]
+    groups = best_match([*truth, *homozygous(CALLS, *early, *late)], lambda start, end: REFERENCE[start:end])
+    assert groups == [[1, 4, 5, 6]]
+
+
+def test_variants_that_cancel_each_other_match_nothing() -> None:
+    candidates = homozygous(TRUTH, Allele(2, 2, "T"), Allele(5, 6, "")) + homozygous(CALLS, Allele(12, 13, "G"))
+    assert best_match(candidates, lambda start, end: REFERENCE[start:end]) == []
 
 
 def test_a_search_that_grows_too_large_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
