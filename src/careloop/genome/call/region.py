@@ -99,7 +99,7 @@ def _variant_records(
     found: Sequence[Candidate], probabilities: Probabilities, task: RegionTask, ploidy: Callable[[str, int], int]
 ) -> Iterator[Record]:
     """Records of what is called or possible; where there is one chromosome, of its one allele."""
-    from careloop.genome.call.scorer import joined
+    from careloop.genome.call.genotypes import joined
 
     for call in joined(list(found), _by_ploidy(found, probabilities, ploidy)):
         chromosomes = ploidy(call.contig, call.start)

@@ -53,6 +53,7 @@ _HLA_ALLELE = re.compile(
     r"(?:(\d{2,3}):(\d{2,3})(?::\d{2,3})*|(\d\d)(\d\d)(?:\d\d){0,2}|(\d{2,3}))(?P<expressed>[A-Z]?)",
     re.IGNORECASE,
 )
+STRAND_JOIN = " + "  # between the variants of one strand, for genes whose variants have an activity each (DPYD)
 MANY_COPIES = (2, math.inf)  # `xN`: a duplication whose number of copies was not told
 
 
@@ -189,6 +190,8 @@ def _of_diplotype(gene: str, text: str) -> tuple[str, float | None]:
 def _by_score(gene: str, strands: list[str]) -> tuple[str, float | None]:
     low = high = 0.0
     for strand in strands:
+        if gene == "DPYD" and STRAND_JOIN in strand:
+            strand = _least_active(gene, strand.split(STRAND_JOIN))
         for part in strand.split("+") if gene == "CYP2D6" else [strand]:
             name, (fewest, most) = _copies(part.strip())
             score = _alleles(gene).get(_resolve(gene, name), ("", ""))[1]
@@ -198,6 +201,12 @@ def _by_score(gene: str, strands: list[str]) -> tuple[str, float | None]:
             high += float(score) * most if float(score) else 0.0
     phenotype = _scored(gene, low, high)
     return phenotype, low if low == high and phenotype != INDETERMINATE else None
+
+
+def _least_active(gene: str, names: list[str]) -> str:
+    """The variant that decides a strand's activity (Amstutz et al. 2018); empty where one has no known activity."""
+    scores = {name: _alleles(gene).get(_resolve(gene, name), ("", ""))[1] for name in names}
+    return min(names, key=lambda name: float(scores[name])) if all(scores.values()) else ""
 
 
 def _copies(text: str) -> tuple[str, tuple[float, float]]:

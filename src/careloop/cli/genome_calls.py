@@ -1,0 +1,92 @@
+"""The commands that call variants from reads and read pharmacogenes from variants."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from careloop.cli.command import FOLDER, json_option
+from careloop.cli.genome import NOT_CLINICAL, genome, reference_option
+from careloop.cli.output import counter, show
+
+if TYPE_CHECKING:
+    from careloop.genome.call.germline import CallSummary
+
+FASTQ = (".fastq", ".fq", ".fastq.gz", ".fq.gz")
+THREADS_OF_ALIGNER = 2
+
+
+@genome.command()
+@click.argument("reads", nargs=-1, required=True, type=FOLDER, metavar="READS...")
+@reference_option(required=True)
+@click.option("--out", required=True, type=FOLDER, help="The file to write: .vcf, .vcf.gz (with index) or .bcf.")
+@click.option(
+    "--region", "regions", multiple=True, metavar="CONTIG:FIRST-LAST", help="Call there only; may be repeated."
+)
+@click.option("--covered", type=FOLDER, metavar="BED", help="Write the bases that were judged, to this file.")
+@click.option("--sex", type=click.Choice(["female", "male"]), help="Decides on the copies of X and Y.")
+@click.option("--sample", help="Name of the sample, where the reads do not say it; needed for FASTQ.")
+@click.option(
+    "--scorer",
+    type=click.Choice(["network", "engine"]),
+    default="network",
+    show_default=True,
+    help="What judges candidates: the network that comes with careloop, or bcftools' likelihoods alone.",
+)
+@click.option("--processes", type=click.IntRange(1), default=1, show_default=True, help="Regions called at once.")
+@json_option
+def call(
+    reads: tuple[Path, ...],
+    reference: Path,
+    out: Path,
+    regions: tuple[str, ...],
+    covered: Path | None,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Call germline variants of one sample from READS: one BAM or CRAM, or FASTQ (one file, or two of pairs).
+
+    The file has variants, possible ones (LowQual), and blocks of covered reference as in gVCF: what is in none of them
+    could not be judged, and the summary says why. A run that was killed goes on when it is started again.
+    """
+    from careloop.genome.call.germline import CallSettings, call_variants, write_covered
+    from careloop.genome.files.regions import parse_region
+
+    settings = CallSettings(**given)
+    with counter() as progress, tempfile.TemporaryDirectory(prefix="careloop-align-") as folder:
+        aligned = _aligned(reads, reference, Path(folder), settings.sample, progress)
+        asked = [parse_region(text) for text in regions]
+        done = call_variants(aligned, reference, out, regions=asked, settings=settings, progress=progress)
+    if covered is not None:
+        write_covered(out, covered)
+    shown = asdict(done) | {"ts_tv": done.transitions_to_transversions, "not_for_clinical_use": True}
+    show(shown, f"{_called_text(done)}\nWrote {out}\n{NOT_CLINICAL}", as_json=as_json)
+
+
+def _aligned(reads: tuple[Path, ...], reference: Path, folder: Path, sample: str | None, progress: Any) -> Path:
+    """The BAM or CRAM file given, or one made of FASTQ files."""
+    fastq = [path for path in reads if path.name.lower().endswith(FASTQ)]
+    if not fastq and len(reads) == 1:
+        return reads[0]
+    if len(fastq) != len(reads) or len(reads) > 2:
+        raise click.UsageError("READS is one BAM or CRAM file, or one or two FASTQ files")
+    if not sample:
+        raise click.UsageError("FASTQ does not name its sample: give --sample")
+    from careloop.genome.files.align import align_reads
+
+    made = folder / "aligned.bam"
+    align_reads(fastq, reference, out=made, sample=sample, threads=THREADS_OF_ALIGNER, progress=progress)
+    return made
+
+
+def _called_text(done: CallSummary) -> str:
+    lines = [f"sample {done.sample}"]
+    lines += [f"  {name:<22} {count:>14,}" for name, count in done.variants.items()]
+    ratio = done.transitions_to_transversions
+    lines += [f"  transitions / transversions {ratio:>9.2f}"] if ratio is not None else []
+    lines += ["bases", *(f"  {name:<22} {count:>14,}" for name, count in done.bases.items())]
+    return "\n".join(lines)
