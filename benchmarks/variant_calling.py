@@ -24,42 +24,43 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pysam
 
-from careloop.genome.files.align import align_reads
-from careloop.genome.files.reference import open_reference
-from careloop.genome.files.regions import Region, Regions
-from careloop.genome.files.variant_header import new_header
-from careloop.genome.files.variant_writing import write_variants
-from careloop.genome.simulate.variants import SAMPLE, Planting, haplotypes_of, plant_variants
+from careloop.genome.call.germline import CallSettings, call_variants
+from careloop.genome.files.regions import Region, Regions, parse_region
+from careloop.genome.simulate.art import ArtModel
+from careloop.genome.simulate.sample import SamplePlan, simulate_sample
+from careloop.genome.simulate.variants import Planting
 from careloop.genome.variants.compare import compare
-from careloop.genome.variants.comparison import Counts
+from careloop.genome.variants.comparison import Counts, CurvePoint
 
 # Where, in Mb of chromosome 20; training and validation took none of these (scripts/variant_caller_weights.py).
 REGIONS_MB = (10, 32, 42, 51, 53)
 FIRST_SEED = 9001
-LOW_QUALITY = ("-qs", "-10", "-qs2", "-10")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A kind of sample: depth, share of another person's reads, art's further options, seeds unless told otherwise."""
+    """A kind of sample; `seeds` samples unless told otherwise. Low quality is 10 Phred less, ten times the errors."""
 
+    name: str
     depth: float
     seeds: int
     contamination: float = 0.0
-    art: tuple[str, ...] = ()
+    quality_shift: int = 0
 
 
 SETTINGS = {
-    "10x": Setting(10, 5),
-    "30x": Setting(30, 2),
-    "5x": Setting(5, 2),
-    "15x": Setting(15, 2),
-    "10x, 2 % contaminated": Setting(10, 2, contamination=0.02),
-    "30x, 2 % contaminated": Setting(30, 1, contamination=0.02),
-    "10x, low quality": Setting(10, 2, art=LOW_QUALITY),
-    "30x, low quality": Setting(30, 1, art=LOW_QUALITY),
+    setting.name: setting
+    for setting in (
+        Setting("10x", 10, 5),
+        Setting("30x", 30, 2),
+        Setting("5x", 5, 2),
+        Setting("15x", 15, 2),
+        Setting("10x, 2 % contaminated", 10, 2, contamination=0.02),
+        Setting("30x, 2 % contaminated", 30, 1, contamination=0.02),
+        Setting("10x, low quality", 10, 2, quality_shift=-10),
+        Setting("30x, low quality", 30, 1, quality_shift=-10),
+    )
 }
 CALLERS = {
     "careloop network": "{python} {script} --call network {bam} {fasta} {region} {out}",
@@ -96,48 +97,28 @@ class Table:
 
 
 def simulate(reference: Path, region: Region, setting: Setting, *, seed: int, folder: Path) -> Sample:
-    """Plants variants, simulates reads of them and aligns the reads."""
-    with open_reference(reference) as opened:
-        sequence = opened.fetch(region.contig, region.start, region.end)
-        contigs = opened.contigs
-    scale = (region.end - region.start) / 2e6
-    plan = Planting(snvs=round(2000 * scale), indels=round(350 * scale))
-    records = plant_variants(sequence, region.contig, start=region.start, plan=plan, seed=seed)
-    people = [(records, 1 - setting.contamination)]
-    if setting.contamination:
-        other = plant_variants(sequence, region.contig, start=region.start, plan=plan, seed=seed + 500)
-        people.append((other, setting.contamination))
-    fastq = folder / "1.fq", folder / "2.fq"
-    for path in fastq:
-        path.write_bytes(b"")
-    for person, (variants, share) in enumerate(people):
-        for copy, haplotype in enumerate(haplotypes_of(sequence, variants, start=region.start)):
-            name = f"p{person}h{copy}"
-            _art(
-                name,
-                haplotype,
-                setting.depth * share / 2,
-                folder=folder,
-                seed=seed * 10 + 2 * person + copy,
-                options=setting.art,
-            )
-            for number, path in enumerate(fastq, start=1):
-                with open(path, "ab") as joined, open(folder / f"{name}.{number}.fq", "rb") as part:
-                    joined.write(part.read())
-    truth, bam = folder / "truth.vcf.gz", folder / "reads.bam"
-    lines = ['##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">']
-    write_variants(truth, new_header(contigs, [SAMPLE], lines=lines), records)
-    # In a process of its own: minimap2's index must not count as a caller's memory.
-    align = f"{shlex.quote(sys.executable)} {__file__} --align {folder} {reference}"
-    subprocess.run(align, shell=True, check=True)
-    return Sample(bam, truth, region)
+    """A simulated sample, made in a process of its own: minimap2's index must not count as a caller's memory."""
+    command = [
+        sys.executable,
+        __file__,
+        "--simulate",
+        str(reference),
+        str(region),
+        setting.name,
+        str(seed),
+        str(folder),
+    ]
+    subprocess.run(command, check=True)
+    return Sample(folder / "reads.bam", folder / "truth.vcf.gz", region)
 
 
-def _art(name: str, haplotype: str, depth: float, *, folder: Path, seed: int, options: Sequence[str]) -> None:
-    (folder / f"{name}.fa").write_text(f">{name}\n{haplotype}\n")
-    command = ["art_illumina", "-ss", "HS25", "-p", "-l", "150", "-m", "350", "-s", "50", "-na", "-q", *options]
-    command += ["-f", str(depth), "-rs", str(seed), "-i", str(folder / f"{name}.fa"), "-o", str(folder / f"{name}.")]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def _simulate(reference: str, region: str, setting: str, seed: str, folder: str) -> None:
+    chosen, where = SETTINGS[setting], parse_region(region)
+    megabases = (where.end - where.start) / 1e6
+    variants = Planting(snvs=round(1000 * megabases), indels=round(175 * megabases))
+    reads = ArtModel(chosen.depth, quality_shift=chosen.quality_shift)
+    plan = SamplePlan(where, reads, variants, int(seed), chosen.contamination)
+    simulate_sample(Path(reference), plan, Path(folder))
 
 
 def run(caller: str, sample: Sample, reference: Path, folder: Path) -> Outcome:
@@ -162,13 +143,13 @@ def run(caller: str, sample: Sample, reference: Path, folder: Path) -> Outcome:
     return Outcome(dict(found.counts), best, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
-def _best(curve: Sequence[object], counts: Counts) -> float:
+def _best(curve: Sequence[CurvePoint], counts: Counts) -> float:
     """The highest allele F1 along the curve; wrong genotypes are taken as right at every threshold."""
     truth = counts.truth_matched + counts.missed
     found = [allele_f1(counts)]
     for point in curve:
-        matched = point.truth_matched + counts.genotype_errors  # type: ignore[attr-defined]
-        false = max(point.false - counts.genotype_errors, 0)  # type: ignore[attr-defined]
+        matched = point.truth_matched + counts.genotype_errors
+        false = max(point.false - counts.genotype_errors, 0)
         found.append(2 * matched / (truth + matched + false))
     return max(found)
 
@@ -237,21 +218,16 @@ def measure(name: str, reference: Path, *, contig: str, seeds: int, bases: int) 
 
 
 def _call(scorer: str, bam: str, fasta: str, region: str, out: str) -> None:
-    from careloop.genome.call.germline import CallSettings, call_variants
-    from careloop.genome.files.regions import parse_region
-
     settings = CallSettings(scorer=scorer)  # type: ignore[arg-type]
     call_variants(Path(bam), Path(fasta), Path(out), regions=[parse_region(region)], settings=settings)
 
 
 def main() -> None:
-    """Reads the command line; `--call` and `--align` are how this script runs the steps in processes of their own."""
+    """Reads the command line; `--call` and `--simulate` are how this script runs the steps in processes of their own."""
     if sys.argv[1:2] == ["--call"]:
         return _call(*sys.argv[2:])
-    if sys.argv[1:2] == ["--align"]:
-        folder, reference = Path(sys.argv[2]), Path(sys.argv[3])
-        align_reads([folder / "1.fq", folder / "2.fq"], reference, out=folder / "reads.bam", sample=SAMPLE)
-        return None
+    if sys.argv[1:2] == ["--simulate"]:
+        return _simulate(*sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("reference", type=Path)
     parser.add_argument("--contig", default="20")
@@ -259,7 +235,6 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, help="samples for each setting")
     parser.add_argument("--small", action="store_true", help="one sample of 500 kb for each setting")
     arguments = parser.parse_args()
-    pysam.set_verbosity(0)
     for name in arguments.settings.split(";"):
         seeds = 1 if arguments.small else arguments.seeds or SETTINGS[name].seeds
         measure(

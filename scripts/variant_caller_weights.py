@@ -62,9 +62,18 @@ def jobs() -> Iterator[Job]:
     places = np.random.default_rng(77).permutation(TRAINING_MB).tolist()
     for number, place in enumerate(places):
         kind = KINDS[(number * 5 + number // 12) % len(KINDS)]
-        yield _job(f"training-{number:02}", place, DEPTHS[number % len(DEPTHS)], kind, variants=DENSE, seed=5000 + number)
+        yield _job(
+            f"training-{number:02}", place, DEPTHS[number % len(DEPTHS)], kind, variants=DENSE, seed=5000 + number
+        )
     for number, (place, depth, kind) in enumerate(VALIDATION):
-        yield _job(f"validation-{number:02}-{depth}x-{kind.replace(' ', '_')}", place, depth, kind, variants=USUAL, seed=7000 + number)
+        yield _job(
+            f"validation-{number:02}-{depth}x-{kind.replace(' ', '_')}",
+            place,
+            depth,
+            kind,
+            variants=USUAL,
+            seed=7000 + number,
+        )
 
 
 def _job(name: str, place: int, depth: float, kind: str, *, variants: Planting, seed: int) -> Job:
@@ -129,7 +138,9 @@ def load(path: Path) -> Examples:
 
 def report(network: object, paths: list[Path]) -> None:
     """Errors among each validation sample's candidates (alleles that are no candidate are not counted), by type."""
-    print(f"{'validation sample':42}{'SNV: missed':>12}{'false':>7}{'GT':>5}{'indel: missed':>15}{'false':>7}{'GT':>5}  expected/true")
+    print(
+        f"{'validation sample':42}{'SNV: missed':>12}{'false':>7}{'GT':>5}{'indel: missed':>15}{'false':>7}{'GT':>5}  expected/true"
+    )
     for path in paths:
         examples = load(path)
         found = predict(network, examples)

@@ -152,7 +152,7 @@ def test_a_file_of_another_assembly_is_refused(tables, write_sample, tmp_path, b
     with pytest.raises(InputError, match=f"says {said}, but"):
         pharmacogenes(write_sample(strands, build, header_build=said))
     with pytest.raises(InputError, match=f"says {said}, but"):  # with coverage every site would be reference
-        pharmacogenes(write_sample(strands, build, header_build=said), covered=bed(tmp_path, said))
+        pharmacogenes(write_sample(strands, build, header_build=said), genes=["VKORC1"], covered=bed(tmp_path, said))
 
 
 def test_ref_bases_of_another_assembly_are_refused(write_lines) -> None:
@@ -203,6 +203,7 @@ def test_genes_that_a_variant_file_cannot_settle_are_refused_with_the_test_neede
     [
         ("chr10\t94781850\t.\tA\tT\t60\tPASS\t.\tGT\t0|1", True),
         ("chr10\t94800000\t.\tA\t<DEL>\t60\tPASS\tEND=94803000\tGT\t0|1", False),
+        ("chr10\t94700000\t.\tA\t<DUP>\t60\tPASS\tEND=94900000\tGT\t0|1", True),  # the whole gene
         ("chr10\t94781859\t.\tG\tC\t60\tPASS\t.\tGT\t0|0", None),
     ],
 )

@@ -108,11 +108,14 @@ def _in_splice_region(change: Change, intron: Span) -> bool:
 
 
 def coding_change(change: Change, transcript: Transcript, sequences: SplicedSequences) -> CodingChange | None:
-    """The allele on the spliced sequence, where it lies in one exon and begins in a whole codon; else None."""
+    """The allele on the spliced sequence, where it lies in one exon and begins in a whole codon; else None.
+
+    Bases inserted between exon and intron leave the intron whole, and so count as the exon's.
+    """
     if not transcript.coding:
         return None
     exon = next(((start, end) for start, end in transcript.exons if change.within(start, end)), None)
-    if exon is None or (change.insertion and change.start in exon and not _at_end(change, transcript)):
+    if exon is None:
         return None
     spliced = sequences.of(transcript)
     if change.insertion:
@@ -127,10 +130,6 @@ def coding_change(change: Change, transcript: Transcript, sequences: SplicedSequ
     return CodingChange(spliced, start, end, change.alt if transcript.strand > 0 else reverse_complement(change.alt))
 
 
-def _at_end(change: Change, transcript: Transcript) -> bool:
-    return change.start in (transcript.start, transcript.end)
-
-
 def _insertion_offset(at: int, exon: Span, transcript: Transcript) -> int:
     """How many bases of the spliced sequence are before what is inserted before the genomic base `at`."""
     if transcript.strand > 0:
@@ -141,11 +140,12 @@ def _insertion_offset(at: int, exon: Span, transcript: Transcript) -> int:
 def coding_terms(change: CodingChange) -> set[str]:
     """Terms for an allele in the coding part."""
     spliced = change.spliced
-    terms = set()
     if change.end > spliced.transcript.cds_end:
-        terms.add("3_prime_UTR_variant")
+        kept = change.protein == spliced.protein
+        return {"3_prime_UTR_variant", "stop_retained_variant" if kept else "stop_lost"}
     if change.in_last_partial_codon:
-        return terms | {"incomplete_terminal_codon_variant", "coding_sequence_variant"}
+        return {"incomplete_terminal_codon_variant", "coding_sequence_variant"}
+    terms = set()
     if change.touches_start and not change.keeps_start:
         terms.add("start_lost")
     elif change.touches_start and change.size and change.protein == spliced.protein:
@@ -164,7 +164,7 @@ def _substitution_terms(change: CodingChange) -> set[str]:
         terms.add("stop_lost")
     elif STOP in alt and STOP not in ref:
         terms.add("stop_gained")
-    elif not (change.touches_start and not change.keeps_start and len(ref) == 1):
+    elif not change.touches_start or change.keeps_start:
         terms.add("missense_variant")
     return terms
 
@@ -177,7 +177,8 @@ def _length_terms(change: CodingChange) -> set[str]:
     """Terms for an allele that changes the length of the coding part."""
     spliced = change.spliced
     ref, alt = change.ref_residues, change.alt_residues
-    reaches_stop = change.end > spliced.frame_start + 3 * len(spliced.protein) - 3
+    stop_codon = spliced.frame_start + 3 * len(spliced.protein) - 3
+    reaches_stop = change.end > stop_codon or (change.frameshift and change.end == change.start == stop_codon)
     if reaches_stop and change.protein == spliced.protein:
         return {"stop_retained_variant"}
     terms = {"stop_lost"} if reaches_stop and STOP in spliced.protein and not _stop_early(change) else set()

@@ -17,7 +17,6 @@ from careloop.genome.pharmacogenes.phenotypes import STRAND_JOIN
 from careloop.genome.pharmacogenes.results import Diplotype
 
 MOST_ARRANGEMENTS = 4096  # of independent variants on two strands; twelve unphased ones have 2,048
-Strand = tuple[str, ...]
 
 
 class TooManyArrangementsError(Exception):
@@ -80,18 +79,12 @@ def _phase_masks(observations: Sequence[Observation]) -> tuple[int, list[int]]:
 
 def _of_variants(gene: GeneDefinition, observations: Sequence[Observation]) -> tuple[Diplotype, ...]:
     """Pairs of strands, each with all the variants it carries."""
-    found: dict[tuple[Strand, Strand], None] = {}
+    found = set()
     for strands in _arrangements(observations):
         named = [_variants_on(gene, strand) for strand in strands]
-        if named[0] is not None and named[1] is not None:
-            found[min(named[0], named[1]), max(named[0], named[1])] = None
-    order = {allele.name: place for place, allele in enumerate(gene.alleles)}
-    by_place = sorted(found, key=lambda pair: [[order[name] for name in strand] for strand in pair])
-    return tuple(Diplotype(*sorted(map(_joined, pair))) for pair in by_place)
-
-
-def _joined(strand: Strand) -> str:
-    return STRAND_JOIN.join(strand)
+        if None not in named:
+            found.add(Diplotype(*sorted(STRAND_JOIN.join(names or ()) for names in named)))
+    return tuple(sorted(found))
 
 
 def _arrangements(observations: Sequence[Observation]) -> Iterator[tuple[Sequence[str], Sequence[str]]]:
@@ -128,7 +121,7 @@ def _options(group: Sequence[Observation]) -> Iterator[tuple[tuple[str, str], ..
         yield tuple((second, first) for first, second in pairs)
 
 
-def _variants_on(gene: GeneDefinition, bases: Iterable[str]) -> Strand | None:
+def _variants_on(gene: GeneDefinition, bases: Iterable[str]) -> tuple[str, ...] | None:
     """The variants that a strand carries, the reference allele if none; None if a base belongs to no variant."""
     changed = {p.name: base for p, base in zip(gene.positions, bases, strict=True) if base != p.base}
     carried = [a for a in gene.alleles[1:] if all(changed.get(site) in own for site, own in a.bases.items())]

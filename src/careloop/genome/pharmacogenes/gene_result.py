@@ -30,7 +30,7 @@ def gene_result(
     found = [genotype(gene.gene, str(pair)) for pair in diplotypes]
     reasons = [*_reasons(observations, diplotypes, status)]
     if too_many:
-        reasons.append("too many variants without phase to list every way to place them on two strands")
+        reasons.append("there are too many ways to place its variants on the two strands to list them")
     return GeneResult(
         gene=gene.gene,
         status=status,

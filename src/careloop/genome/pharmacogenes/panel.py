@@ -85,15 +85,19 @@ def _asked(genes: Sequence[str]) -> tuple[list[GeneDefinition], list[str]]:
     return [known[name] for name in names if name in known], [name for name in names if name not in known]
 
 
-def _checked(file: VariantFile, genes: Sequence[GeneDefinition], reference: Path | None) -> tuple[str, list[Record]]:
-    """The assembly, and the file's records with alternative alleles in the genes."""
+def _checked(file: VariantFile, asked: Sequence[GeneDefinition], reference: Path | None) -> tuple[str, list[Record]]:
+    """The assembly, and the file's records with alternative alleles in all the genes.
+
+    All genes of the tables tell the assembly, also where few are asked for: one gene has few variants.
+    """
+    genes = list(read_definitions().values())
     regions = list(Regions(gene.regions[build] for gene in genes for build in BUILDS))
-    records = [record for record in file.records_in(regions) if record.variants] if regions else []
+    records = [record for record in file.records_in(regions) if record.variants]
     if reference is None:
         return assembly_of(file, None, genes, records), records
     with open_reference(reference) as opened:
         build = assembly_of(file, opened, genes, records)
-        require_reference((site for gene in genes for site in gene.sites(build)), opened)
+        require_reference((site for gene in asked for site in gene.sites(build)), opened)
     return build, records
 
 

@@ -38,8 +38,8 @@ def unlisted_variants(
         carried = {index for index in record.samples[sample].alleles if index}
         for index in sorted(carried):
             variant = Variant(record.contig, record.start, record.ref, record.alts[index - 1])
-            if _is_unlisted(gene, build, variant, listed):
-                end = max(record.end, variant.end)
+            end = max(record.end, variant.end)
+            if _is_inside(gene, build, variant, end) and _is_unlisted(variant, listed):
                 found.append(UnlistedVariant(variant, _in_exon(gene, build, variant.start, end), not record.passed))
     return tuple(sorted(found, key=lambda each: (not each.in_exon, each.variant.start, each.variant.alt)))
 
@@ -50,10 +50,13 @@ def _listed_edits(gene: GeneDefinition, build: str) -> Iterator[Edit]:
             yield trimmed_edit(site.start, site.ref, alt)
 
 
-def _is_unlisted(gene: GeneDefinition, build: str, variant: Variant, listed: set[Edit]) -> bool:
+def _is_inside(gene: GeneDefinition, build: str, variant: Variant, end: int) -> bool:
     region = gene.regions[build]
-    inside = same_contig(variant.contig, region.contig) and variant.start < region.end and variant.end > region.start
-    if not inside or variant.alt == SPANNING or variant.alt in ANY_OTHER:
+    return same_contig(variant.contig, region.contig) and variant.start < region.end and end > region.start
+
+
+def _is_unlisted(variant: Variant, listed: set[Edit]) -> bool:
+    if variant.alt == SPANNING or variant.alt in ANY_OTHER:
         return False
     if not variant.is_sequence:
         return True

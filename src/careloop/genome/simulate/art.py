@@ -34,7 +34,9 @@ class ArtModel:
 def art_reads(haplotypes: Sequence[str], model: ArtModel, *, seed: int, prefix: str = "a") -> Iterator[ReadPair]:
     """Read pairs drawn evenly from the haplotypes, `model.depth` deep in all. Raises InputError where ART is missing."""
     if shutil.which(PROGRAM) is None:
-        raise InputError(f"ART is needed for its error profiles: install {PROGRAM} (Debian: art-nextgen-simulation-tools)")
+        raise InputError(
+            f"ART is needed for its error profiles: install {PROGRAM} (Debian: art-nextgen-simulation-tools)"
+        )
     for copy, haplotype in enumerate(haplotypes):
         with tempfile.TemporaryDirectory(prefix="careloop-art-") as folder:
             stem = Path(folder) / f"{prefix}{copy}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -24,7 +25,9 @@ class SimulatedGene:
     cds: tuple[tuple[int, int], ...]
 
 
-def simulate_genes(sequence: str, rng: np.random.Generator, *, gap: tuple[int, int] = _GAP) -> tuple[str, list[SimulatedGene]]:
+def simulate_genes(
+    sequence: str, rng: np.random.Generator, *, gap: tuple[int, int] = _GAP
+) -> tuple[str, list[SimulatedGene]]:
     """Return the sequence with genes written into it (same length), and the genes, on both strands.
 
     A coding gene has ATG, codons without a stop and one stop, split at random places by introns GT...AG; untranslated
@@ -59,7 +62,7 @@ def _exon_lengths(rng: np.random.Generator) -> tuple[list[int], tuple[int, int] 
         if not kept or cut - kept[-1] >= 12:
             kept.append(cut)
     edges = [0, *kept, whole]
-    return [b - a for a, b in zip(edges[:-1], edges[1:], strict=True)], (leader, leader + coded)
+    return [b - a for a, b in pairwise(edges)], (leader, leader + coded)
 
 
 def _placed(
@@ -86,7 +89,7 @@ def _placed(
 
 def _write(bases: list[str], gene: SimulatedGene, rng: np.random.Generator) -> None:
     """Write introns' ends and codons into the sequence."""
-    for (_, start), (end, _) in zip(gene.exons[:-1], gene.exons[1:], strict=True):
+    for (_, start), (end, _) in pairwise(gene.exons):
         donor, acceptor = ("GT", "AG") if gene.strand > 0 else ("CT", "AC")
         bases[start : start + 2], bases[end - 2 : end] = donor, acceptor
     places = [at for start, end in gene.cds for at in range(start, end)][:: gene.strand]
@@ -123,8 +126,22 @@ def gff3_lines(contig: str, genes: list[SimulatedGene]) -> Iterator[str]:
         yield line(kind, start, end, ".", f"ID={transcript};Parent=gene:{gene.name};biotype={biotype}")
         for a, b in gene.exons:
             yield line("exon", a + 1, b, ".", f"Parent={transcript}")
-        phase, coded = 0, 0
+        coded = 0
+        for a, b, side in _untranslated(gene):
+            yield line(f"{side}_prime_UTR", a + 1, b, ".", f"Parent={transcript}")
         for a, b in gene.cds[:: gene.strand]:
-            phase = -coded % 3
-            yield line("CDS", a + 1, b, str(phase), f"ID=CDS:P{gene.name[1:]};Parent={transcript}")
+            yield line("CDS", a + 1, b, str(-coded % 3), f"ID=CDS:P{gene.name[1:]};Parent={transcript}")
             coded += b - a
+
+
+def _untranslated(gene: SimulatedGene) -> Iterator[tuple[int, int, str]]:
+    """Yield the parts of exons before (`five`) and behind (`three`) the coding part."""
+    if not gene.cds:
+        return
+    first, last = gene.cds[0][0], gene.cds[-1][1]
+    left, right = ("five", "three")[:: gene.strand]
+    for start, end in gene.exons:
+        if start < first:
+            yield start, min(end, first), left
+        if end > last:
+            yield max(start, last), end, right

@@ -67,9 +67,7 @@ def _reads(sequence: str, records: list[Record], plan: SamplePlan) -> Iterator[R
         yield from _read(other, depth * plan.contamination, plan, seed=seed, prefix="other")
 
 
-def _read(
-    haplotypes: tuple[str, str], depth: float, plan: SamplePlan, *, seed: int, prefix: str
-) -> Iterator[ReadPair]:
+def _read(haplotypes: tuple[str, str], depth: float, plan: SamplePlan, *, seed: int, prefix: str) -> Iterator[ReadPair]:
     if isinstance(plan.reads, ArtModel):
         return art_reads(haplotypes, replace(plan.reads, depth=depth), seed=seed, prefix=prefix)
     return simulate_reads(haplotypes, replace(plan.reads, depth=depth), seed=seed, prefix=prefix)

@@ -14,9 +14,7 @@ class ResNetShape:
     """A residual network: blocks a stage (`depths`), features of each stage's 3x3 convolutions, and the stem.
 
     He et al. 2016 (CVPR), table 1. `bottleneck` blocks end in four times the features. The first stage keeps the stem's
-    resolution, each later one halves it. `pool`: the stem ends in max pooling by two. `pooling`: an image's embedding is
-    the `average` of the last maps, or their `log-sum-exp`, near to the highest value, which a small finding decides
-    (Wang et al. 2017, ChestX-ray8, CVPR, section 4.1).
+    resolution, each later one halves it. `pool`: the stem ends in max pooling by two.
     """
 
     family: Literal["resnet"]
@@ -27,7 +25,6 @@ class ResNetShape:
     stem_kernel: int = 7
     stem_stride: int = 2
     pool: bool = True
-    pooling: Literal["average", "log-sum-exp"] = "average"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ the stride of a bottleneck in its 3x3 convolution as torchvision has it.
 
 from __future__ import annotations
 
-import math
 from typing import cast
 
 import torch
@@ -15,8 +14,6 @@ from torch import nn
 
 from careloop.imaging.classify.architecture import ResNetShape
 from careloop.imaging.classify.image_classifier import CONVOLUTION, MAX_POOL, NORM, ImageClassifier
-
-SHARPNESS = 5.0  # of log-sum-exp pooling; 0 would be the average, infinity the highest value
 
 
 class BasicBlock(nn.Module):
@@ -99,7 +96,7 @@ class ResNet(ImageClassifier):
                 blocks.append(block(dimensions, inputs, width, stride=stride))
                 inputs = width * block.expansion
             self.add_module(name, nn.Sequential(*blocks))
-        self.embedding_size, self.pooling = inputs, shape.pooling
+        self.embedding_size = inputs
         self.fc = nn.Linear(inputs, outputs)
         initialize(self)
 
@@ -109,13 +106,6 @@ class ResNet(ImageClassifier):
         for name in self.stages:
             x = self.get_submodule(name)(x)
         return x
-
-    def pool(self, maps: torch.Tensor) -> torch.Tensor:
-        """Maps to embeddings by the shape's pooling: the average, or log-sum-exp between that and the highest value."""
-        if self.pooling == "average":
-            return super().pool(maps)
-        places = maps.flatten(2).float()
-        return (torch.logsumexp(SHARPNESS * places, 2) - math.log(places.shape[2])) / SHARPNESS
 
 
 def initialize(network: nn.Module) -> None:
