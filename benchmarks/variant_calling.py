@@ -223,7 +223,7 @@ def _call(scorer: str, bam: str, fasta: str, region: str, out: str) -> None:
 
 
 def main() -> None:
-    """Reads the command line; `--call` and `--simulate` are how this script runs the steps in processes of their own."""
+    """Reads the command line; `--call` and `--simulate` are the steps that need processes of their own."""
     if sys.argv[1:2] == ["--call"]:
         return _call(*sys.argv[2:])
     if sys.argv[1:2] == ["--simulate"]:

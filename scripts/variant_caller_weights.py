@@ -138,18 +138,17 @@ def load(path: Path) -> Examples:
 
 def report(network: object, paths: list[Path]) -> None:
     """Errors among each validation sample's candidates (alleles that are no candidate are not counted), by type."""
-    print(
-        f"{'validation sample':42}{'SNV: missed':>12}{'false':>7}{'GT':>5}{'indel: missed':>15}{'false':>7}{'GT':>5}  expected/true"
-    )
+    kinds = "".join(f"{f'{kind}: missed':>15}{'false':>7}{'GT':>5}" for kind in ("SNV", "indel"))
+    print(f"{'validation sample':42}{kinds}  expected/true")
     for path in paths:
         examples = load(path)
         found = predict(network, examples)
         is_indel = examples.evidence.sites[:, 10:12].any(axis=1)
         cells = f"{path.stem:42}"
-        for rows, width in ((~is_indel, 12), (is_indel, 15)):
+        for rows in (~is_indel, is_indel):
             truth, called = examples.copies[rows] > 0, 1 - found[rows, 0] > CALL_THRESHOLD
             wrong = called & truth & (found[rows, 1:].argmax(axis=1) + 1 != examples.copies[rows])
-            cells += f"{(truth & ~called).sum():>{width}}{(called & ~truth).sum():>7}{wrong.sum():>5}"
+            cells += f"{(truth & ~called).sum():>15}{(called & ~truth).sum():>7}{wrong.sum():>5}"
         print(cells + f"{(1 - found[:, 0]).sum():>10.1f} / {(examples.copies > 0).sum()}")
 
 

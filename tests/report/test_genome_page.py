@@ -194,7 +194,7 @@ def test_a_variant_has_its_words_evidence_and_reads() -> None:
     picture = re.search(r'src="data:image/svg\+xml;base64,([^"]+)"', html)
     assert picture is not None
     assert base64.b64decode(picture[1]).decode() == SVG
-    assert "1 variant of interest , 1 of them suggested" in part(html, "In short")
+    assert "1 variant of interest , suggested to be pathogenic" in part(html, "In short")
 
 
 def test_a_variant_that_could_not_be_judged_is_not_known() -> None:

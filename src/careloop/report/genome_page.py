@@ -219,7 +219,7 @@ def _site(site: DefiningSite, drawn: Mapping[str, str]) -> Row:
         "state": call.state,
         "seen": _seen(site),
         "depth": "" if call.depth is None else call.depth,
-        "reason": call.reason,
+        "reason": site.reason or call.reason,
         "picture": next((picture for picture in pictures if picture), ""),
     }
 

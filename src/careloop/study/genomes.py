@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
 import polars as pl
 
+from careloop import InputError
+from careloop.genome.annotate.annotator import AnnotateOptions, Annotator
+from careloop.genome.annotate.known.request import KnownFile
+from careloop.genome.annotate.transcripts import read_genes
+from careloop.genome.call.read_pile import read_pile
+from careloop.genome.files.builds import require_reference_bases
+from careloop.genome.files.reads import open_reads
+from careloop.genome.files.reference import Reference, open_reference
+from careloop.genome.files.variant_file import open_variants
+from careloop.genome.findings.annotated import annotated_findings
 from careloop.genome.findings.events import record_findings
 from careloop.genome.findings.fhir import PatientKey, findings_bundle, write_bundle
-from careloop.genome.findings.finding import GenomeFindings
+from careloop.genome.findings.finding import GenomeFindings, VariantFinding
 from careloop.genome.findings.origin import sample_origin
 from careloop.genome.pharmacogenes.panel import pharmacogenes
 from careloop.genome.pharmacogenes.results import PgxResult
+from careloop.genome.variants.normalise import normalise
+from careloop.genome.variants.split import Numbers
 from careloop.imaging.model_folder import write_whole
 from careloop.record import Record
 from careloop.report.genome_page import write_genome_page
+from careloop.report.reads_picture import reads_picture
 
 Progress = Callable[[str, int, int], None]
+REPORTED_EVERY = 1000  # records
+MOST_PICTURES = 50
 PAGE, FHIR, GENES, ADVICE, SITES = (
     "report.html", "findings.fhir.json", "pharmacogenes.csv", "recommendations.csv", "sites.csv",
 )  # fmt: skip
@@ -42,6 +57,18 @@ class GenomeTask:
 
 
 @dataclass(frozen=True)
+class Interest:
+    """Where variants of interest are looked for: a gene file (GFF3 or GTF), the user's known files, and the reads.
+
+    Without `reads` (BAM or CRAM) the page has no pictures of them.
+    """
+
+    genes: Path
+    known: tuple[KnownFile, ...] = ()
+    reads: Path | None = None
+
+
+@dataclass(frozen=True)
 class GenomeResult:
     """The folder that was written, and the findings."""
 
@@ -54,15 +81,22 @@ class GenomeResult:
         return record_findings(path, self.findings, subject_id=subject_id)
 
 
-def read_pharmacogenes(
-    task: GenomeTask, out: Path, *, made_at: datetime, patient: str | None = None, progress: Progress | None = None
+def read_genome(
+    task: GenomeTask,
+    out: Path,
+    *,
+    made_at: datetime,
+    interest: Interest | None = None,
+    patient: str | None = None,
+    progress: Progress | None = None,
 ) -> GenomeResult:
-    """Write what a sample's genes say about drugs to the folder `out`: a page, tables, and FHIR.
+    """Write what a sample's genome says to the folder `out`: a page, tables, and FHIR.
 
+    Pharmacogenes always; with `interest` also variants that may change a protein or are suggested to be pathogenic.
     `patient` is the FHIR id for findings.fhir.json, by default the subject's identifier.
 
     Raises:
-        InputError: as `pharmacogenes` and `sample_origin`.
+        InputError: as `pharmacogenes`, `sample_origin` and `annotate`; `interest` without a reference.
     """
     origin = sample_origin(task.variants, task.sample, samples=task.samples)
     found = pharmacogenes(
@@ -73,7 +107,42 @@ def read_pharmacogenes(
         reference=task.reference,
         progress=progress,
     )
-    return write_findings(GenomeFindings(origin, pgx=found), out, made_at=made_at, patient=patient)
+    findings = GenomeFindings(origin, pgx=found)
+    if interest is None:
+        return write_findings(findings, out, made_at=made_at, patient=patient)
+    if task.reference is None:
+        raise InputError("variants of interest need the reference; give the FASTA that the file was made with")
+    with open_reference(task.reference) as reference:
+        variants = tuple(_of_interest(task.variants, origin.sample, reference, interest, progress))
+        pictures = {} if interest.reads is None else _pictures(variants, interest.reads, reference)
+    findings = replace(findings, variants=variants)
+    return write_findings(findings, out, made_at=made_at, patient=patient, pictures=pictures)
+
+
+def _of_interest(
+    path: Path, sample: str, reference: Reference, interest: Interest, progress: Progress | None
+) -> Iterator[VariantFinding]:
+    """The findings of a sample's variants, normalised first."""
+    file = open_variants(path)
+    require_reference_bases(file.records(), reference, where=str(path))
+    annotator = Annotator(reference, read_genes(interest.genes, progress=progress), AnnotateOptions(interest.known))
+    for done, record in enumerate(normalise(file.records(), reference, numbers=Numbers.of(file.header))):
+        if progress is not None and done % REPORTED_EVERY == 0:
+            progress(f"variants of interest, {record.contig}", done, 0)
+        annotated = annotator.annotated(record) if record.variants else None
+        if annotated is not None:
+            yield from annotated_findings(annotated, sample)
+
+
+def _pictures(variants: Sequence[VariantFinding], reads: Path, reference: Reference) -> dict[str, str]:
+    """The reads behind the first variants, by variant."""
+    drawn = {}
+    with open_reads(reads, reference) as opened:
+        for finding in variants[:MOST_PICTURES]:
+            said = ", ".join(filter(None, (finding.genotype, finding.reason)))
+            pile = read_pile(opened, reference.fetch, finding.variant)
+            drawn[str(finding.variant)] = reads_picture(pile, said=said)
+    return drawn
 
 
 def write_findings(

@@ -6,22 +6,24 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
-from careloop.genome.annotate.coding import SplicedSequences
-from careloop.genome.annotate.consequence import Change, coding_change
+from careloop.genome.annotate.consequence import coding_change
 from careloop.genome.annotate.effects import change_of, effects_of
-from careloop.genome.annotate.hgvs_dna import accession, genomic_name, transcript_name
+from careloop.genome.annotate.hgvs_dna import genomic_name, transcript_name
 from careloop.genome.annotate.hgvs_protein import THREE_LETTERS, protein_name
 from careloop.genome.annotate.transcript import Transcript
 
 NUMBER = re.compile(r"(-|\*)?(\d+)([+-]\d+)?")
-NAME = re.compile(r"([gcnm])\.([^_A-Zdi]+?)(?:_([^_A-Zdi]+?))?(?:([ACGTN])>([ACGTN])|(delins|del|dup|inv|ins)([ACGTN]*))$")
+NAME = re.compile(
+    r"([gcnm])\.([^_A-Zdi]+?)(?:_([^_A-Zdi]+?))?(?:([ACGTN])>([ACGTN])|(delins|del|dup|inv|ins)([ACGTN]*))$"
+)
 PAIRS = dict(zip("ACGTN", "TGCAN", strict=True))
-AMINO = dict(zip(("TTT TTC TTA TTG TCT TCC TCA TCG TAT TAC TAA TAG TGT TGC TGA TGG CTT CTC CTA CTG CCT CCC CCA CCG CAT "
-    "CAC CAA CAG CGT CGC CGA CGG ATT ATC ATA ATG ACT ACC ACA ACG AAT AAC AAA AAG AGT AGC AGA AGG GTT GTC GTA GTG GCT "
-    "GCC GCA GCG GAT GAC GAA GAG GGT GGC GGA GGG").split(),
-    "FFLLSSSSYY**CC*WLLLLPPPPHHQQRRRRIIIMTTTTNNKKSSRRVVVVAAAADDEEGGGG", strict=True))  # fmt: skip
+CODONS = {
+    "F": "TTT TTC", "L": "TTA TTG CTT CTC CTA CTG", "I": "ATT ATC ATA", "M": "ATG", "V": "GTT GTC GTA GTG",
+    "S": "TCT TCC TCA TCG AGT AGC", "P": "CCT CCC CCA CCG", "T": "ACT ACC ACA ACG", "A": "GCT GCC GCA GCG",
+    "Y": "TAT TAC", "*": "TAA TAG TGA", "H": "CAT CAC", "Q": "CAA CAG", "N": "AAT AAC", "K": "AAA AAG", "D": "GAT GAC",
+    "E": "GAA GAG", "C": "TGT TGC", "W": "TGG", "R": "CGT CGC CGA CGG AGA AGG", "G": "GGT GGC GGA GGG",
+}  # fmt: skip
+AMINO = {codon: residue for residue, codons in CODONS.items() for codon in codons.split()}
 
 
 def turned(bases: str) -> str:

@@ -17,7 +17,7 @@ WHOLE = ("c", 0, 40_000)
 
 def candidate(start: int = 10, ref: str = "A", alt: str = "C", **changed: object) -> Candidate:
     values: dict[str, object] = {
-        "pl": (30.0, 0.0, 40.0), "quality": 30.0, "depth": 9, "ref_reads": (2, 2), "alt_reads": (2, 3),
+        "pl": (30.0, 0.0, 40.0), "depth": 9, "ref_reads": (2, 2), "alt_reads": (2, 3),
         "mapping_quality": 60.0, "mapping_quality_zero": 0.0,
     }  # fmt: skip
     return Candidate("c", start, ref, alt, **{**values, **changed})  # type: ignore[arg-type]

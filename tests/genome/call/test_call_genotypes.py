@@ -14,7 +14,7 @@ from careloop.genome.call.genotypes import CALL_THRESHOLD, HIGHEST_QUALITY, POSS
 
 
 def candidate(start: int, ref: str, alt: str, pl: tuple[float, float, float] = (60.0, 0.0, 60.0)) -> Candidate:
-    return Candidate("c", start, ref, alt, pl, pl[0], 10, (2, 3), (1, 4), 60.0, 0.0)
+    return Candidate("c", start, ref, alt, pl, 10, (2, 3), (1, 4), 60.0, 0.0)
 
 
 def test_one_allele_keeps_its_probabilities() -> None:

@@ -15,7 +15,7 @@ START = 5000  # of the reference bases
 
 
 def candidate(start: int, ref: str, alt: str) -> Candidate:
-    return Candidate("c", start, ref, alt, (30.0, 0.0, 30.0), 30.0, 8, (2, 2), (2, 2), 60.0, 0.0)
+    return Candidate("c", start, ref, alt, (30.0, 0.0, 30.0), 8, (2, 2), (2, 2), 60.0, 0.0)
 
 
 def ratio_of(bases: str, first: int, last: int, one: Candidate, *, quality: int = 30) -> tuple[float, float]:
@@ -51,13 +51,12 @@ def test_an_indel_is_seen_from_either_end_of_the_read(ref_length: int, added: st
     change = one.length_change
     haplotype = REFERENCE[:at] + one.alt + REFERENCE[at + ref_length :]
     carrier = haplotype[150:250]
-    assert ratio_of(carrier, START + 150, START + 150 - change, one) == pytest.approx((GAP_COST, 0), abs=1e-4)
+    assert ratio_of(carrier, START + 150, START + 150 - change, one) == pytest.approx((GAP_COST, 0), abs=1e-3)
     # Near its end the aligner leaves the indel out: by the start of the read it is still told.
     late = haplotype[110:212]
     assert ratio_of(late, START + 110, START + 110, one)[0] > 5
     reference = REFERENCE[150:250]
-    assert ratio_of(reference, START + 150, START + 150, one) == pytest.approx((-GAP_COST, 0), abs=60)
-    assert ratio_of(reference, START + 150, START + 150, one)[0] < -5
+    assert ratio_of(reference, START + 150, START + 150, one) == pytest.approx((-GAP_COST, 0), abs=1e-3)
 
 
 @settings(max_examples=40, derandomize=True, deadline=None)
@@ -82,6 +81,7 @@ def test_the_cost_is_that_of_the_best_place_of_one_gap(seed: int) -> None:
     def mismatches(anchor: int, low: int, high: int) -> float:
         return penalty * sum(bases[i] != REFERENCE[anchor - START + i] for i in range(low, high))
 
-    tried = [mismatches(first, 0, k) + mismatches(last, k, 100) + GAP_COST for k in range(1, 101)]
+    skipped = size if insertion else 0
+    tried = [mismatches(first, 0, k) + mismatches(last, k + skipped, 100) + GAP_COST for k in range(1, 101)]
     assert cost == pytest.approx(min(mismatches(first, 0, 100), mismatches(last, 0, 100), *tried), abs=1e-3)
     assert ratio == pytest.approx(0, abs=1e-5)

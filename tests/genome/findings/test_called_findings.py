@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from careloop.genome.annotate.acmg.assess import Assessment
+from careloop.genome.annotate.acmg.criteria import Flag
+from careloop.genome.annotate.annotator import AnnotatedVariant
 from careloop.genome.annotate.effect import Effect
 from careloop.genome.annotate.transcript import Transcript
 from careloop.genome.files.variant_file import open_variants
-from careloop.genome.findings.annotated import with_effect
+from careloop.genome.findings.annotated import annotated_findings, with_effect
 from careloop.genome.findings.called import called_variants
-from careloop.genome.findings.finding import VariantFinding
-from careloop.genome.variant import Variant
+from careloop.genome.findings.finding import Evidence
+from careloop.genome.variant import Record, SampleCall
 
 HEAD = """##fileformat=VCFv4.3
 ##FILTER=<ID=LowQual,Description="x">
@@ -69,11 +73,44 @@ def test_what_the_file_filters_is_neither_present_nor_absent(tmp_path: Path) -> 
     assert (each.filters, each.known_as, each.genotype, each.depth) == (("LowQual",), ("rs7", "rs8"), "0/1", 27)
 
 
+TRANSCRIPT = Transcript("NM_000001.1", "1234", "GENE1", "1", 1, ((90, 200),), ((90, 200),))
+OTHER = Transcript("NR_000002.1", "5678", "", "1", 1, ((90, 200),))
+MISSENSE = Effect(TRANSCRIPT, "C", ("missense_variant",), "MODERATE", hgvs_c="c.10A>C", hgvs_p="p.(Asn4His)")
+SILENT = Effect(OTHER, "C", ("non_coding_transcript_exon_variant",), "MODIFIER", hgvs_c="n.10A>C")
+PVS1 = Flag("PVS1", "very strong", "loss", "genes")
+PM2, PP3 = Flag("PM2", "supporting", "rare", "gnomAD"), Flag("PP3", "supporting", "score", "REVEL")
+
+
+def annotated(
+    *picked: Effect, flags: tuple[Flag, ...] = (), alleles: tuple[int | None, ...] = (0, 1)
+) -> AnnotatedVariant:
+    record = Record("1", 99, 100, "A", ("C",), samples={"S": SampleCall(alleles)})
+    return AnnotatedVariant(record, picked, picked, "NC_1:g.100A>C", {}, Assessment(flags, {}, {}))
+
+
 def test_an_effect_gives_gene_names_and_consequences() -> None:
-    transcript = Transcript("NM_000001.1", "1234", "GENE1", "1", 1, ((90, 200),), ((90, 200),))
-    effect = Effect(transcript, "C", ("missense_variant",), "MODERATE", hgvs_c="c.10A>C", hgvs_p="p.(Asn4His)")
-    finding = with_effect(VariantFinding(Variant("1", 99, "A", "C")), effect)
+    (finding,) = annotated_findings(annotated(MISSENSE, SILENT), "S")
     assert (finding.gene, finding.hgvs_c, finding.hgvs_p) == ("GENE1", "NM_000001.1:c.10A>C", "p.(Asn4His)")
+    assert (finding.hgvs_g, finding.zygosity) == ("NC_1:g.100A>C", "heterozygous")
     assert finding.consequences == ("missense_variant",)
     between = with_effect(finding, Effect(None, "C", ("intergenic_variant",), "MODIFIER"))
     assert (between.gene, between.hgvs_c, between.hgvs_p) == ("", "", "")
+
+
+def test_of_interest_are_genes_it_may_matter_in() -> None:
+    def genes(*picked: Effect, **more: Any) -> list[tuple[str, str]]:
+        return [(each.gene, each.significance) for each in annotated_findings(annotated(*picked, **more), "S")]
+
+    assert genes(SILENT) == []
+    assert genes(SILENT, flags=(PVS1, PM2)) == [("5678", "likely pathogenic")]
+    assert genes(MISSENSE, SILENT, flags=(PVS1, PM2, PP3)) == [("GENE1", "pathogenic")]
+    assert genes(MISSENSE) == [("GENE1", "")]  # no criterion, no suggestion
+    assert genes(MISSENSE, alleles=(0, 0)) == []
+    assert genes(MISSENSE, alleles=(None, None)) == [("GENE1", "")]
+
+
+def test_evidence_comes_with_its_reasons_and_both_classes() -> None:
+    (finding,) = annotated_findings(annotated(MISSENSE, flags=(PVS1,)), "S")
+    assert finding.evidence == (Evidence("PVS1", "loss"),)
+    assert finding.significance == "uncertain significance"  # one very strong alone, by the rules of 2015
+    assert finding.notes == ("by points: likely pathogenic",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ def test_what_was_asked_for_is_planted_where_the_reference_says(sequence: str) -
     snvs = [record for record in records if record.variants[0].is_snv]
     assert len(snvs) == PLAN.snvs
     assert len(records) == PLAN.snvs + PLAN.indels
-    for before, after in zip(records, records[1:], strict=False):
+    for before, after in itertools.pairwise(records):
         assert before.end < after.start
     for record in records:
         assert sequence[record.start - START : record.end - START] == record.ref
@@ -77,7 +78,9 @@ def test_indels_are_left_aligned_as_bcftools_norm_does(sequence: str, tmp_path: 
     pysam.faidx(str(fasta))
     records = plant_variants(sequence, "c", plan=PLAN, seed=7)
     lines = [f"{r.contig}\t{r.start + 1}\t.\t{r.ref}\t{a}\t.\t.\t." for r in records for a in r.alts]
-    head = f"##fileformat=VCFv4.3\n##contig=<ID=c,length={len(sequence)}>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+    head = (
+        f"##fileformat=VCFv4.3\n##contig=<ID=c,length={len(sequence)}>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+    )
     vcf.write_text(head + "\n".join(lines) + "\n")
     normalised = bcftools.norm("-f", str(fasta), str(vcf))
     kept = ["\t".join(line.split("\t")[:5]) for line in normalised.splitlines() if not line.startswith("#")]
@@ -86,7 +89,9 @@ def test_indels_are_left_aligned_as_bcftools_norm_does(sequence: str, tmp_path: 
 
 
 @settings(max_examples=60, derandomize=True)
-@given(st.text("AC", min_size=8, max_size=30), st.integers(1, 5), st.text("AC", min_size=0, max_size=4), st.integers(0, 3))
+@given(
+    st.text("AC", min_size=8, max_size=30), st.integers(1, 5), st.text("AC", min_size=0, max_size=4), st.integers(0, 3)
+)
 def test_left_aligning_keeps_the_haplotype(sequence: str, at: int, added: str, removed: int) -> None:
     ref, alt = sequence[at : at + 1 + removed], sequence[at] + added
     if ref == alt:

@@ -15,7 +15,6 @@ from careloop.genome.annotate.transcripts import Genes, read_genes
 from careloop.genome.files.builds import require_reference_bases, require_same_build
 from careloop.genome.files.reference import Reference, open_reference
 from careloop.genome.files.variant_file import Rejects, VariantFile, open_variants
-from careloop.genome.files.variant_header import VariantHeader
 from careloop.genome.files.variant_writing import write_variants
 from careloop.genome.variant import Record
 from careloop.genome.variants.normalise import NormaliseSummary, normalise
@@ -23,6 +22,7 @@ from careloop.genome.variants.split import Numbers
 
 Progress = Callable[[str, int, int], None]
 _REPORT_EVERY = 1_000
+_PLAIN = AnnotateOptions()
 
 
 @dataclass
@@ -53,7 +53,7 @@ def annotate(
     *,
     reference: Path,
     genes: Path,
-    options: AnnotateOptions = AnnotateOptions(),
+    options: AnnotateOptions = _PLAIN,
     progress: Progress | None = None,
 ) -> AnnotateSummary:
     """Write the variants with their annotation to `out` (VCF or BCF by its name), whole or not at all.
@@ -67,7 +67,7 @@ def annotate(
     if options.table is not None:
         require_table_name(options.table)
     source = open_variants(variants)
-    samples = _samples(source, options)
+    samples = _samples(source, options.sample)
     with open_reference(reference) as opened:
         models = read_genes(genes, progress=progress)
         builds = {str(variants): source.header.build, str(reference): opened.build, str(genes): models.build}
@@ -76,13 +76,67 @@ def annotate(
         require_reference_bases(source.records(), opened, where=str(variants))
         _require_shared_contig(opened, models)
         annotator = Annotator(opened, models, options)
-        rows: list[FindingRow] = []
+        numbers = Numbers.of(source.header)
+        records = normalise(source.records(), opened, numbers=numbers, summary=summary.normalised)
+        run = _Run(annotator, samples, options, summary)
         header = source.header.with_lines(*header_lines(annotator.known.keys))
-        records = _normalised(source, opened, summary)
-        write_variants(out, header, _annotated(records, annotator, summary, _Collect(rows, samples, options), progress))
+        write_variants(out, header, run.annotated(_reported(records, opened, progress)))
         summary.rejected_lines = source.rejects
         summary.rejected_known = annotator.known.rejects
-    summary.findings = len(rows)
     if options.table is not None:
-        write_rows(options.table, rows)
+        write_rows(options.table, run.rows)
     return summary
+
+
+def _samples(source: VariantFile, sample: str | None) -> tuple[str, ...]:
+    """The samples whose genotypes are shown."""
+    if sample is not None and sample not in source.header.samples:
+        told = ", ".join(source.header.samples[:5]) or "none"
+        raise InputError(f"{source.path}: no sample {sample!r} in this file (it has {told})")
+    return source.header.samples if sample is None else (sample,)
+
+
+def _require_shared_contig(reference: Reference, genes: Genes) -> None:
+    if not any(reference.name_of(transcript.contig) for transcript in genes.transcripts):
+        names = sorted({transcript.contig for transcript in genes.transcripts})[:3]
+        raise InputError(
+            f"{genes.path}: genes must be on the reference's contigs; {', '.join(names)} are not in {reference.path}; "
+            "use the genes of the reference's assembly"
+        )
+
+
+def _reported(records: Iterator[Record], reference: Reference, progress: Progress | None) -> Iterator[Record]:
+    for count, record in enumerate(records):
+        if progress is not None and count % _REPORT_EVERY == 0:
+            length = reference.contigs[reference.name_of(record.contig) or record.contig]
+            progress(f"annotating {record.contig}", record.start, length)
+        yield record
+
+
+@dataclass
+class _Run:
+    """One pass over a file; `rows` fill with the findings."""
+
+    annotator: Annotator
+    samples: tuple[str, ...]
+    options: AnnotateOptions
+    summary: AnnotateSummary
+    rows: list[FindingRow] = field(default_factory=list)
+
+    def annotated(self, records: Iterator[Record]) -> Iterator[Record]:
+        """Yield the records with their annotation."""
+        for record in records:
+            found = self.annotator.annotated(record)
+            if found is None:
+                self.summary.left += 1
+                yield record
+                continue
+            self._count(found)
+            yield replace(record, info={**record.info, **info_of(found)})
+
+    def _count(self, found: AnnotatedVariant) -> None:
+        self.summary.variants += 1
+        self.summary.consequences[found.first.terms[0]] += 1
+        if self.options.table is not None:
+            self.rows += rows_of(found, self.samples, self.options.impacts)
+            self.summary.findings = len(self.rows)

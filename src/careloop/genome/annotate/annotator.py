@@ -75,7 +75,7 @@ class Annotator:
         self._reference, self._genes, self._settings = reference, genes, options.acmg
         self._sequences = SplicedSequences(reference)
         splice = open_splice_model(options.splice_model, reference) if options.splice_model else None
-        self._sources = Sources(self.known, self._sequences, options.acmg, splice)
+        self._sources = Sources(self.known, self._sequences, options.acmg, splice, genes)
         self._window = ContigWindow(reference, "", 0)
 
     def annotated(self, record: Record) -> AnnotatedVariant | None:
@@ -101,4 +101,4 @@ class Annotator:
         if effect.transcript is None or effect.distance is not None:
             return found
         evidence = look_up(variant, effect, self._sources)
-        return replace(found, assessment=assess(variant, effect, evidence, self._settings))
+        return replace(found, assessment=assess(effect, evidence, self._settings))

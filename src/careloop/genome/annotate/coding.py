@@ -148,6 +148,9 @@ class CodingChange:
     @cached_property
     def protein(self) -> str:
         """The changed protein to its first stop, which is included; to the transcript's end where there is none."""
+        before, behind = self.spliced.protein, self.codon + len(self.ref_residues)
+        if not self.size and STOP not in self.ref_residues and behind < len(before):  # the rest is as it was
+            return up_to_stop(before[: self.codon] + self.alt_residues + before[behind:])
         return up_to_stop(translate(self.bases, self.spliced.table, first=self.spliced.frame_start))
 
     @cached_property

@@ -38,14 +38,16 @@ class Change:
         return start <= self.start and self.end <= end
 
 
-def consequence(change: Change, transcript: Transcript, sequences: SplicedSequences) -> tuple[str, ...]:
-    """Terms for an allele on a transcript, the most severe first; empty where it is over 5,000 bases away."""
+def consequence(change: Change, transcript: Transcript, coding: CodingChange | None) -> tuple[str, ...]:
+    """Terms for an allele on a transcript, the most severe first; empty where it is over 5,000 bases away.
+
+    `coding` is the allele's `coding_change` on this transcript.
+    """
     if not _touches(change, transcript):
         return _beside(change, transcript)
     if not change.insertion and change.start <= transcript.start and transcript.end <= change.end:
         return ("transcript_ablation",)
     terms = _splicing(change, transcript)
-    coding = coding_change(change, transcript, sequences)
     if coding is not None:
         terms |= coding_terms(coding)
     elif transcript.coding:
@@ -112,7 +114,7 @@ def coding_change(change: Change, transcript: Transcript, sequences: SplicedSequ
 
     Bases inserted between exon and intron leave the intron whole, and so count as the exon's.
     """
-    if not transcript.coding:
+    if not transcript.coding or not _touches(change, transcript):
         return None
     exon = next(((start, end) for start, end in transcript.exons if change.within(start, end)), None)
     if exon is None:

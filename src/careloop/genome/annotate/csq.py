@@ -1,4 +1,4 @@
-"""Effects as the CSQ value of a VCF's INFO, in VEP's layout, and what known files and criteria say as keys beside it."""
+"""INFO of an annotated variant: effects as CSQ in VEP's layout, and keys for known files and criteria."""
 
 from __future__ import annotations
 

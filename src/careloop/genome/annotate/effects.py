@@ -35,24 +35,26 @@ def effects_of(variant: Variant, genes: Genes, sequences: SplicedSequences, fetc
     change = change_of(variant)
     found = []
     for transcript in genes.near(variant.contig, change.start, change.end):
-        terms = consequence(change, transcript, sequences)
+        coding = coding_change(change, transcript, sequences)
+        terms = consequence(change, transcript, coding)
         if not terms:
             continue
         effect = Effect(transcript, variant.alt, terms, impact(terms[0]))
         if terms[0] in _BESIDE:
             found.append(replace(effect, distance=distance_to(change, transcript)))
         else:
-            found.append(_within(effect, transcript, change, sequences, fetch))
+            found.append(_within(effect, transcript, change, coding, fetch))
     if not found:
         return (Effect(None, variant.alt, (INTERGENIC,), impact(INTERGENIC)),)
     return tuple(sorted(found, key=lambda effect: (rank(effect.terms[0]), _preference(effect))))
 
 
-def _within(effect: Effect, transcript: Transcript, change: Change, sequences: SplicedSequences, fetch: Fetch) -> Effect:
+def _within(
+    effect: Effect, transcript: Transcript, change: Change, coding: CodingChange | None, fetch: Fetch
+) -> Effect:
     """The effect with names and numbers, for an allele that touches the transcript."""
     exon, intron = _numbers(change, transcript)
     effect = replace(effect, hgvs_c=transcript_name(change, transcript, fetch), exon=exon, intron=intron)
-    coding = coding_change(change, transcript, sequences)
     return effect if coding is None else _coding(effect, coding)
 
 

@@ -20,8 +20,9 @@ _OF_INTEREST = ("pathogenic", "likely pathogenic")
 class FindingRow:
     """One variant in one gene's picked transcript; texts are empty where nothing is known.
 
-    `variant` is `chr:pos:ref:alt` with pos from 1, `evidence` the ACMG/AMP criteria met with their reasons, `suggestion`
-    what they add up to; both belong to the variant's most severe picked transcript, and are empty on other rows.
+    `variant` is `chr:pos:ref:alt` with pos from 1, `evidence` the ACMG/AMP criteria met with their reasons and
+    `suggestion` what they add up to; both belong to the variant's most severe picked transcript, and are empty on its
+    other rows.
     """
 
     gene: str

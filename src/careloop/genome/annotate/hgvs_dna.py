@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from careloop.genome.annotate.consequence import Change
 from careloop.genome.annotate.transcript import Place, Transcript, reverse_complement
@@ -99,6 +100,7 @@ def genomic_name(change: Change, contig: str, fetch: Fetch, *, build: str = UNKN
     return f"{accession(contig, build)}:{letter}.{_name(change, fetch, numbered)}"
 
 
+@lru_cache(maxsize=4096)
 def accession(contig: str, build: str) -> str:
     """RefSeq's accession with version of a chromosome in a build, else the name as it is."""
     if build_of_accession(contig):

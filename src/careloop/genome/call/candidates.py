@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 PIECE_BASES = 500_000  # mpileup writes a line a base: a piece's file stays below 100 MB
-# Kept are alleles seen twice, or once by bases good enough to speak against 0/0 by this many Phred.
-PERMISSIVE = "FMT/AD[0:1-]>=2 || FMT/PL[0:0]>=10"
+# Kept are places where 0/0 is not the likeliest for alleles seen twice, or is this much (Phred) less likely for others.
+PERMISSIVE = "FMT/PL[0:0]>=10 || (FMT/AD[0:1-]>=2 && FMT/PL[0:0]>=1)"
 MPILEUP = ("-Ou", "-a", "FORMAT/AD,FORMAT/ADF,FORMAT/ADR", "--min-ireads", "1", "--gap-frac", "0.02")
 HIGHEST_PL = 255.0
 SNV_PRIOR, INDEL_PRIOR = 1e-3, 1.75e-4  # variants a base in a human genome (1000 Genomes 2015, Nature 526:68)
@@ -26,8 +26,8 @@ class Candidate:
 
     `start` is 0-based, `ref` and `alt` are upper-case bases, without bases that both share at their ends (but the one
     before an indel). `pl` holds the engine's Phred-scaled likelihoods of the genotypes 0/0, 0/1 and 1/1 of this allele
-    alone (smallest 0), `quality` the Phred-scaled probability of 0/0 given them. `ref_reads` and `alt_reads` are the
-    engine's allele depths (forward, reverse), `depth` its number of reads.
+    alone (smallest 0). `ref_reads` and `alt_reads` are the engine's allele depths (forward, reverse), `depth` its number
+    of reads, `mapping_quality` their mean and `mapping_quality_zero` the share of them that could lie elsewhere.
     """
 
     contig: str
@@ -35,12 +35,16 @@ class Candidate:
     ref: str
     alt: str
     pl: tuple[float, float, float]
-    quality: float
     depth: int
     ref_reads: tuple[int, int]
     alt_reads: tuple[int, int]
     mapping_quality: float
     mapping_quality_zero: float
+
+    @property
+    def quality(self) -> float:
+        """How much less likely (Phred) 0/0 makes the reads than the likeliest genotype."""
+        return self.pl[0]
 
     @property
     def end(self) -> int:
@@ -69,7 +73,7 @@ def find_candidates(reads: Path | str, reference: Path | str, region: tuple[str,
     return [found[key] for key in sorted(found)]
 
 
-def log_priors(candidates: list[Candidate]) -> Any:
+def log_priors(candidates: Sequence[Candidate]) -> Any:
     """Natural logarithms of the genotypes' prior probabilities, shape (n, 3): 0/0, 0/1, 1/1."""
     share = np.array([INDEL_PRIOR if candidate.length_change else SNV_PRIOR for candidate in candidates]).reshape(-1, 1)
     # An SNV's prior is one allele's of three; an indel's is left whole, as its alleles are few.
@@ -77,7 +81,7 @@ def log_priors(candidates: list[Candidate]) -> Any:
     return np.log(np.hstack([1 - share, share * HETEROZYGOUS_SHARE, share * (1 - HETEROZYGOUS_SHARE)]))
 
 
-def engine_probabilities(candidates: list[Candidate]) -> Any:
+def engine_probabilities(candidates: Sequence[Candidate]) -> Any:
     """The genotypes' probabilities (n, 3) from the engine's likelihoods and the prior alone."""
     if not candidates:
         return np.zeros((0, 3))
@@ -130,7 +134,6 @@ def _alleles(record: Any) -> Iterator[Candidate]:
             ref,
             bases,
             pl=(trio[0] - least, trio[1] - least, trio[2] - least),
-            quality=trio[0] - least,
             depth=int(info["DP"]),
             ref_reads=(int(forward[0]), int(reverse[0])),
             alt_reads=(int(forward[number]), int(reverse[number])),

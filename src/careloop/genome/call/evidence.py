@@ -11,11 +11,12 @@ import numpy as np
 
 from careloop.genome.call.candidates import Candidate
 from careloop.genome.call.haplotype_fit import ReadTable, Stretch, fit
-from careloop.genome.call.site_features import site_features
+from careloop.genome.call.site_features import SITE_FEATURES, site_features
 
 MARGIN = 1000  # reference bases beyond the candidates: a read's length and a long deletion
 LONGEST_READ = 400  # of longer reads the part from 5' on is used
 MOST_FRAGMENTS = 64  # of a candidate; of more, evenly chosen ones (the order of reads says nothing of the allele)
+MOST_READS = 500  # of a candidate that are looked at, so that memory is bounded where panels are read very deep
 SKIPPED_FLAGS = 0x4 | 0x100 | 0x200 | 0x400 | 0x800  # unmapped, secondary, failed, duplicate, supplementary
 HIGHEST_RATIO = 20.0  # nats: one fragment never says more
 FRAGMENT_FEATURES = (
@@ -35,8 +36,11 @@ Fetch = Callable[[str, int, int], str]  # (contig, start, end) -> upper-case bas
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Of n candidates: `fragments` (n, most fragments, FRAGMENT_FEATURES) and `present` (n, most fragments), padded with
-    zeros; `sites` (n, SITE_FEATURES). All float32."""
+    """Evidence of n candidates, all float32.
+
+    `fragments` (n, most fragments, FRAGMENT_FEATURES) and `present` (n, most fragments; 0 or 1) are padded with zeros
+    behind each candidate's fragments; `sites` is (n, SITE_FEATURES).
+    """
 
     fragments: Any
     present: Any
@@ -63,26 +67,21 @@ def gather_evidence(candidates: Sequence[Candidate], reads: Any, fetch: Fetch) -
     Reads are passed over once. For memory, callers give a region of up to a few million bases.
     """
     if not candidates:
-        return Evidence(*(np.zeros(shape, dtype=np.float32) for shape in _empty_shapes()))
+        return Evidence(*_no_fragments(0), np.zeros((0, len(SITE_FEATURES)), np.float32))
     contig = candidates[0].contig
     low = max(min(candidate.start for candidate in candidates) - MARGIN, 0)
     high = max(candidate.end for candidate in candidates) + MARGIN
     stretch = Stretch(np.frombuffer(fetch(contig, low, high).encode(), dtype=np.uint8), low)
     kept, rows, of, bases_aligned = _pairs(candidates, reads.fetch(contig, low, high))
-    mean_depth = bases_aligned / max(high - low, 1)
-    fragments, present = np.zeros((len(candidates), 1, len(FRAGMENT_FEATURES)), np.float32), None
-    if kept:
-        features, names = _pair_features(kept, candidates, stretch, rows=rows, of=of)
-        fragments, present = _by_candidate(*_joined_mates(features, names, of), size=len(candidates))
-    if present is None:
-        present = np.zeros(fragments.shape[:2], np.float32)
-    return Evidence(fragments, present, site_features(candidates, stretch, mean_depth))
+    sites = site_features(candidates, stretch, mean_depth=bases_aligned / (high - low))
+    if not kept:
+        return Evidence(*_no_fragments(len(candidates)), sites)
+    features, numbers = _pair_features(kept, candidates, stretch, rows=rows, of=of)
+    return Evidence(*_by_candidate(*_joined_mates(features, numbers, of), size=len(candidates)), sites)
 
 
-def _empty_shapes() -> list[tuple[int, ...]]:
-    from careloop.genome.call.site_features import SITE_FEATURES
-
-    return [(0, 1, len(FRAGMENT_FEATURES)), (0, 1), (0, len(SITE_FEATURES))]
+def _no_fragments(candidates: int) -> tuple[Any, Any]:
+    return np.zeros((candidates, 1, len(FRAGMENT_FEATURES)), np.float32), np.zeros((candidates, 1), np.float32)
 
 
 def _pairs(candidates: Sequence[Candidate], alignments: Iterator[Any]) -> tuple[list[_Read], Any, Any, int]:
@@ -94,6 +93,7 @@ def _pairs(candidates: Sequence[Candidate], alignments: Iterator[Any]) -> tuple[
     rows: list[int] = []
     of: list[int] = []
     names: dict[str, int] = {}
+    taken = [0] * len(starts)
     covered = 0
     for alignment in alignments:
         if alignment.flag & SKIPPED_FLAGS:
@@ -107,7 +107,8 @@ def _pairs(candidates: Sequence[Candidate], alignments: Iterator[Any]) -> tuple[
         number = bisect_left(starts, start - before - longest)
         over = []
         while number < len(starts) and starts[number] < end + after:
-            if ends[number] > start - before:
+            if ends[number] > start - before and taken[number] < MOST_READS:
+                taken[number] += 1
                 over.append(number)
             number += 1
         if over and alignment.query_qualities is not None:
@@ -186,11 +187,11 @@ def _pair_features(
     return np.stack(columns, axis=1).astype(np.float32), np.array([read.fragment for read in kept])[rows]
 
 
-def _joined_mates(features: Any, names: Any, of: Any) -> tuple[Any, Any]:
+def _joined_mates(features: Any, numbers: Any, of: Any) -> tuple[Any, Any]:
     """One row for each fragment and candidate: ratios of two overlapping mates added, their other features averaged."""
-    order = np.lexsort((names, of))
-    features, names, of = features[order], names[order], of[order]
-    first = np.flatnonzero(np.concatenate(([True], (names[1:] != names[:-1]) | (of[1:] != of[:-1]))))
+    order = np.lexsort((numbers, of))
+    features, numbers, of = features[order], numbers[order], of[order]
+    first = np.flatnonzero(np.concatenate(([True], (numbers[1:] != numbers[:-1]) | (of[1:] != of[:-1]))))
     count = np.diff(np.concatenate((first, [len(of)])))[:, None]
     joined = np.add.reduceat(features, first, axis=0)
     joined[:, 1:] /= count

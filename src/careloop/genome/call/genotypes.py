@@ -44,7 +44,7 @@ def joined(candidates: Sequence[Candidate], probabilities: Any) -> list[Genotype
 
     Alleles of one place and kind (SNV or indel) are weighed together, so that two of them can be called as 1/2.
     """
-    priors = log_priors(list(candidates))
+    priors = log_priors(candidates)
     order = sorted(range(len(candidates)), key=lambda n: (candidates[n].start, bool(candidates[n].length_change), n))
 
     def place(number: int) -> tuple[int, bool]:
@@ -71,7 +71,7 @@ def _call(candidates: list[Candidate], probabilities: Any, priors: Any) -> Genot
     reference = float(posterior[0])
     pairs, posterior, prior = _joint(probabilities[kept], priors[kept])
     likelihood = np.log10(np.maximum(posterior, 1e-30)) - np.log10(prior)
-    pl = tuple(int(round(value)) for value in np.minimum(10 * (likelihood.max() - likelihood), 9999))
+    pl = tuple(round(value) for value in np.minimum(10 * (likelihood.max() - likelihood), 9999).tolist())
     members = [candidates[number] for number in kept]
     ref = max((member.ref for member in members), key=len)
     return Genotyped(

@@ -39,7 +39,11 @@ class ReadTable:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """For each pair of read and candidate: log-likelihood ratio (nats) of alternative to reference, and the better one's cost."""
+    """Of pairs of read and candidate, in nats.
+
+    `ratio` is the log-likelihood ratio of the alternative allele's haplotype to the reference, `cost` what the better
+    of the two leaves unexplained.
+    """
 
     ratio: Any
     cost: Any
@@ -88,11 +92,8 @@ def _costs(reads: ReadTable, alleles: _Alleles, stretch: Stretch, rows: Any, of:
     start, end = alleles.start[of], alleles.end[of]
     change = alleles.alt_length[of] - (end - start)
     first, last = reads.first[rows], reads.last[rows]
-    gapped = first != last
     reference = _laid(
-        mismatch,
-        [bases != _at(stretch, anchor[:, None] + steps) for anchor in (first, last)],
-        gapped,
+        mismatch, [bases != _at(stretch, anchor[:, None] + steps) for anchor in (first, last)], first - last
     )
     # A read whose aligned part begins behind the variant (or ends behind it) stands further on by the change of length.
     first_on_alternative = first + np.where(reads.start[rows] >= end, change, 0)
@@ -103,7 +104,7 @@ def _costs(reads: ReadTable, alleles: _Alleles, stretch: Stretch, rows: Any, of:
             bases != _on_alternative(anchor[:, None] + steps, alleles, stretch, of)
             for anchor in (first_on_alternative, last_on_alternative)
         ],
-        first_on_alternative != last_on_alternative,
+        first_on_alternative - last_on_alternative,
     )
     return reference, alternative
 
@@ -123,16 +124,20 @@ def _on_alternative(places: Any, alleles: _Alleles, stretch: Stretch, of: Any) -
     return found
 
 
-def _laid(mismatch: Any, differs: list[Any], gapped: Any) -> Any:
-    """The least cost (pairs,) of laying each read from its start, from its end, or with one gap between the two."""
+def _laid(mismatch: Any, differs: list[Any], inserted: Any) -> Any:
+    """The least cost (pairs,) of laying each read from its start, from its end, or with one gap between the two.
+
+    `inserted` (pairs,) are the read's bases within the gap; negative where the haplotype has more, 0 without a gap.
+    """
     from_first = mismatch * differs[0]
     best = from_first.sum(axis=1)
-    where = np.flatnonzero(gapped)
+    where = np.flatnonzero(inserted)
     if len(where):
         left = np.cumsum(from_first[where], axis=1)
-        from_last = mismatch[where] * differs[1][where]
-        whole = from_last.sum(axis=1)
-        right = whole[:, None] - np.cumsum(from_last, axis=1)
+        done = np.cumsum(mismatch[where] * differs[1][where], axis=1)
+        whole = done[:, -1]
+        behind_gap = np.arange(done.shape[1]) + np.maximum(inserted[where], 0)[:, None]
+        right = whole[:, None] - np.take_along_axis(done, np.minimum(behind_gap, done.shape[1] - 1), axis=1)
         with_gap = (left + right).min(axis=1) + GAP_COST
         best[where] = np.minimum(np.minimum(best[where], whole), with_gap)
     return best

@@ -21,6 +21,9 @@ class GenotypeNetwork(nn.Module):
     fragments and site adds a correction, which is 0 before training. The sums do not depend on the fragments' order.
     """
 
+    site_mean: Tensor
+    site_scale: Tensor
+
     def __init__(self, fragment_features: int, site_features: int, width: int = 32) -> None:
         super().__init__()
         self.fragment_features, self.site_features = fragment_features, site_features
@@ -46,11 +49,11 @@ class GenotypeNetwork(nn.Module):
 
     def standardise(self, sites: Tensor) -> None:
         """Takes over the mean and spread of the training rows' site features (n, site_features)."""
-        self.site_mean.copy_(sites.mean(0))  # type: ignore[operator]
-        self.site_scale.copy_(sites.std(0).clamp_min(0.05))  # type: ignore[operator]
+        self.site_mean.copy_(sites.mean(0))
+        self.site_scale.copy_(sites.std(0).clamp_min(0.05))
 
     def forward(self, fragments: Tensor, present: Tensor, sites: Tensor, log_priors: Tensor) -> Tensor:
-        """`fragments` (n, r, features), `present` (n, r) 0 or 1, `sites` (n, features), `log_priors` (n, 3) -> (n, 3)."""
+        """From `fragments` (n, r, features), `present` (n, r), `sites` (n, features), `log_priors` (n, 3) to (n, 3)."""
         scaled = ((sites - self.site_mean) / self.site_scale).clamp(-5.0, 5.0)
         around = self.site(scaled)
         ratio = fragments[..., RATIO]

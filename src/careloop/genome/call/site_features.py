@@ -42,7 +42,7 @@ SITE_FEATURES = (
 TRANSITIONS = {("A", "G"), ("G", "A"), ("C", "T"), ("T", "C")}
 
 
-def site_features(candidates: Sequence[Candidate], stretch: Stretch, mean_depth: float) -> Any:
+def site_features(candidates: Sequence[Candidate], stretch: Stretch, *, mean_depth: float) -> Any:
     """Features (n, SITE_FEATURES), float32, of candidates sorted by start; `stretch` covers them with a margin."""
     columns = [
         *_engine_columns(candidates, mean_depth),
@@ -117,16 +117,20 @@ def _neighbour_columns(candidates: Sequence[Candidate]) -> list[Any]:
     starts = np.array([c.start for c in candidates])
     quality = np.array([c.quality for c in candidates])
     strong = np.concatenate(([0], np.cumsum(quality >= STRONG)))
-    columns: list[Any] = []
+    counts: list[Any] = []
     for bases in NEAR:
         low, high = np.searchsorted(starts, starts - bases), np.searchsorted(starts, starts + bases, "right")
-        columns.append(np.log1p(strong[high] - strong[low] - (quality >= STRONG)))
-    indels = [number for number, c in enumerate(candidates) if c.length_change and c.quality >= STRONG]
-    distance, best, within = (np.zeros(len(candidates)) for _ in range(3))
-    distance[:] = FARTHEST
-    other = np.zeros(len(candidates))
-    for number in indels:
-        indel = candidates[number]
+        counts.append(np.log1p(strong[high] - strong[low] - (quality >= STRONG)))
+    return [*counts, *_indel_columns(candidates, starts), _other_alleles(starts, np.minimum(quality, 120.0) / 40)]
+
+
+def _indel_columns(candidates: Sequence[Candidate], starts: Any) -> list[Any]:
+    """Distance to the nearest strong indel elsewhere, its quality, and whether it deletes the candidate's place."""
+    distance = np.full(len(candidates), FARTHEST)
+    best, within = np.zeros(len(candidates)), np.zeros(len(candidates))
+    for indel in candidates:
+        if not indel.length_change or indel.quality < STRONG:
+            continue
         low, high = np.searchsorted(starts, (indel.start - FARTHEST, indel.end + FARTHEST))
         for near in range(int(low), int(high)):
             if starts[near] == indel.start and candidates[near].length_change:
@@ -135,8 +139,14 @@ def _neighbour_columns(candidates: Sequence[Candidate]) -> list[Any]:
             if gap < distance[near]:
                 distance[near], best[near] = gap, min(indel.quality, 120.0) / 40
             within[near] = max(within[near], float(indel.start < starts[near] < indel.end))
-    for number in range(len(candidates)):
-        for near in (number - 3, number - 2, number - 1, number + 1, number + 2, number + 3):
-            if 0 <= near < len(candidates) and starts[near] == starts[number]:
-                other[number] = max(other[number], min(quality[near], 120.0) / 40)
-    return [*columns, np.log1p(distance) / 5, best, within, other]
+    return [np.log1p(distance) / 5, best, within]
+
+
+def _other_alleles(starts: Any, quality: Any) -> Any:
+    """The best quality among other candidates of the same start; of more than four in a row the nearest three count."""
+    other = np.zeros(len(starts))
+    for step in (1, 2, 3):
+        same = starts[step:] == starts[:-step]
+        other[step:] = np.maximum(other[step:], np.where(same, quality[:-step], 0))
+        other[:-step] = np.maximum(other[:-step], np.where(same, quality[step:], 0))
+    return other

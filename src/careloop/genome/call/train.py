@@ -168,7 +168,7 @@ def _batches(present: Any, size: int) -> list[Any]:
 
 
 def export(network: Any, path: Path | str, *, metadata: Mapping[str, str]) -> None:
-    """Writes the network as ONNX with a free number of candidates and fragments, and `metadata` beside it in the file."""
+    """Writes the network as ONNX for any number of candidates and fragments, with `metadata` in the file."""
     import onnx
     import torch
 

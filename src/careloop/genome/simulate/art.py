@@ -32,7 +32,7 @@ class ArtModel:
 
 
 def art_reads(haplotypes: Sequence[str], model: ArtModel, *, seed: int, prefix: str = "a") -> Iterator[ReadPair]:
-    """Read pairs drawn evenly from the haplotypes, `model.depth` deep in all. Raises InputError where ART is missing."""
+    """Read pairs drawn evenly from the haplotypes, `model.depth` in all. Raises InputError where ART is missing."""
     if shutil.which(PROGRAM) is None:
         raise InputError(
             f"ART is needed for its error profiles: install {PROGRAM} (Debian: art-nextgen-simulation-tools)"
@@ -56,7 +56,7 @@ def _command(model: ArtModel, fasta: Path, stem: Path, *, depth: float, seed: in
 
 
 def _pairs(first: Path, second: Path) -> Iterator[ReadPair]:
-    with open(first, "rb") as one, open(second, "rb") as two:
+    with first.open("rb") as one, second.open("rb") as two:
         while name := one.readline():
             two.readline()
             bases = one.readline().rstrip(), two.readline().rstrip()

@@ -1,4 +1,4 @@
-"""Simulated paired-end short reads of a person's haplotypes, with errors that follow (or belie) their base qualities."""
+"""Simulated paired-end short reads of haplotypes, with errors that follow (or belie) their base qualities."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def simulate_reads(haplotypes: Sequence[str], model: ReadModel, *, seed: int, pr
 def write_fastq(pairs: Iterator[ReadPair], first: Path | str, second: Path | str) -> int:
     """Writes both files of FASTQ (plain text); returns the number of pairs."""
     count = 0
-    with open(first, "wb") as one, open(second, "wb") as two:
+    with Path(first).open("wb") as one, Path(second).open("wb") as two:
         for pair in pairs:
             for file, end in ((one, 0), (two, 1)):
                 file.write(b"@%s/%d\n%s\n+\n%s\n" % (pair.name.encode(), end + 1, pair.bases[end], pair.qualities[end]))
@@ -155,7 +155,7 @@ def _qualities(model: ReadModel, draw: np.random.Generator, size: int) -> Any:
     base = draw.standard_normal((size, model.read_length), dtype=np.float32) * model.quality_base_sd
     quality = mean + read + base
     bad = draw.random(quality.shape, dtype=np.float32) < model.bad_bases
-    quality[bad] = draw.integers(LOWEST_QUALITY, 15, int(bad.sum()))
+    quality[bad] = draw.integers(LOWEST_QUALITY, 15, np.count_nonzero(bad))
     quality = np.clip(np.rint(quality), LOWEST_QUALITY, HIGHEST_QUALITY).astype(int)
     if model.binned == "four":
         quality = BINS[np.abs(quality[..., None] - BINS).argmin(axis=-1)]

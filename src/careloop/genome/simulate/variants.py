@@ -1,4 +1,4 @@
-"""Plants SNVs and indels with known phased genotypes in a stretch of a reference: a simulated person's two haplotypes."""
+"""Plants SNVs and indels with phased genotypes in a stretch of a reference: a simulated person's haplotypes."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ class Planting:
 def plant_variants(
     sequence: str, contig: str, *, start: int = 0, plan: Planting | None = None, seed: int = 0
 ) -> list[Record]:
-    """Variants of a simulated person in `sequence` (upper case, at 0-based `start` of `contig`), left-aligned, by start.
+    """Variants of a simulated person in `sequence` (upper case, at 0-based `start` of `contig`), left-aligned.
 
-    Each Record has the sample "simulated" with a phased genotype. Raises InputError where they do not fit in.
+    Records are by start; each has the sample "simulated" with a phased genotype. Raises InputError where they have no
+    room.
     """
     plan = plan or Planting()
     draw = np.random.default_rng(seed)
@@ -164,7 +165,7 @@ def _placed(kind, *, repeat: bool, plan: Planting, planter: _Planter):  # type: 
 
 
 def _with_second_allele(sequence: str, at: int, ref: str, alt: str, *, unit: int) -> tuple[str, tuple[str, str]]:
-    """A repeat's other indel: one unit more than the reference where `alt` has fewer, and two units more where it has one."""
+    """A second allele of a repeat: one unit more than the reference, or two where `alt` is that already."""
     extra = sequence[at + 1 : at + 1 + unit]
     longer = ref[0] + extra + ref[1:]
     if longer == alt:

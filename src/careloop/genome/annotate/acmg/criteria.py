@@ -6,7 +6,7 @@ and 4. Points: Tavtigian et al., Hum Mutat 2020;41:1734, table 2.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 Strength = Literal["stand-alone", "very strong", "strong", "moderate", "supporting"]
@@ -21,7 +21,7 @@ STRENGTHS: dict[str, Strength] = {
     "BA1": "stand-alone",
     **dict.fromkeys(("BS1", "BS2", "BS3", "BS4"), "strong"),
     **dict.fromkeys(("BP1", "BP2", "BP3", "BP4", "BP5", "BP6", "BP7"), "supporting"),
-}  # type: ignore[dict-item]
+}
 CODES = tuple(STRENGTHS)
 
 # What no file of variants, genes or scores can settle.
@@ -71,12 +71,3 @@ class Flag:
     def points(self) -> int:
         """Points of the flag, negative for benign ones; BA1 stands outside the points."""
         return POINTS[self.strength] if self.pathogenic else -POINTS[self.strength]
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What the criteria came to: each of the 28 codes is in exactly one of the three."""
-
-    flags: tuple[Flag, ...] = ()
-    not_met: dict[str, str] = field(default_factory=dict)
-    not_assessed: dict[str, str] = field(default_factory=dict)

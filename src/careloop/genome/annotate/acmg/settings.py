@@ -49,7 +49,8 @@ class MissenseScore:
         """Thresholds of PP3 and of BP4 with their strengths, the strongest first."""
         if self.calibration:
             return CALIBRATED[self.calibration]
-        assert self.pp3_from is not None and self.bp4_to is not None
+        assert self.pp3_from is not None
+        assert self.bp4_to is not None
         return ((self.pp3_from, "supporting"),), ((self.bp4_to, "supporting"),)
 
 
@@ -63,7 +64,8 @@ class AcmgSettings:
     ClinGen (PM2 version 1.0, 2020), moderate in 2015. `common_above` is BA1's frequency of 2015. `expected_above`
     is the frequency above which a variant is too common for the disorder in question (BS1), which only the user knows.
     `fewest_alleles` must have been seen for BA1 and BS1. `repeats` is the name of a BED file among the known files.
-    `fewest_stars` is the review status (0 to 4) that a ClinVar record needs. Splice thresholds are those of Walker et
+    `fewest_stars` is the review status (0 to 4) that a ClinVar record needs. `splice_score` is a known file and its key
+    of splice scores computed elsewhere (SpliceAI's INFO value or a number). Splice thresholds are those of Walker et
     al., Am J Hum Genet 2023;110:1046.
     """
 
@@ -77,6 +79,7 @@ class AcmgSettings:
     repeats: str = ""
     fewest_stars: int = 1
     score: MissenseScore | None = None
+    splice_score: tuple[str, str] | None = None
     splice_from: float = 0.2
     splice_to: float = 0.1
 

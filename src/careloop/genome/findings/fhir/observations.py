@@ -165,7 +165,8 @@ def _site_observations(setting: ReportSetting, gene: GeneResult) -> Iterator[Jso
             if site.name.startswith("rs"):
                 known = coded(codes.DBSNP, (site.name, site.name))
                 content["component"].append(component(codes.VARIATION_CODE, valueCodeableConcept=known))
-            notes = [{"text": site.call.reason}] if site.call.reason else []
+            reason = site.reason or site.call.reason
+            notes = [{"text": reason}] if reason else []
             yield setting.observation(
                 "variant", {**content, "note": [*notes, disclaimer()]}, name=f"{gene.gene}:{variant}"
             )
