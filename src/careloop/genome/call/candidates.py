@@ -26,8 +26,8 @@ class Candidate:
 
     `start` is 0-based, `ref` and `alt` are upper-case bases, without bases that both share at their ends (but the one
     before an indel). `pl` holds the engine's Phred-scaled likelihoods of the genotypes 0/0, 0/1 and 1/1 of this allele
-    alone (smallest 0). `ref_reads` and `alt_reads` are the engine's allele depths (forward, reverse), `depth` its number
-    of reads, `mapping_quality` their mean and `mapping_quality_zero` the share of them that could lie elsewhere.
+    alone (smallest 0). `ref_reads` and `alt_reads` are the engine's allele depths (forward, reverse), `depth` its
+    reads, `mapping_quality` their mean and `mapping_quality_zero` the share of them that may as well lie elsewhere.
     """
 
     contig: str
