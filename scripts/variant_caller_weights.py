@@ -11,6 +11,7 @@ and benchmarks/variant_calling.py use different regions and seeds. About 40 minu
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import tempfile
 import time
@@ -47,6 +48,7 @@ VALIDATION = (
     (57, 5, "HS25"), (5, 15, "HS25"), (8, 10, "HS25 contaminated"), (6, 10, "HS25 low quality"), (58, 30, "own"),
 )  # fmt: skip
 CONTAMINATION = 0.02
+RELIABILITY_EDGES = (-1, 0.001, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 0.999, 1)
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,17 @@ def report(network: object, paths: list[Path]) -> None:
         print(cells + f"{(1 - found[:, 0]).sum():>10.1f} / {(examples.copies > 0).sum()}")
 
 
+def report_reliability(network: object, paths: list[Path]) -> None:
+    """How often the validation samples' candidates are variants, by the probability that the network gives them."""
+    tables = [(1 - predict(network, examples)[:, 0], examples.copies > 0) for examples in map(load, paths)]
+    stated, true = (np.concatenate(column) for column in zip(*tables, strict=True))
+    print("stated probability: candidates, mean stated, share that are variants")
+    for low, high in itertools.pairwise(RELIABILITY_EDGES):
+        inside = (stated > low) & (stated <= high)
+        if inside.any():
+            print(f"{low:>8} to {high:<8}{inside.sum():>8}{stated[inside].mean():>10.5f}{true[inside].mean():>10.5f}")
+
+
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -181,7 +194,9 @@ def main() -> None:
             "epochs": str(plan.epochs),
         },
     )
-    report(network, sorted(arguments.work.glob("validation-*.npz")))
+    validation = sorted(arguments.work.glob("validation-*.npz"))
+    report(network, validation)
+    report_reliability(network, validation)
     print(f"{time.monotonic() - started:.0f} s")
 
 

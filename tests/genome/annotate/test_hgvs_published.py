@@ -52,6 +52,13 @@ def test_protein_examples(start: int, end: int, alt: str, name: str) -> None:
     assert named(start, end, alt) == name
 
 
+def test_behind_a_stop_that_is_read_through_no_protein_is_predicted() -> None:
+    selenoprotein = "ATG" + "TGA" + DYSTROPHIN[3:]
+    assert named(74, 75, "C", selenoprotein) == "p.?"
+    assert named(21, 21, "GT", selenoprotein) == "p.?"
+    assert named(1, 2, "C", selenoprotein) == "p.(Met1?)"
+
+
 @pytest.mark.parametrize(
     ("sequence", "start", "end", "alt", "name"),
     [

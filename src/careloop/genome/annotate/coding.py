@@ -153,6 +153,11 @@ class CodingChange:
             return up_to_stop(before[: self.codon] + self.alt_residues + before[behind:])
         return up_to_stop(translate(self.bases, self.spliced.table, first=self.spliced.frame_start))
 
+    @property
+    def translated(self) -> bool:
+        """Whether no stop comes before the change, as one does in a coding part with a stop that is read through."""
+        return self.codon < len(self.spliced.protein)
+
     @cached_property
     def touches_start(self) -> bool:
         """Whether bases of the start codon are replaced, removed or parted."""

@@ -143,7 +143,7 @@ def coding_terms(change: CodingChange) -> set[str]:
     """Terms for an allele in the coding part."""
     spliced = change.spliced
     if change.end > spliced.transcript.cds_end:
-        kept = change.protein == spliced.protein
+        kept = change.translated and change.protein == spliced.protein
         return {"3_prime_UTR_variant", "stop_retained_variant" if kept else "stop_lost"}
     if change.in_last_partial_codon:
         return {"incomplete_terminal_codon_variant", "coding_sequence_variant"}
@@ -179,11 +179,12 @@ def _length_terms(change: CodingChange) -> set[str]:
     """Terms for an allele that changes the length of the coding part."""
     spliced = change.spliced
     ref, alt = change.ref_residues, change.alt_residues
-    stop_codon = spliced.frame_start + 3 * len(spliced.protein) - 3
+    stop_codon = spliced.frame_start + 3 * len(spliced.codons) - 3
     reaches_stop = change.end > stop_codon or (change.frameshift and change.end == change.start == stop_codon)
-    if reaches_stop and change.protein == spliced.protein:
+    reaches_stop &= spliced.codons.endswith(STOP)
+    if reaches_stop and change.translated and change.protein == spliced.protein:
         return {"stop_retained_variant"}
-    terms = {"stop_lost"} if reaches_stop and STOP in spliced.protein and not _stop_early(change) else set()
+    terms = {"stop_lost"} if reaches_stop and STOP not in change.alt_residues else set()
     if change.frameshift:
         return terms | {"frameshift_variant"} | ({"stop_gained"} if _stops_at_once(change) else set())
     if STOP in alt and STOP not in ref:
@@ -194,15 +195,10 @@ def _length_terms(change: CodingChange) -> set[str]:
     return terms | {"inframe_insertion" if change.size > 0 else "inframe_deletion"}
 
 
-def _stop_early(change: CodingChange) -> bool:
-    """Whether the changed protein ends at a stop within the codons touched."""
-    return STOP in change.alt_residues
-
-
 def _stops_at_once(change: CodingChange) -> bool:
     """Whether the first residue that differs is a stop."""
     before, after = change.spliced.protein, change.protein
-    return after.endswith(STOP) and len(after) < len(before) and before.startswith(after[:-1])
+    return change.translated and after.endswith(STOP) and len(after) < len(before) and before.startswith(after[:-1])
 
 
 def _parts_of_coding_transcript(change: Change, transcript: Transcript) -> set[str]:

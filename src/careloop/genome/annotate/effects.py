@@ -72,6 +72,7 @@ def _numbers(change: Change, transcript: Transcript) -> tuple[tuple[int, int] | 
 def _coding(effect: Effect, change: CodingChange) -> Effect:
     spliced = change.spliced
     first = spliced.transcript.cds_start
+    stops = change.translated and change.protein.endswith(STOP)
     return replace(
         effect,
         hgvs_p=protein_name(change),
@@ -80,7 +81,7 @@ def _coding(effect: Effect, change: CodingChange) -> Effect:
         protein_start=change.codon + spliced.first_codon,
         ref_protein=change.ref_residues,
         alt_protein=change.alt_residues,
-        stop_codon=len(change.protein) + spliced.first_codon - 1 if change.protein.endswith(STOP) else None,
+        stop_codon=len(change.protein) + spliced.first_codon - 1 if stops else None,
     )
 
 

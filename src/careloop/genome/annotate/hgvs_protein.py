@@ -16,9 +16,10 @@ THREE_LETTERS = {
 def protein_name(change: CodingChange) -> str:
     """The predicted change, in brackets as it is not shown by experiment: `p.(Arg26Leu)`, `p.(Arg97ProfsTer23)`.
 
-    `p.?` where the coding part is incomplete at the place, so that nothing can be predicted.
+    `p.?` where nothing can be predicted: the coding part is incomplete at the place, or has a stop before it
+    (selenoproteins, wrong gene models).
     """
-    if change.in_last_partial_codon:
+    if change.in_last_partial_codon or not change.translated:
         return "p.?"
     if change.touches_start and not change.keeps_start:
         return "p.(Met1?)"
