@@ -3,7 +3,7 @@
     python scripts/restoration_weights.py gaussian --out src/careloop/imaging/restore/weights/gaussian_noise
     python scripts/restoration_weights.py low-dose --out src/careloop/imaging/restore/weights/low_dose_ct
     python scripts/restoration_weights.py self-supervised --out FOLDER
-    python scripts/restoration_weights.py gaussian --start shipped --epochs 220 --out FOLDER   # goes on from the first
+    python scripts/restoration_weights.py gaussian --start shipped --epochs 153 --out FOLDER   # goes on from the first
 
 Each takes 25 to 50 minutes on one core of a processor that computes in bfloat16 (about twice that on others). A
 training that was stopped goes on where it was.
