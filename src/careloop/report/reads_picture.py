@@ -7,7 +7,7 @@ from html import escape
 
 from careloop.genome.call.read_pile import PiledRead, ReadPile, Shows
 
-BASE_PX, ROW_PX, LEFT_PX = 11, 14, 108
+BASE_PX, ROW_PX, LEFT_PX = 11, 14, 124
 DEPTH_PX, HEAD_PX = 40, 24
 LOW_MAPPING_QUALITY = 20  # below it a read is drawn hollow
 SURE_BASE_QUALITY = 10  # below it a base is written in lower case

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from careloop.genome.annotate.coding import SplicedSequences
 from careloop.genome.annotate.consequence import coding_change, consequence
-from careloop.genome.annotate.effects import change_of
+from careloop.genome.annotate.effect import Effect
+from careloop.genome.annotate.effects import change_of, effects_of
 from careloop.genome.annotate.severity import TERMS, by_severity
+from careloop.genome.annotate.transcript import reverse_complement
+from careloop.genome.annotate.transcripts import Genes
+from careloop.genome.variant import Variant
+from careloop.genome.variants.alleles import left_align
 
 pysam = pytest.importorskip("pysam")
 
@@ -115,3 +122,33 @@ def test_terms_are_ordered_by_severity() -> None:
         "intron_variant",
     )
     assert len(set(TERMS)) == len(TERMS)
+
+
+def test_the_other_strand_gives_the_same_effects(gene_world: Any) -> None:
+    """The whole world turned round: every transcript is on the other strand, every indel is aligned the other way."""
+    world, length = gene_world, len(gene_world.sequence)
+    turned = reverse_complement(world.sequence)
+
+    def spans(spans: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+        return tuple((length - end, length - start) for start, end in reversed(spans))
+
+    class Turned:
+        def fetch(self, contig: str, start: int, end: int) -> str:
+            return turned[start:end]
+
+    transcripts = tuple(
+        replace(t, strand=-t.strand, exons=spans(t.exons), cds=spans(t.cds)) for t in world.genes.transcripts
+    )
+    genes, sequences = Genes(world.gff, transcripts, world.genes.rejects, "unknown"), SplicedSequences(Turned())
+    for variant in world.variants:
+        change = change_of(variant)
+        ref, alt = (reverse_complement(bases) for bases in (change.ref, change.alt))
+        start, (ref, alt) = left_align(lambda a, b: turned[max(0, a) : b], length - change.end, (ref, alt))
+        ours = effects_of(variant, world.genes, world.sequences, world.fetch)
+        theirs = effects_of(Variant("1", start, ref, alt), genes, sequences, lambda a, b: turned[max(0, a) : b])
+        assert [told(effect) for effect in ours] == [told(effect) for effect in theirs], variant
+
+
+def told(effect: Effect) -> tuple[Any, ...]:
+    identifier = effect.transcript.id if effect.transcript else ""
+    return identifier, effect.terms, effect.hgvs_c, effect.hgvs_p, effect.exon, effect.intron, effect.stop_codon

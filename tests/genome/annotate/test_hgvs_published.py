@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from careloop.genome.annotate.coding import CodingChange, Spliced
-from careloop.genome.annotate.consequence import Change
+from careloop.genome.annotate.consequence import Change, coding_terms
 from careloop.genome.annotate.effects import change_of
 from careloop.genome.annotate.hgvs_dna import accession, genomic_name, transcript_name
 from careloop.genome.annotate.hgvs_protein import protein_name
@@ -50,6 +50,14 @@ def named(start: int, end: int, alt: str, coding: str = DYSTROPHIN) -> str:
 )
 def test_protein_examples(start: int, end: int, alt: str, name: str) -> None:
     assert named(start, end, alt) == name
+
+
+def test_a_deletion_that_leaves_the_start_codon_is_one_of_the_leader() -> None:
+    bases = "GCCA" + DYSTROPHIN + TRAILER  # A ATG: either A may be the one that is lost
+    transcript = Transcript("T", "G", "G", "1", 1, ((0, len(bases)),), ((4, 4 + len(DYSTROPHIN)),))
+    change = CodingChange(Spliced(transcript, bases), 4, 5, "")
+    assert protein_name(change) == "p.(=)"
+    assert coding_terms(change) == {"start_retained_variant", "5_prime_UTR_variant"}
 
 
 def test_behind_a_stop_that_is_read_through_no_protein_is_predicted() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from careloop import InputError
 from careloop.genome.call import germline
-from careloop.genome.call.coverage import CoverageRule, coverage_of
+from careloop.genome.call.coverage import Coverage, CoverageRule, Findings, coverage_of
 from careloop.genome.call.germline import CallSettings, call_variants, covered_regions, write_covered
 from careloop.genome.call.ploidy import copies
 from careloop.genome.files.reads import open_reads
@@ -142,6 +142,31 @@ def test_the_engine_alone_needs_no_network(random_reference: Path, simulated: Si
     summary = call_variants(simulated.bam, random_reference, out, settings=CallSettings(scorer="engine"))
     assert compare(simulated.truth, out, random_reference).counts["snp"].f1 > 0.95
     assert summary.variants["SNV"] > 30
+
+
+def test_a_deletion_over_the_border_of_two_regions_leaves_no_block_of_reference_inside_it(
+    random_reference: Path, simulated: SimulatedSample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deletion = max((one for one in simulated.records if len(one.alts) == 1), key=lambda one: len(one.ref))
+    assert len(deletion.ref) > 3
+    monkeypatch.setattr(germline, "REGION_BASES", deletion.start + 2)
+    out = tmp_path / "border.vcf.gz"
+    call_variants(simulated.bam, random_reference, out, regions=[Region("c", 0, deletion.end + 500)])
+    records = list(open_variants(out).records())
+    called = next(one for one in records if one.start == deletion.start and one.variants)
+    blocks = [one for one in records if one.alts == ("<*>",)]
+    assert called.end == deletion.end
+    assert not any(one.start < called.end and one.end > called.start for one in blocks)
+    with open_reference(random_reference) as reference:
+        assert all(one.ref == reference.fetch("c", one.start, one.start + 1) for one in blocks)
+
+
+def test_a_rejected_candidate_takes_quality_from_the_reference_and_borders_cut_blocks() -> None:
+    depth = np.full(30, 20, dtype=np.int32)
+    coverage = Coverage(100, depth, depth, np.ones(30, dtype=bool), CoverageRule())
+    found = list(coverage.blocks(Findings([(100, 105)], {110: 25.0}, (120,))))
+    assert [(one.start, one.end) for one in found] == [(105, 110), (110, 111), (111, 120), (120, 130)]
+    assert [one.quality for one in found] == [60, 25, 60, 60]
 
 
 def test_an_unknown_region_is_refused(random_reference: Path, simulated: SimulatedSample, tmp_path: Path) -> None:

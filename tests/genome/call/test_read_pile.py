@@ -66,6 +66,12 @@ def test_deletions_and_insertions_are_told_by_the_alignment(write: Write) -> Non
     assert insertion.reads[0].insertions == ((51, "GG"),)
 
 
+def test_a_read_that_ends_at_an_indels_anchor_does_not_show_its_allele(write: Write) -> None:
+    path = write((20, REFERENCE[20:51], "31M", 0), (20, REFERENCE[20:52], "32M", 0))
+    insertion = pile(path, Variant("1", 50, REFERENCE[50], REFERENCE[50] + "GG"))
+    assert insertion.counts == {"neither": 1, "reference": 1}
+
+
 def test_of_many_reads_each_allele_keeps_its_share_and_the_others_are_counted(write: Write) -> None:
     changed = REFERENCE[20:50] + "C" + REFERENCE[51:80]
     path = write(*[(20, changed, "60M", 0)] * 30, *[(20, REFERENCE[20:80], "60M", 0)] * 90)

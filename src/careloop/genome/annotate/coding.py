@@ -149,6 +149,8 @@ class CodingChange:
     def protein(self) -> str:
         """The changed protein to its first stop, which is included; to the transcript's end where there is none."""
         before, behind = self.spliced.protein, self.codon + len(self.ref_residues)
+        if self.spares_coding:
+            return before
         if not self.size and STOP not in self.ref_residues and behind < len(before):  # the rest is as it was
             return up_to_stop(before[: self.codon] + self.alt_residues + before[behind:])
         return up_to_stop(translate(self.bases, self.spliced.table, first=self.spliced.frame_start))
@@ -165,11 +167,16 @@ class CodingChange:
 
     @cached_property
     def keeps_start(self) -> bool:
-        """Whether a start codon is where it was, or the coding part as a whole is unchanged behind the leader."""
+        """Whether a start codon is where it was, or all of the coding part is left behind another leader."""
+        return self.spliced.begins_with_start(self.bases) or self.spares_coding
+
+    @cached_property
+    def spares_coding(self) -> bool:
+        """Whether it can as well be placed in the leader, the coding part being whole (a copy of the base before)."""
         spliced = self.spliced
-        if spliced.begins_with_start(self.bases):
-            return True
-        return self.size != 0 and self.bases.endswith(spliced.bases[spliced.frame_start :])
+        if not self.touches_start or not self.size or spliced.begins_with_start(self.bases):
+            return False
+        return self.bases.endswith(spliced.bases[spliced.frame_start :])
 
     @cached_property
     def in_last_partial_codon(self) -> bool:

@@ -93,6 +93,14 @@ def _splicing(change: Change, transcript: Transcript) -> set[str]:
     return terms
 
 
+def touches_splice_site(change: Change, transcript: Transcript) -> bool:
+    """Whether one of the two bases at an intron's ends is replaced, or bases are inserted between them."""
+    return any(
+        change.overlaps(start, start + DONOR_BASES) or change.overlaps(end - DONOR_BASES, end)
+        for start, end in transcript.introns
+    )
+
+
 def _in_splice_region(change: Change, intron: Span) -> bool:
     """Whether a base of the region is touched that is not one of the intron's two last."""
     start, end = intron
@@ -150,8 +158,8 @@ def coding_terms(change: CodingChange) -> set[str]:
     terms = set()
     if change.touches_start and not change.keeps_start:
         terms.add("start_lost")
-    elif change.touches_start and change.size and change.protein == spliced.protein:
-        return terms | {"start_retained_variant"}
+    elif change.spares_coding:
+        return {"start_retained_variant", "5_prime_UTR_variant"}
     return terms | (_length_terms(change) if change.size else _substitution_terms(change))
 
 

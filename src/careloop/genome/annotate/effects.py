@@ -6,9 +6,15 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from careloop.genome.annotate.coding import STOP, CodingChange, SplicedSequences
-from careloop.genome.annotate.consequence import Change, coding_change, consequence, distance_to
+from careloop.genome.annotate.consequence import (
+    Change,
+    coding_change,
+    consequence,
+    distance_to,
+    touches_splice_site,
+)
 from careloop.genome.annotate.effect import Effect
-from careloop.genome.annotate.hgvs_dna import Fetch, transcript_name
+from careloop.genome.annotate.hgvs_dna import Fetch, shift, transcript_name
 from careloop.genome.annotate.hgvs_protein import protein_name
 from careloop.genome.annotate.severity import impact, rank
 from careloop.genome.annotate.transcript import Transcript
@@ -35,18 +41,32 @@ def effects_of(variant: Variant, genes: Genes, sequences: SplicedSequences, fetc
     change = change_of(variant)
     found = []
     for transcript in genes.near(variant.contig, change.start, change.end):
-        coding = coding_change(change, transcript, sequences)
-        terms = consequence(change, transcript, coding)
+        placed = _placed(change, transcript, fetch)
+        coding = coding_change(placed, transcript, sequences)
+        terms = consequence(placed, transcript, coding)
         if not terms:
             continue
         effect = Effect(transcript, variant.alt, terms, impact(terms[0]))
         if terms[0] in _BESIDE:
-            found.append(replace(effect, distance=distance_to(change, transcript)))
+            found.append(replace(effect, distance=distance_to(placed, transcript)))
         else:
-            found.append(_within(effect, transcript, change, coding, fetch))
+            found.append(_within(effect, transcript, placed, coding, fetch))
     if not found:
         return (Effect(None, variant.alt, (INTERGENIC,), impact(INTERGENIC)),)
     return tuple(sorted(found, key=lambda effect: (rank(effect.terms[0]), _preference(effect))))
+
+
+def _placed(change: Change, transcript: Transcript, fetch: Fetch) -> Change:
+    """An indel where its consequence is judged: at its most 3' place on the transcript, as HGVS names it.
+
+    Where it would touch a splice site there and does not at its most 5' place, it is judged there: the changed sequence
+    is the same, and has the site whole. So the strand and a file's habit of aligning to the left make no difference.
+    """
+    last = shift(change, fetch, transcript.strand)
+    if not touches_splice_site(last, transcript):
+        return last
+    first = shift(change, fetch, -transcript.strand)
+    return last if touches_splice_site(first, transcript) else first
 
 
 def _within(

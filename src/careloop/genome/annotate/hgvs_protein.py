@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import takewhile
 
-from careloop.genome.annotate.coding import STOP, CodingChange
+from careloop.genome.annotate.coding import STOP, CodingChange, up_to_stop
 
 THREE_LETTERS = {
     "A": "Ala", "C": "Cys", "D": "Asp", "E": "Glu", "F": "Phe", "G": "Gly", "H": "His", "I": "Ile", "K": "Lys",
@@ -24,8 +24,9 @@ def protein_name(change: CodingChange) -> str:
     if change.touches_start and not change.keeps_start:
         return "p.(Met1?)"
     before, after = change.spliced.protein, change.protein
-    if not before or not after:
-        return "p.?"
+    at = _shared(before, after)
+    if before != after and (at in (len(before), len(after)) or (at == 0 and change.size > 0)):
+        return "p.?"  # the annotated sequence ends, or begins, where the difference is
     return f"p.({_change(change, before, after)})"
 
 
@@ -34,15 +35,11 @@ def _change(change: CodingChange, before: str, after: str) -> str:
     if before == after:
         return _unchanged(change, first)
     at = _shared(before, after)
-    if at == len(before):  # only a protein without a stop, read to another end
-        return "?"
-    if after[at : at + 1] == STOP:
+    if after[at] == STOP:
         return f"{_residue(before, at, first)}Ter"
     if before[at] == STOP:
         return f"{_residue(before, at, first)}{THREE_LETTERS[after[at]]}extTer{_to_stop(after, at + 1)}"
     if change.frameshift:
-        if at == len(after):
-            return "?"
         return f"{_residue(before, at, first)}{THREE_LETTERS[after[at]]}fsTer{_to_stop(after, at)}"
     return _inframe(change, before, after)
 
@@ -63,7 +60,7 @@ def _inframe(change: CodingChange, before: str, after: str) -> str:
     """Substitution, deletion, duplication, insertion or both of residues."""
     first = change.spliced.first_codon
     if STOP in change.alt_residues and len(after) != len(before) + change.size // 3:
-        return _early_stop(change, before, after)
+        return _early_stop(change, before)
     at = _shared(before, after)
     end_before, end_after = _without_shared_end(before, after, at)
     removed, added = before[at:end_before], after[at:end_after]
@@ -76,11 +73,11 @@ def _inframe(change: CodingChange, before: str, after: str) -> str:
     return f"{_span(before, at, end_before, first)}delins{_letters(added)}"
 
 
-def _early_stop(change: CodingChange, before: str, after: str) -> str:
+def _early_stop(change: CodingChange, before: str) -> str:
     """Codons replaced by some that hold a stop; what is behind it is not said to be deleted."""
     first = change.spliced.first_codon
-    removed, added = change.ref_residues, change.alt_residues
-    added = added[: added.index(STOP) + 1]
+    removed = before[change.codon : change.codon + len(change.ref_residues)]
+    added = up_to_stop(change.alt_residues)
     shared = _shared(removed, added)
     at = change.codon + shared
     removed, added = removed[shared:], added[shared:]

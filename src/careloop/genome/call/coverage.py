@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,16 +30,25 @@ class CoverageRule:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Neighbouring bases that are reference: 0-based `start` and `end`, the least depth, and the quality from it."""
+    """Neighbouring bases that are reference: 0-based `start` and `end`, the least depth, and the least quality (GQ)."""
 
     start: int
     end: int
     least_depth: int
+    quality: int
 
-    @property
-    def quality(self) -> int:
-        """GQ: the Phred-scaled likelihood of a heterozygote at the least depth, at most `HIGHEST_QUALITY`."""
-        return min(HIGHEST_QUALITY, int(self.least_depth * _PHRED_A_READ))
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What blocks of a region give way to.
+
+    `taken` are the intervals of variants, `doubt` the quality that rejected candidates leave the reference, by place,
+    and `cuts` the places where the number of chromosomes changes.
+    """
+
+    taken: Sequence[tuple[int, int]] = ()
+    doubt: Mapping[int, float] = field(default_factory=dict)
+    cuts: Sequence[int] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,20 +77,30 @@ class Coverage:
         found["low depth"] = ~self.covered & ~np.logical_or.reduce(list(found.values()))
         return {reason: int(found[reason].sum()) for reason in REASONS}
 
-    def blocks(self, taken: list[tuple[int, int]]) -> Iterator[Block]:
-        """Blocks of reference outside the intervals `taken`, cut where the quality falls into another band.
+    def blocks(self, findings: Findings) -> Iterator[Block]:
+        """Blocks of reference, cut where the quality falls into another band.
 
-        Bands are ten of GQ wide up to 60, as in gVCF files of GATK; a block's quality is that of its least depth.
+        A base's quality (GQ) is the Phred-scaled likelihood of a heterozygote at its depth, or that of a candidate
+        there which was rejected. Bands are ten wide up to 60, as in gVCF files of GATK.
         """
         usable = self.covered.copy()
-        for start, end in taken:
+        for start, end in findings.taken:
             usable[max(0, start - self.start) : max(0, end - self.start)] = False
-        band = np.where(usable, np.minimum(self.well_mapped * _PHRED_A_READ, 60).astype(np.int64) // 10 + 1, 0)
-        borders = np.flatnonzero(np.diff(band)) + 1
+        quality = np.minimum(self.well_mapped * _PHRED_A_READ, HIGHEST_QUALITY)
+        for place, left in findings.doubt.items():
+            if 0 <= place - self.start < len(quality):
+                quality[place - self.start] = min(quality[place - self.start], left)
+        band = np.where(usable, np.minimum(quality, 60).astype(np.int64) // 10 + 1, 0)
+        inside = [cut - self.start for cut in findings.cuts if 0 < cut - self.start < len(band)]
+        borders = np.union1d(np.flatnonzero(np.diff(band)) + 1, np.array(inside, dtype=np.int64))
         for first, last in zip([0, *borders], [*borders, len(band)], strict=True):
             if last > first and band[first]:
-                least = int(self.well_mapped[first:last].min())
-                yield Block(self.start + int(first), self.start + int(last), least)
+                yield Block(
+                    self.start + int(first),
+                    self.start + int(last),
+                    int(self.well_mapped[first:last].min()),
+                    int(quality[first:last].min()),
+                )
 
 
 def coverage_of(reads: Any, reference: str, *, contig: str, start: int, rule: CoverageRule) -> Coverage:

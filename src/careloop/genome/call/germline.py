@@ -8,19 +8,20 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 
 from careloop import InputError, __version__
 from careloop.genome.call.ploidy import Sex
-from careloop.genome.call.region import RegionTask, ScorerName, call_region, header_of
+from careloop.genome.call.region import BLOCK, RegionTask, ScorerName, call_region, header_of
+from careloop.genome.call.scorer import weights_digest
 from careloop.genome.files.reads import open_reads, sample_of
 from careloop.genome.files.reference import Reference, open_reference
 from careloop.genome.files.regions import Region, Regions
 from careloop.genome.files.variant_file import open_variants
 from careloop.genome.files.variant_writing import write_variants
-from careloop.genome.variant import ANY_OTHER, Record
+from careloop.genome.variant import Record
 
 Progress = Callable[[str, int, int], None]
 REGION_BASES = 1_000_000
@@ -88,8 +89,8 @@ def call_variants(
         counts.update(json.loads(_summary_path(work, number).read_text()))
         if progress:
             progress("calling variants", done, len(tasks))
-    files = (open_variants(_variants_path(work, number)) for number in range(len(tasks)))
-    write_variants(out, header, (record for file in files for record in file.records()))
+    with open_reference(reference) as opened:
+        write_variants(out, header, _joined(work, len(tasks), opened))
     shutil.rmtree(work)
     bases = {name.removeprefix(_BASES): n for name, n in sorted(counts.items()) if name.startswith(_BASES)}
     variants = {name: n for name, n in sorted(counts.items()) if not name.startswith(_BASES)}
@@ -146,8 +147,9 @@ def _pieces(regions: Sequence[Region], reference: Reference) -> Iterator[Region]
 def _work_folder(out: Path, tasks: Sequence[RegionTask]) -> Path:
     """The folder of finished regions; emptied where it holds those of other reads, settings or versions."""
     work = out.with_name(f".{out.name}.regions")
-    stamps = [Path(path).stat() for path in {tasks[0].reads, tasks[0].reference}] if tasks else []
-    asked = json.dumps([__version__, [(s.st_size, s.st_mtime_ns) for s in stamps], [asdict(task) for task in tasks]])
+    stamps = [Path(path).stat() for path in (tasks[0].reads, tasks[0].reference)] if tasks else []
+    files = [(stamp.st_size, stamp.st_mtime_ns) for stamp in stamps]
+    asked = json.dumps([__version__, weights_digest(), files, [asdict(task) for task in tasks]])
     digest = hashlib.sha256(asked.encode()).hexdigest()
     said = work / "asked.txt"
     if work.exists() and (not said.exists() or said.read_text() != digest):
@@ -198,18 +200,37 @@ def _call_to_files(task: RegionTask, work: Path, number: int) -> int:
     return number
 
 
+def _joined(work: Path, regions: int, reference: Reference) -> Iterator[Record]:
+    """The records of all regions; a block gives way to a variant that reaches into its region."""
+    contig, reached = "", 0
+    for number in range(regions):
+        for record in open_variants(_variants_path(work, number)).records():
+            if record.contig != contig:
+                contig, reached = record.contig, 0
+            if record.alts != BLOCK:
+                reached = max(reached, record.end)
+            elif record.end <= reached:
+                continue
+            elif record.start < reached:
+                record = replace(record, start=reached, ref=reference.fetch(contig, reached, reached + 1))
+            yield record
+
+
 _TRANSITIONS = {("A", "G"), ("G", "A"), ("C", "T"), ("T", "C")}
 
 
 def _kinds(record: Record) -> Iterator[str]:
     """What a record counts as in the summary."""
-    if set(record.alts) <= set(ANY_OTHER):
+    if record.alts == BLOCK:
         return
     if not record.passed:
         yield "not passed"
         return
     (call,) = record.samples.values()
-    yield "heterozygous" if len(set(call.alleles)) > 1 else "homozygous"
+    if len(call.alleles) == 1:
+        yield "on a single chromosome"
+    else:
+        yield "heterozygous" if len(set(call.alleles)) > 1 else "homozygous"
     for variant in record.variants:
         yield "SNV" if variant.is_snv else "indel"
         if variant.is_snv:

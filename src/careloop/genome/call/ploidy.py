@@ -38,3 +38,9 @@ def copies(contig: str, start: int, *, sex: Sex | None, build: str | None) -> in
         known = ", ".join(_SHARED_OF_X)
         raise InputError(f"{contig}: calling by sex needs an assembly of {known}, got {build or 'an unknown one'}")
     return 2 if any(first <= start < last for first, last in shared) else 1
+
+
+def borders(contig: str, build: str | None) -> tuple[int, ...]:
+    """The 0-based places of X and Y where the number of chromosomes may change; none on other contigs."""
+    shared = {_X: _SHARED_OF_X, _Y: _SHARED_OF_Y}.get(canonical_contig(contig), {}).get(build or "", ())
+    return tuple(place for span in shared for place in span)

@@ -12,7 +12,6 @@ Fetch = Callable[[str, int, int], str]  # (contig, start, end) -> upper-case bas
 Shows = Literal["alternative", "reference", "another allele", "neither"]
 FLANK = 40  # bases shown on either side
 MOST_READS = 40
-MOST_LOOKED_AT = 5000
 _LEFT_OUT = 0x4 | 0x100 | 0x200 | 0x400 | 0x800  # unmapped, secondary, quality fail, duplicate, supplementary
 _MATCH, _INSERTION, _DELETION, _SKIP, _SOFT_CLIP = (0, 7, 8), 1, 2, 3, 4
 
@@ -63,7 +62,7 @@ def read_pile(reads: Any, fetch: Fetch, variant: Variant, *, flank: int = FLANK,
     end = start + len(reference)
     found: list[PiledRead] = []
     for read in reads.fetch(variant.contig, start, end):
-        if not read.flag & _LEFT_OUT and read.query_sequence and len(found) < MOST_LOOKED_AT:
+        if not read.flag & _LEFT_OUT and read.query_sequence and read.cigartuples:
             found.append(_piled(read, variant, start, reference))
     depth = [0] * len(reference)
     for one in found:
@@ -129,7 +128,8 @@ def _shown(
     insertions: list[tuple[int, str]],
 ) -> Shows:
     """Which allele a read's alignment spells over the variant's reference bases."""
-    if read.reference_start > variant.start or read.reference_end < variant.end:
+    needed = variant.end if variant.is_snv else variant.end + 1  # an indel shows only in reads that go on behind it
+    if read.reference_start > variant.start or read.reference_end < needed:
         return "neither"
     bases = dict(enumerate(variant.ref, start=variant.start))
     for place, base, _ in mismatches:

@@ -11,8 +11,8 @@ import numpy as np
 
 from careloop import __version__
 from careloop.genome.call.candidates import Candidate, engine_probabilities, find_candidates
-from careloop.genome.call.coverage import Block, Coverage, CoverageRule, coverage_of
-from careloop.genome.call.ploidy import Sex, copies
+from careloop.genome.call.coverage import Block, Coverage, CoverageRule, Findings, coverage_of
+from careloop.genome.call.ploidy import Sex, borders, copies
 from careloop.genome.files.reads import open_reads
 from careloop.genome.files.reference import Reference, open_reference
 from careloop.genome.files.regions import Region
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     Fetch = Callable[[str, int, int], str]
 
 ScorerName = Literal["network", "engine"]
+BLOCK = ("<*>",)  # the alternative alleles of a block of covered reference
 LOW_QUALITY = "LowQual"
+NO_CHROMOSOME = "no such chromosome in this sex"
 POSSIBLE = 0.05  # probability of a variant from which a place that is not called is no longer called reference either
 HEADER_LINES = (
     f"##source=careloop {__version__}",
@@ -72,6 +74,8 @@ def call_region(task: RegionTask) -> CalledRegion:
     """Call one region. Raises InputError for files that cannot be read."""
     region = task.region
     with open_reference(task.reference) as reference, open_reads(task.reads, reference) as reads:
+        if not copies(region.contig, region.start, sex=task.sex, build=reference.build):
+            return CalledRegion((), {NO_CHROMOSOME: region.end - region.start})
         bases = reference.fetch(region.contig, region.start, region.end)
         coverage = coverage_of(reads, bases, contig=region.contig, start=region.start, rule=CoverageRule())
         found: list[Candidate] = []
@@ -79,12 +83,12 @@ def call_region(task: RegionTask) -> CalledRegion:
             found = find_candidates(task.reads, task.reference, (region.contig, region.start, region.end))
         probabilities = _scored(task.scorer, found, reads, reference.fetch)
         ploidy = partial(copies, sex=task.sex, build=reference.build)
+        cuts = borders(region.contig, reference.build)
     called = list(_variant_records(found, probabilities, task, ploidy))
-    taken = [(record.start, record.end) for record in called]
-    blocks = [_block_record(block, coverage, bases, task, ploidy) for block in coverage.blocks(taken)]
-    kept = [record for record in (*called, *blocks) if record is not None]
+    findings = Findings([(record.start, record.end) for record in called], _doubt(found, probabilities), cuts)
+    blocks = [_block_record(block, coverage, bases, task, ploidy) for block in coverage.blocks(findings)]
     covered = {"covered": int(coverage.covered.sum()), **coverage.reasons()}
-    return CalledRegion(tuple(sorted(kept, key=lambda record: record.start)), covered)
+    return CalledRegion(tuple(sorted((*called, *blocks), key=lambda record: record.start)), covered)
 
 
 def _scored(scorer: ScorerName, found: Sequence[Candidate], reads: Any, fetch: Fetch) -> Probabilities:
@@ -103,8 +107,6 @@ def _variant_records(
 
     for call in joined(list(found), _by_ploidy(found, probabilities, ploidy)):
         chromosomes = ploidy(call.contig, call.start)
-        if not chromosomes:
-            continue
         fields = {"GQ": call.genotype_quality, "DP": call.depth, "AD": call.allele_depths}
         if chromosomes == 2:
             fields["PL"] = call.pl
@@ -133,20 +135,28 @@ def _by_ploidy(
     return changed
 
 
+def _doubt(found: Sequence[Candidate], probabilities: Probabilities) -> dict[int, float]:
+    """By place, the quality of "reference" that candidates leave: the Phred-scaled probability of a variant."""
+    left: dict[int, float] = {}
+    for candidate, row in zip(found, probabilities, strict=True):
+        quality = -10 * float(np.log10(max(1 - row[0], 1e-12)))
+        for place in range(candidate.start, candidate.end):
+            left[place] = min(quality, left.get(place, quality))
+    return left
+
+
 def _block_record(
     block: Block, coverage: Coverage, bases: str, task: RegionTask, ploidy: Callable[[str, int], int]
-) -> Record | None:
+) -> Record:
     contig = task.region.contig
     chromosomes = ploidy(contig, block.start)
-    if not chromosomes:
-        return None
     fields = {"GQ": block.quality, "MIN_DP": block.least_depth}
     return Record(
         contig,
         block.start,
         block.end,
         bases[block.start - coverage.start].upper(),
-        ("<*>",),
+        BLOCK,
         filters=("PASS",),
         info={"END": block.end},
         samples={task.sample: SampleCall((0,) * chromosomes, fields=fields)},

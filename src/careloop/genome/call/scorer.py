@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Sequence
 from importlib import resources
 from typing import Any
@@ -64,5 +65,13 @@ def _session() -> Any:
         raise InputError('The learned caller needs onnxruntime: pip install "careloop[genome]"') from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    weights = resources.files("careloop.genome.call").joinpath("weights", WEIGHTS).read_bytes()
-    return onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(_weights(), options, providers=["CPUExecutionProvider"])
+
+
+def weights_digest() -> str:
+    """SHA-256 of the shipped network, which says whether two runs were judged alike."""
+    return hashlib.sha256(_weights()).hexdigest()
+
+
+def _weights() -> bytes:
+    return resources.files("careloop.genome.call").joinpath("weights", WEIGHTS).read_bytes()
