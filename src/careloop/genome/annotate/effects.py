@@ -79,12 +79,16 @@ def _within(
 
 
 def _numbers(change: Change, transcript: Transcript) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
-    """The exon and intron of the first base touched within the transcript, numbered along it."""
-    first = min(max(change.start, transcript.start), transcript.end - 1)
-    exon, intron = transcript.exon_number(first), transcript.intron_number(first)
-    if exon is None and change.insertion:  # at an exon's end the bases count as the exon's
-        exon = transcript.exon_number(first - 1)
-        intron = intron if exon is None else None
+    """The first exon and the first intron touched, numbered along the transcript.
+
+    Of an insertion both neighbours count; between exon and intron it is the exon's.
+    """
+    ends = (change.start - 1, change.start) if change.insertion else (change.start, change.end - 1)
+    within = [min(max(at, transcript.start), transcript.end - 1) for at in ends][:: transcript.strand]
+    exon = next((number for at in within if (number := transcript.exon_number(at))), None)
+    intron = next((number for at in within if (number := transcript.intron_number(at))), None)
+    if change.insertion and exon:
+        intron = None
     count = len(transcript.exons)
     return (exon, count) if exon else None, (intron, count - 1) if intron else None
 

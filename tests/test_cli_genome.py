@@ -1,0 +1,148 @@
+"""The commands of genomes as a user types them, on a simulated genome: from reads to findings in the record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from click.testing import CliRunner
+
+from careloop.cli import cli
+from careloop.genome.files.regions import Region
+from careloop.genome.simulate.gene_models import gff3_lines, simulate_genes
+from careloop.genome.simulate.reads import ReadModel
+from careloop.genome.simulate.sample import SamplePlan, simulate_sample
+from careloop.genome.simulate.variants import Planting
+from careloop.record import Record
+
+LENGTH = 30_000
+Run = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with reference.fa, genes.gff3, reads.bam and truth.vcf.gz; everything simulated."""
+    pysam = pytest.importorskip("pysam")
+    pytest.importorskip("mappy")
+    folder = tmp_path_factory.mktemp("world")
+    draw = np.random.default_rng(4)
+    sequence, genes = simulate_genes("".join(draw.choice(list("ACGT"), size=LENGTH)), draw)
+    (folder / "reference.fa").write_text(f">c\n{sequence}\n")
+    pysam.faidx(str(folder / "reference.fa"))
+    (folder / "genes.gff3").write_text("\n".join(gff3_lines("c", genes)) + "\n")
+    plan = SamplePlan(Region("c", 0, LENGTH), ReadModel(depth=30), Planting(snvs=60, indels=15), seed=8)
+    simulate_sample(folder / "reference.fa", plan, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    def ran(*words: Any, fails: bool = False) -> Any:
+        done = CliRunner().invoke(cli, ["genome", *map(str, words)])
+        assert (done.exit_code != 0) == fails, done.output
+        return json.loads(done.stdout) if "--json" in words else done
+
+    return ran
+
+
+@pytest.fixture(scope="module")
+def calls(world: Path, run: Run) -> Path:
+    out = world / "calls.vcf.gz"
+    told = run(
+        "call", world / "reads.bam", "--reference", world / "reference.fa", "--out", out,
+        "--covered", world / "covered.bed", "--json",
+    )  # fmt: skip
+    assert told["variants"]["SNV"] > 50
+    assert sum(told["bases"].values()) == LENGTH
+    assert told["not_for_clinical_use"]
+    return out
+
+
+def test_calls_compared_with_the_truth(world: Path, calls: Path, run: Run, tmp_path: Path) -> None:
+    told = run(
+        "compare", world / "truth.vcf.gz", calls, "--reference", world / "reference.fa",
+        "--regions", world / "covered.bed", "--out", tmp_path, "--json",
+    )  # fmt: skip
+    whole = next(row for row in told["figures"] if row["type"] == "all")
+    assert whole["f1"] > 0.95
+    assert (tmp_path / "calls.vcf.gz").exists()
+    text = run("compare", calls, calls, "--reference", world / "reference.fa").stdout
+    assert "1.0000" in text
+
+
+def test_one_spelling_twice_is_the_same(world: Path, calls: Path, run: Run, tmp_path: Path) -> None:
+    once, twice = tmp_path / "once.vcf", tmp_path / "twice.vcf"
+    run("normalise", calls, "--reference", world / "reference.fa", "--out", once)
+    told = run("normalise", once, "--reference", world / "reference.fa", "--out", twice, "--json")
+    assert once.read_text() == twice.read_text()
+    assert "rejected" not in told["counts"]
+
+
+def test_variants_are_annotated(world: Path, calls: Path, run: Run, tmp_path: Path) -> None:
+    out, table = tmp_path / "out.vcf.gz", tmp_path / "findings.csv"
+    told = run(
+        "annotate", calls, "--reference", world / "reference.fa", "--genes", world / "genes.gff3",
+        "--out", out, "--table", table, "--json",
+    )  # fmt: skip
+    assert told["variants"] >= 60
+    assert sum(told["consequences"].values()) == told["variants"]
+    assert pl.read_csv(table).height == told["findings"]
+
+
+def test_pharmacogenes_have_a_page_fhir_and_events(world: Path, calls: Path, run: Run, tmp_path: Path) -> None:
+    record = Record.create(tmp_path / "record")
+    born = datetime(1960, 1, 1, tzinfo=UTC)
+    record.append(
+        pl.DataFrame({"subject_id": [7], "time": [born], "known_time": [born], "code": ["MEDS_BIRTH"]}).with_columns(
+            source=pl.lit("test")
+        ),
+        key="people",
+    )
+    pgx_file = pharmacogenes_file(tmp_path / "sample.vcf")
+    told = run("pgx", pgx_file, "--out", tmp_path / "pgx", "--record", record.path, "--subject", 7, "--json")
+    gene = {each["gene"]: each for each in told["genes"]}
+    assert gene["CYP2C19"]["diplotypes"] == []
+    assert gene["CYP2C19"]["unknown_sites"]
+    covered = tmp_path / "covered.bed"
+    covered.write_text("chr10\t94700000\t94900000\n")
+    words = ("pgx", pgx_file, "--out", tmp_path / "pgx", "--covered", covered, "--gene", "CYP2C19")
+    told = run(*words, "--record", record.path, "--subject", 7, "--json")
+    assert told["genes"][0]["diplotypes"] == ["*2/*2"]
+    assert any(rule["drug"] == "clopidogrel" for rule in told["genes"][0]["recommendations"])
+    codes = Record.open(record.path).timeline(7)["code"].to_list()
+    assert "PGX//CYP2C19//DIPLOTYPE" in codes
+    bundle = json.loads((tmp_path / "pgx" / "findings.fhir.json").read_text())
+    assert bundle["resourceType"] == "Bundle"
+    assert "clopidogrel" in (tmp_path / "pgx" / "report.html").read_text()
+
+
+def pharmacogenes_file(path: Path) -> Path:
+    """A made-up patient with CYP2C19 *2/*2 on GRCh38."""
+    head = ["##fileformat=VCFv4.3", "##contig=<ID=chr10,length=133797422>", "##contig=<ID=chr1,length=248956422>"]
+    head += ['##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">']
+    head += ["#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\tpatient"]
+    rows = [(94775367, "A", "G"), (94781859, "G", "A"), (94842866, "A", "G")]
+    lines = [f"chr10\t{place}\t.\t{ref}\t{alt}\t90\tPASS\t.\tGT\t1/1" for place, ref, alt in rows]
+    path.write_text("\n".join([*head, *lines]) + "\n")
+    return path
+
+
+def test_a_report_of_an_unknown_assembly_is_refused(world: Path, calls: Path, run: Run, tmp_path: Path) -> None:
+    build = ("--reference", world / "reference.fa", "--genes", world / "genes.gff3", "--reads", world / "reads.bam")
+    done = run("report", calls, *build, "--out", tmp_path / "out", fails=True)
+    assert "GRCh37 or GRCh38" in str(done.exception)
+
+
+def test_wrong_usage_is_said_in_a_line(world: Path, run: Run, tmp_path: Path) -> None:
+    reference = ("--reference", world / "reference.fa", "--out", tmp_path / "x.vcf")
+    assert "one or two FASTQ" in run("call", "a.fq", "b.bam", *reference, fails=True).output
+    assert "give --sample" in run("call", "a.fq", *reference, fails=True).output
+    assert "no such file" in str(run("call", tmp_path / "no.bam", *reference, fails=True).exception)
+    names = ("compare", "a.vcf", "b.vcf", "--reference", world / "reference.fa", "--strata", "x")
+    assert "NAME=PATH" in run(*names, fails=True).output
