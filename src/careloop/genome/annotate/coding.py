@@ -172,9 +172,9 @@ class CodingChange:
 
     @cached_property
     def spares_coding(self) -> bool:
-        """Whether it can as well be placed in the leader, the coding part being whole (a copy of the base before)."""
+        """Whether it can as well be placed in the leader, the coding part being whole (a copy of the bases before)."""
         spliced = self.spliced
-        if not self.touches_start or not self.size or spliced.begins_with_start(self.bases):
+        if not spliced.transcript.complete_start or not self.size:
             return False
         return self.bases.endswith(spliced.bases[spliced.frame_start :])
 

@@ -73,7 +73,9 @@ class IndexedVariants:
         for first, last, line in self._held:
             if first < end and last >= start:
                 record = self._record(line)
-                for index, alt in enumerate(record.alts if record else ()):
+                if record is None:
+                    continue
+                for index, alt in enumerate(record.alts):
                     spelled = self._speller.spelled(Variant(self._contig, first, record.ref, alt))
                     if spelled is not None:
                         values = record_values(record, index, self._keys, self._file.header)
@@ -113,9 +115,9 @@ class IndexedVariants:
 
 def _text_lines(handle: Any, name: str, start: int) -> Iterator[Line]:
     for text in handle.fetch(name, start):
-        _, position, _, ref, _ = text.split("\t", 4)
-        first = int(position) - 1
-        yield first, first + len(ref), text
+        columns = text.split("\t", 4)
+        first = int(columns[1]) - 1  # a number, as the index has it
+        yield first, first + len(columns[3]) if len(columns) > 3 else first, text
 
 
 def _binary_lines(handle: Any, name: str, start: int) -> Iterator[Line]:
