@@ -7,7 +7,8 @@ transcript each) are written into a stretch of it from base 10,000,000 on, and s
 four in five within 12 bases of exons. Both programs read the same files, each in a process of its own; memory is the
 peak of that process. careloop also writes HGVS names and judges evidence, which `bcftools csq` does not. Terms are
 compared on the alleles' most severe term, names of one thing (`SAME`) counted as one; bcftools has a single term for
-all of a non-coding transcript, its splice sites too. tests/genome/annotate/test_consequences.py explains the others.
+all of a non-coding transcript, its splice sites too, and judges indels where the file has them (careloop: at their most
+3' place). tests/genome/annotate/test_consequences.py explains the others.
 """
 
 from __future__ import annotations

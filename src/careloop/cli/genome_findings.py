@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from careloop.cli.command import FOLDER, json_option, record_option
-from careloop.cli.genome import NOT_CLINICAL, genome, named_paths, reference_option
+from careloop.cli.genome import NOT_CLINICAL, genome, reference_option
 from careloop.cli.output import counter, show
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def findings_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("variants", type=FOLDER)
 @reference_option(required=True)
 @click.option("--genes", required=True, type=FOLDER, metavar="GFF", help="Genes of the same assembly: GFF3 or GTF.")
-@click.option("--known", multiple=True, metavar="NAME=PATH", help=KNOWN_HELP)
+@click.option("--known", multiple=True, metavar="NAME=PATH[:KEYS]", help=KNOWN_HELP)
 @click.option("--splice-model", type=FOLDER, metavar="ONNX", help="A model of splice sites.")
 @click.option("--table", type=FOLDER, metavar="FILE", help="Variants of interest as .csv or .parquet.")
 @click.option("--sample", help="Whose genotype the table has; default: all samples.")
@@ -80,9 +80,9 @@ def annotate(
 
 
 def _known(given: tuple[str, ...]) -> tuple[Any, ...]:
-    from careloop.genome.annotate.known.request import KnownFile
+    from careloop.genome.annotate.known.request import parse_known
 
-    return tuple(KnownFile(name, path) for name, path in named_paths(given, option="--known").items())
+    return tuple(parse_known(text) for text in given)
 
 
 def _annotated_text(done: AnnotateSummary) -> str:
@@ -120,7 +120,7 @@ def pgx(variants: Path, genes: tuple[str, ...], reference: Path | None, **given:
 @click.argument("variants", type=FOLDER)
 @reference_option(required=True)
 @click.option("--genes", required=True, type=FOLDER, metavar="GFF", help="Genes of the same assembly: GFF3 or GTF.")
-@click.option("--known", multiple=True, metavar="NAME=PATH", help=KNOWN_HELP)
+@click.option("--known", multiple=True, metavar="NAME=PATH[:KEYS]", help=KNOWN_HELP)
 @click.option("--reads", type=FOLDER, metavar="BAM", help="The reads, for pictures of those behind each call.")
 @findings_options
 def report(

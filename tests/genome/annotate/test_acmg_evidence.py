@@ -298,7 +298,7 @@ def test_truncating_variants_follow_the_tree_base_by_base(gene_world: Any) -> No
             if transcript is None or effect.terms[0] not in ("stop_gained", "frameshift_variant"):
                 continue
             in_one_exon = any(a <= variant.start and variant.end < b for a, b in transcript.exons)
-            if transcript.phase or not transcript.complete_start or not in_one_exon:
+            if transcript.phase or not transcript.complete_start or not in_one_exon or (effect.cds_start or 0) < 3:
                 continue
             found = assess(effect, look_up(variant, effect, sources), chosen)
             lengths = [b - a for a, b in transcript.exons[:: transcript.strand]]

@@ -29,10 +29,11 @@ _PLAIN = AnnotateOptions()
 class AnnotateSummary:
     """What an annotation came to.
 
-    `variants` alleles were annotated and `left` written as they are (not in bases, or on a contig that the reference
-    does not have); `consequences` counts alleles by the most severe picked term. `rejected_lines` are lines of the
-    variant file, `rejected_genes` lines and transcripts of the gene file, `normalised` what was shifted or rejected on
-    the way. `findings` rows went to the table.
+    `variants` alleles were annotated and `left` written as they are (not in bases, or on hg19's mitochondrion);
+    `consequences` counts alleles by the most severe picked term. `rejected_lines` are lines of the variant file that
+    could not be read, `normalised` what was shifted, and what was rejected on the way (REF that is not the reference's,
+    a contig that it does not have). `rejected_genes` are lines and transcripts of the gene file. `findings` rows went
+    to the table.
     """
 
     transcripts: int

@@ -19,9 +19,12 @@ from careloop.genome.annotate.known.request import KnownFile
 from careloop.genome.annotate.severity import rank
 from careloop.genome.annotate.splice import open_splice_model
 from careloop.genome.annotate.transcripts import Genes
+from careloop.genome.files.contigs import MITOCHONDRION, canonical_contig
 from careloop.genome.files.reference import Reference
 from careloop.genome.variant import Record, Variant
 from careloop.genome.variants.sequence import ContigWindow
+
+_OLD_MITOCHONDRION = 16_571  # bases of hg19's chrM, another sequence than that of all later references
 
 
 @dataclass(frozen=True)
@@ -79,15 +82,22 @@ class Annotator:
         self._window = ContigWindow(reference, "", 0)
 
     def annotated(self, record: Record) -> AnnotatedVariant | None:
-        """A record of one alternative allele with its effects; None where it is not written in bases."""
+        """A record of one alternative allele with its effects; None where it is not written in bases.
+
+        None as well on a contig that the reference does not have, and on hg19's mitochondrion, which gene files and
+        known files do not describe.
+        """
         variants = record.variants
-        if len(variants) != 1 or not variants[0].is_sequence or self._reference.name_of(record.contig) is None:
+        name = self._reference.name_of(record.contig)
+        if len(variants) != 1 or not variants[0].is_sequence or name is None:
+            return None
+        if canonical_contig(name) == MITOCHONDRION and self._reference.contigs[name] == _OLD_MITOCHONDRION:
             return None
         variant = variants[0]
         fetch = self._window_of(record.contig).fetch
         effects = effects_of(variant, self._genes, self._sequences, fetch)
-        name = genomic_name(change_of(variant), record.contig, fetch, build=self._reference.build)
-        found = AnnotatedVariant(record, effects, picked(effects), name, self.known.matches(variant))
+        hgvs_g = genomic_name(change_of(variant), record.contig, fetch, build=self._reference.build)
+        found = AnnotatedVariant(record, effects, picked(effects), hgvs_g, self.known.matches(variant))
         return self._assessed(found, variant)
 
     def _window_of(self, contig: str) -> ContigWindow:

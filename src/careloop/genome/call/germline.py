@@ -77,10 +77,10 @@ def call_variants(
         InputError: reads or reference that cannot be read or do not fit each other, or a folder that cannot be written.
     """
     with open_reference(reference) as opened:
-        sample = _sample(reads, opened, settings)
+        sample = sample_name(reads, opened, settings.sample)
         tasks = [
             RegionTask(str(reads), str(reference), region, sample, scorer=settings.scorer, sex=settings.sex)
-            for region in _pieces(regions, opened)
+            for region in pieces(regions, opened)
         ]
         header = header_of(opened, sample)
     work = _work_folder(out, tasks)
@@ -117,10 +117,11 @@ def write_covered(variants: Path, bed: Path) -> int:
     return regions.bases
 
 
-def _sample(reads: Path, reference: Reference, settings: CallSettings) -> str:
+def sample_name(reads: Path, reference: Reference, named: str | None = None) -> str:
+    """The sample of the reads, or `named`. InputError where neither says it."""
     file = open_reads(reads, reference)
     try:
-        named = settings.sample or sample_of(file)
+        named = named or sample_of(file)
     finally:
         file.close()
     if not named:
@@ -128,7 +129,7 @@ def _sample(reads: Path, reference: Reference, settings: CallSettings) -> str:
     return named
 
 
-def _pieces(regions: Sequence[Region], reference: Reference) -> Iterator[Region]:
+def pieces(regions: Sequence[Region], reference: Reference) -> Iterator[Region]:
     """Regions of at most `REGION_BASES`, in the order of the reference, none twice."""
     whole = [Region(name, 0, size) for name, size in reference.contigs.items()]
     asked = Regions(regions or whole)

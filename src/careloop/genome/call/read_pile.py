@@ -21,7 +21,8 @@ class PiledRead:
     """One read inside the window; places are 0-based on the reference.
 
     `mismatches` are (place, base, base quality), `deletions` intervals, `insertions` (place that they stand before,
-    bases). `shows` is which allele the read has; `neither` where it does not span it.
+    bases). `shows` is which allele the read has; `neither` where it does not span it. `site_quality` is the base
+    quality at the variant's first base, `from_end` that base's distance from the nearer end of the read; 0 for none.
     """
 
     start: int
@@ -32,6 +33,8 @@ class PiledRead:
     mismatches: tuple[tuple[int, str, int], ...] = ()
     deletions: tuple[tuple[int, int], ...] = ()
     insertions: tuple[tuple[int, str], ...] = ()
+    site_quality: int = 0
+    from_end: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +90,11 @@ def _piled(read: Any, variant: Variant, window: int, reference: str) -> PiledRea
     mismatches: list[tuple[int, str, int]] = []
     deletions: list[tuple[int, int]] = []
     insertions: list[tuple[int, str]] = []
-    qualities = read.query_qualities
+    qualities, site_at = read.query_qualities, -1
     for operation, length, place, at in _walk(read):
         if operation in _MATCH:
+            if place <= variant.start < place + length:
+                site_at = at + variant.start - place
             for offset in range(max(0, window - place), min(length, window + len(reference) - place)):
                 base = read.query_sequence[at + offset].upper()
                 if base != reference[place + offset - window]:
@@ -108,6 +113,8 @@ def _piled(read: Any, variant: Variant, window: int, reference: str) -> PiledRea
         mismatches=tuple(mismatches),
         deletions=tuple(deletions),
         insertions=tuple(insertions),
+        site_quality=int(qualities[site_at]) if qualities is not None and site_at >= 0 else 0,
+        from_end=min(site_at, len(read.query_sequence) - 1 - site_at) if site_at >= 0 else 0,
     )
 
 

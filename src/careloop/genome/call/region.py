@@ -81,7 +81,7 @@ def call_region(task: RegionTask) -> CalledRegion:
         found: list[Candidate] = []
         if coverage.depth.any():
             found = find_candidates(task.reads, task.reference, (region.contig, region.start, region.end))
-        probabilities = _scored(task.scorer, found, reads, reference.fetch)
+        probabilities = scored(task.scorer, found, reads, reference.fetch)
         ploidy = partial(copies, sex=task.sex, build=reference.build)
         cuts = borders(region.contig, reference.build)
     called = list(_variant_records(found, probabilities, task, ploidy))
@@ -91,7 +91,8 @@ def call_region(task: RegionTask) -> CalledRegion:
     return CalledRegion(tuple(sorted((*called, *blocks), key=lambda record: record.start)), covered)
 
 
-def _scored(scorer: ScorerName, found: Sequence[Candidate], reads: Any, fetch: Fetch) -> Probabilities:
+def scored(scorer: ScorerName, found: Sequence[Candidate], reads: Any, fetch: Fetch) -> Probabilities:
+    """Probabilities (n, 3) of 0, 1 and 2 copies of candidates that are sorted by start; reads are an open file."""
     if scorer == "engine":
         return np.asarray(engine_probabilities(list(found)))
     from careloop.genome.call.scorer import score

@@ -48,7 +48,7 @@ class KnownFiles:
 
     @property
     def rejects(self) -> dict[str, Rejects]:
-        """The lines of each file that could not be read, as far as it was read."""
+        """The lines of each file that could not be read; of an indexed file those that were looked at."""
         rejects = {name: opened.file.rejects for name, opened in self._alleles.items()}
         return rejects | {name: intervals.rejects for name, (intervals, _) in self._intervals.items()}
 

@@ -1,0 +1,206 @@
+"""A child and both parents called together: inheritance counts as evidence, and new mutations are named.
+
+The posterior is over the genotypes of all three: a population's prior for the parents, Mendel's rules with a rate of
+new mutations for the child, and each person's reads (the model of DeNovoGear: Ramu et al. 2013, Nat Methods 10:985).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from careloop import InputError
+from careloop.genome.call.candidates import Candidate, find_candidates, log_priors
+from careloop.genome.call.genotypes import CALL_THRESHOLD, POSSIBLE
+from careloop.genome.call.germline import pieces, sample_name
+from careloop.genome.call.read_pile import read_pile
+from careloop.genome.call.region import HEADER_LINES, LOW_QUALITY, ScorerName, scored
+from careloop.genome.files.contigs import canonical_contig
+from careloop.genome.files.reads import open_reads
+from careloop.genome.files.reference import Reference, open_reference
+from careloop.genome.files.regions import Region
+from careloop.genome.files.variant_header import new_header
+from careloop.genome.files.variant_writing import write_variants
+from careloop.genome.variant import Record, SampleCall, Variant
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+Progress = Callable[[str, int, int], None]
+MUTATION_RATE = 1.2e-8  # a base and generation (Kong et al. 2012, Nature 488:471)
+READ_ERROR = 0.01  # that a read shows the other allele, where the engine saw no candidate
+DE_NOVO = 0.5  # posterior from which a mutation is flagged
+MOST_COUNTED = 100_000  # reads
+HIGHEST_QUALITY = 99.0
+_AUTOSOMES = {str(number) for number in range(1, 23)}
+LINES = (
+    *HEADER_LINES,
+    '##INFO=<ID=DN,Number=1,Type=Float,Description="Posterior of a mutation that neither parent has">',
+    '##INFO=<ID=DENOVO,Number=0,Type=Flag,Description="A new mutation is more likely than not">',
+    '##INFO=<ID=MENDEL,Number=0,Type=Flag,Description="Called alone, the three would contradict inheritance">',
+)
+
+
+@dataclass(frozen=True)
+class TrioSettings:
+    """What judges candidates, and the rate of new mutations a base and generation."""
+
+    scorer: ScorerName = "network"
+    mutation_rate: float = MUTATION_RATE
+
+
+@dataclass(frozen=True)
+class TrioSummary:
+    """Samples (child, mother, father), PASS records, new mutations among them, and contigs that were left out."""
+
+    samples: tuple[str, str, str]
+    variants: int
+    de_novo: int
+    mendelian_errors_alone: int
+    left_out: tuple[str, ...]
+
+
+def call_trio(
+    family: tuple[Path, Path, Path],
+    reference: Path,
+    out: Path,
+    *,
+    regions: Sequence[Region] = (),
+    settings: TrioSettings = TrioSettings(),
+    progress: Progress | None = None,
+) -> TrioSummary:
+    """Write the variants of a child, its mother and its father (BAM or CRAM, in this order) to `out`, whole or not.
+
+    Records have one alternative allele each; there are no blocks of reference (call each person alone for those). Only
+    autosomes are called: X and Y are inherited by other rules.
+
+    Raises:
+        InputError: files that cannot be read, or two of one sample.
+    """
+    counts: Counter[str] = Counter()
+    with open_reference(reference) as opened:
+        names = tuple(sample_name(path, opened) for path in family)
+        if len(set(names)) < len(names):
+            raise InputError(f"a trio must be three samples, got {', '.join(names)}; give three people's reads")
+        asked = list(pieces(regions, opened))
+        done = [region for region in asked if _is_autosome(region.contig, opened)]
+        left = tuple(dict.fromkeys(region.contig for region in asked if region not in done))
+        records = _records(done, family, names, opened, settings, counts, progress)
+        write_variants(out, new_header(opened.contigs, names, lines=LINES), records)
+    return TrioSummary(names, counts["variants"], counts["de novo"], counts["mendel"], left)  # type: ignore[arg-type]
+
+
+def _is_autosome(contig: str, reference: Reference) -> bool:
+    """Of a reference that is not a human assembly all contigs are taken."""
+    return reference.build in (None, "", "unknown") or canonical_contig(contig) in _AUTOSOMES
+
+
+def transmission(rate: float) -> Floats:
+    """P(copies of the child | mother, father), shape (mother 3, father 3, child 3), with mutations either way."""
+    table = np.zeros((3, 3, 3))
+    for mother in range(3):
+        for father in range(3):
+            first, second = (copies / 2 * (1 - rate) + (1 - copies / 2) * rate for copies in (mother, father))
+            table[mother, father] = (1 - first) * (1 - second), first + second - 2 * first * second, first * second
+    return table
+
+
+def joint_posterior(likelihoods: Floats, log_prior: Floats, rate: float) -> Floats:
+    """Posterior over copies (mother 3, father 3, child 3).
+
+    `likelihoods` (3, 3) are of child, mother and father, `log_prior` (3,) is a person's of the population.
+    """
+    child, mother, father = likelihoods / likelihoods.max(axis=1, keepdims=True)
+    prior = np.exp(log_prior)
+    joint = (prior * mother)[:, None, None] * (prior * father)[None, :, None] * child * transmission(rate)
+    return joint / joint.sum()
+
+
+def _records(
+    regions: Sequence[Region],
+    family: tuple[Path, Path, Path],
+    names: Sequence[str],
+    reference: Reference,
+    settings: TrioSettings,
+    counts: Counter[str],
+    progress: Progress | None,
+) -> Iterator[Record]:
+    for done, region in enumerate(regions, start=1):
+        alleles, likelihoods = _evidence(region, family, reference, settings.scorer)
+        for allele, evidence in zip(alleles, likelihoods, strict=True):
+            posterior = joint_posterior(evidence, log_priors([allele])[0], settings.mutation_rate)
+            if 1 - posterior[0, 0, 0] >= POSSIBLE:
+                record = _record(allele, evidence, posterior, names)
+                counts["variants"] += record.passed
+                counts["de novo"] += record.passed and "DENOVO" in record.info
+                counts["mendel"] += record.passed and "MENDEL" in record.info
+                yield record
+        if progress is not None:
+            progress("calling a trio", done, len(regions))
+
+
+def _evidence(
+    region: Region, family: tuple[Path, Path, Path], reference: Reference, scorer: ScorerName
+) -> tuple[list[Candidate], list[Floats]]:
+    """Every allele that is a candidate in anybody, and the likelihoods (3 people, 3 genotypes) of each."""
+    where = (region.contig, region.start, region.end)
+    known: list[dict[tuple[int, str, str], tuple[Candidate, Floats]]] = []
+    for path in family:
+        with open_reads(path, reference) as reads:
+            found = find_candidates(path, reference.path, where)
+            chances = np.log(np.maximum(scored(scorer, found, reads, reference.fetch), 1e-30))
+        rows = np.exp(chances - log_priors(found)) if found else []
+        known.append({(one.start, one.ref, one.alt): (one, row) for one, row in zip(found, rows, strict=True)})
+    alleles = {key: one for person in known for key, (one, _) in person.items()}
+    ordered = [alleles[key] for key in sorted(alleles)]
+    likelihoods = [np.empty((3, 3)) for _ in ordered]
+    for number, path in enumerate(family):
+        with open_reads(path, reference) as reads:
+            for allele, table in zip(ordered, likelihoods, strict=True):
+                own = known[number].get((allele.start, allele.ref, allele.alt))
+                table[number] = _counted(reads, reference, allele) if own is None else own[1]
+    return ordered, likelihoods
+
+
+def _counted(reads: Any, reference: Reference, allele: Candidate) -> Floats:
+    """Likelihoods of 0, 1, 2 copies from how many reads show either allele, for a person in whom it is no candidate."""
+    variant = Variant(allele.contig, allele.start, allele.ref, allele.alt)
+    counts = read_pile(reads, reference.fetch, variant, flank=1, most=MOST_COUNTED).counts
+    with_it, without = counts.get("alternative", 0), counts.get("reference", 0)
+    share = np.array([READ_ERROR, 0.5, 1 - READ_ERROR])
+    logs = with_it * np.log(share) + without * np.log(1 - share)
+    return np.asarray(np.exp(np.maximum(logs - logs.max(), -690)))
+
+
+def _record(allele: Candidate, likelihoods: Floats, posterior: Floats, names: Sequence[str]) -> Record:
+    mother, father, child = (int(copies) for copies in np.unravel_index(posterior.argmax(), posterior.shape))
+    marginals = (posterior.sum(axis=(0, 1)), posterior.sum(axis=(1, 2)), posterior.sum(axis=(0, 2)))
+    samples = {}
+    for name, copies, marginal, row in zip(names, (child, mother, father), marginals, likelihoods, strict=True):
+        alleles = ((0, 0), (0, 1), (1, 1))[copies]
+        scaled = np.minimum(-10 * np.log10(np.maximum(row / row.max(), 1e-99)), 990).round().astype(int)
+        fields = {"GQ": int(_phred(1 - float(marginal[copies]))), "PL": tuple(int(value) for value in scaled)}
+        samples[name] = SampleCall(alleles, fields=fields)
+    new = float(posterior[0, 0, 1:].sum())
+    alone = likelihoods * np.exp(log_priors([allele])[0])
+    best = alone.argmax(axis=1)
+    info: dict[str, Any] = {"DN": round(new, 6)}
+    info |= {"DENOVO": True} if new >= DE_NOVO else {}
+    info |= {"MENDEL": True} if transmission(0.0)[best[1], best[2], best[0]] == 0 else {}
+    passed = 1 - posterior[0, 0, 0] > CALL_THRESHOLD
+    return Record(
+        allele.contig, allele.start, allele.end, allele.ref, (allele.alt,),
+        quality=round(_phred(float(posterior[0, 0, 0])), 2),
+        filters=("PASS",) if passed else (LOW_QUALITY,), info=info, samples=samples,
+    )  # fmt: skip
+
+
+def _phred(chance: float) -> float:
+    return min(HIGHEST_QUALITY, -10 * float(np.log10(max(chance, 1e-10))))

@@ -1,0 +1,131 @@
+"""Trios: the posterior beside an enumeration by hand, and simulated families with planted new mutations."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from careloop import InputError
+from careloop.genome.call.trio import call_trio, joint_posterior, transmission
+from careloop.genome.files.align import align_reads
+from careloop.genome.files.reference import open_reference
+from careloop.genome.files.regions import Region
+from careloop.genome.files.variant_file import open_variants
+from careloop.genome.simulate.reads import ReadModel, simulate_reads, write_fastq
+from careloop.genome.simulate.variants import SAMPLE, Planting, haplotypes_of, plant_variants
+from careloop.genome.variant import Record, SampleCall
+
+LENGTH = 40_000
+
+
+def test_transmission_is_mendels_rules_gamete_by_gamete() -> None:
+    rate = 0.03
+    for mother, father in itertools.product(range(3), repeat=2):
+        expected = np.zeros(3)
+        for first, second in itertools.product(range(2), repeat=2):
+            chance = 1.0
+            for copies, allele in ((mother, first), (father, second)):
+                drawn = copies / 2
+                changed = drawn * (1 - rate) + (1 - drawn) * rate
+                chance *= changed if allele else 1 - changed
+            expected[first + second] += chance
+        np.testing.assert_allclose(transmission(rate)[mother, father], expected)
+
+
+def test_the_posterior_is_that_of_all_27_cases() -> None:
+    draw = np.random.default_rng(3)
+    likelihoods, prior, rate = draw.uniform(size=(3, 3)), np.array([0.9, 0.07, 0.03]), 1e-3
+    table = transmission(rate)
+    by_hand = {
+        (m, f, c): prior[m] * prior[f] * table[m, f, c] * likelihoods[0, c] * likelihoods[1, m] * likelihoods[2, f]
+        for m, f, c in itertools.product(range(3), repeat=3)
+    }
+    whole = sum(by_hand.values())
+    found = joint_posterior(likelihoods, np.log(prior), rate)
+    for place, value in by_hand.items():
+        assert found[place] == pytest.approx(value / whole)
+
+
+@pytest.fixture(scope="module")
+def family(
+    random_reference: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[tuple[Path, Path, Path], set[int]]:
+    """Child, mother and father read 30 deep; the child has six SNVs that no parent has."""
+    pytest.importorskip("mappy")
+    folder = tmp_path_factory.mktemp("family")
+    with open_reference(random_reference) as reference:
+        sequence = reference.fetch("c", 0, LENGTH)
+    planting = Planting(snvs=50, indels=8)
+    parents = [plant_variants(sequence, "c", start=0, plan=planting, seed=seed) for seed in (21, 22)]
+    draw = np.random.default_rng(9)
+    taken = {record.start for records in parents for record in records}
+    new = [int(place) for place in draw.choice(np.arange(2_000, LENGTH - 2_000), 40, replace=False)]
+    new = [place for place in new if all(abs(place - other) > 60 for other in taken)][:6]
+    inherited = _inherited(parents)
+    planted = [
+        Record("c", place, place + 1, sequence[place], ("ACGT"["ACGT".index(sequence[place]) - 1],),
+               samples={SAMPLE: SampleCall((0, 1), phased=True)})
+        for place in new
+    ]  # fmt: skip
+    people = {
+        "child": sorted([*inherited, *planted], key=lambda one: one.start),
+        "mother": parents[0],
+        "father": parents[1],
+    }
+    paths = []
+    for number, (name, records) in enumerate(people.items()):
+        fastq = folder / f"{name}_1.fq", folder / f"{name}_2.fq"
+        pairs = simulate_reads(haplotypes_of(sequence, records, start=0), ReadModel(depth=30), seed=40 + number)
+        write_fastq(pairs, *fastq)
+        paths.append(folder / f"{name}.bam")
+        align_reads(fastq, random_reference, out=paths[-1], sample=name)
+    return (paths[0], paths[1], paths[2]), set(new)
+
+
+def _inherited(parents: list[list[Record]]) -> list[Record]:
+    """The first chromosome of each parent, where they do not overlap."""
+    found: dict[int, Record] = {}
+    for side, records in enumerate(parents):
+        for record in records:
+            call = record.samples[SAMPLE]
+            if call.alleles[0] and len(record.alts) == 1:
+                alleles = (1, 0) if side == 0 else (0, 1)
+                near = [place for place in found if abs(place - record.start) < 60]
+                if not near:
+                    found[record.start] = replace(record, samples={SAMPLE: replace(call, alleles=alleles, phased=True)})
+    return list(found.values())
+
+
+def test_new_mutations_are_found_and_few_others_are_named(
+    family: tuple[tuple[Path, Path, Path], set[int]], random_reference: Path, tmp_path: Path
+) -> None:
+    paths, new = family
+    out = tmp_path / "trio.vcf.gz"
+    summary = call_trio(paths, random_reference, out)
+    assert summary.samples == ("child", "mother", "father")
+    records = [record for record in open_variants(out).records() if record.passed]
+    named = {record.start for record in records if "DENOVO" in record.info}
+    assert len(named & new) >= 5
+    assert len(named - new) <= 1
+    contradicting = [r for r in records if "DENOVO" not in r.info and not _mendelian(r)]
+    assert not contradicting
+    assert summary.variants == len(records)
+
+
+def _mendelian(record: Record) -> bool:
+    child, mother, father = (
+        sum(a or 0 for a in record.samples[name].alleles) for name in ("child", "mother", "father")
+    )
+    return bool(transmission(0.0)[mother, father, child] > 0)
+
+
+def test_one_sample_twice_is_refused(
+    family: tuple[tuple[Path, Path, Path], set[int]], random_reference: Path, tmp_path: Path
+) -> None:
+    paths, _ = family
+    with pytest.raises(InputError, match="three samples"):
+        call_trio((paths[0], paths[1], paths[1]), random_reference, tmp_path / "x.vcf", regions=[Region("c", 0, 100)])
