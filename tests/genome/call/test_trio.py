@@ -20,6 +20,7 @@ from careloop.genome.simulate.variants import SAMPLE, Planting, haplotypes_of, p
 from careloop.genome.variant import Record, SampleCall
 
 LENGTH = 40_000
+Family = tuple[tuple[Path, Path, Path], set[int]]
 
 
 def test_transmission_is_mendels_rules_gamete_by_gamete() -> None:
@@ -101,7 +102,7 @@ def _inherited(parents: list[list[Record]]) -> list[Record]:
 
 
 def test_new_mutations_are_found_and_few_others_are_named(
-    family: tuple[tuple[Path, Path, Path], set[int]], random_reference: Path, tmp_path: Path
+    family: Family, random_reference: Path, tmp_path: Path
 ) -> None:
     paths, new = family
     out = tmp_path / "trio.vcf.gz"
@@ -123,9 +124,7 @@ def _mendelian(record: Record) -> bool:
     return bool(transmission(0.0)[mother, father, child] > 0)
 
 
-def test_one_sample_twice_is_refused(
-    family: tuple[tuple[Path, Path, Path], set[int]], random_reference: Path, tmp_path: Path
-) -> None:
+def test_one_sample_twice_is_refused(family: Family, random_reference: Path, tmp_path: Path) -> None:
     paths, _ = family
     with pytest.raises(InputError, match="three samples"):
         call_trio((paths[0], paths[1], paths[1]), random_reference, tmp_path / "x.vcf", regions=[Region("c", 0, 100)])

@@ -57,16 +57,19 @@ class Candidate:
         return len(self.alt) - len(self.ref)
 
 
-def find_candidates(reads: Path | str, reference: Path | str, region: tuple[str, int, int]) -> list[Candidate]:
+def find_candidates(
+    reads: Path | str, reference: Path | str, region: tuple[str, int, int], *, kept: str = PERMISSIVE
+) -> list[Candidate]:
     """The candidates with `start` in `region` (contig, start, end; 0-based, half-open), by start and alternative.
 
-    `reads` is an indexed BAM or CRAM of one sample, `reference` its indexed FASTA; their errors are htslib's.
+    `reads` is an indexed BAM or CRAM of one sample, `reference` its indexed FASTA; their errors are htslib's. `kept` is
+    the expression (of bcftools) that a place must fulfil.
     """
     contig, start, end = region
     found: dict[tuple[int, str, str], Candidate] = {}
     for piece in range(start, end, PIECE_BASES):
         stop = min(piece + PIECE_BASES, end)
-        for candidate in _of_piece(str(reads), str(reference), f"{contig}:{piece + 1}-{stop}"):
+        for candidate in _of_piece(str(reads), str(reference), f"{contig}:{piece + 1}-{stop}", kept):
             key = (candidate.start, candidate.ref, candidate.alt)
             if start <= candidate.start < end and (key not in found or found[key].quality < candidate.quality):
                 found[key] = candidate
@@ -94,14 +97,14 @@ def _softmax(logits: Any) -> Any:
     return shifted / shifted.sum(axis=1, keepdims=True)
 
 
-def _of_piece(reads: str, reference: str, region: str) -> Iterator[Candidate]:
+def _of_piece(reads: str, reference: str, region: str, kept_if: str) -> Iterator[Candidate]:
     import pysam
     from pysam import bcftools
 
     with tempfile.TemporaryDirectory(prefix="careloop-call-") as folder:
         every, kept = f"{folder}/every.bcf", f"{folder}/kept.bcf"
         bcftools.mpileup(*MPILEUP, "-f", reference, "-r", region, "-o", every, reads, catch_stdout=False)
-        bcftools.view("-i", PERMISSIVE, "-Ou", "-o", kept, every, catch_stdout=False)
+        bcftools.view("-i", kept_if, "-Ou", "-o", kept, every, catch_stdout=False)
         with _quiet(pysam), pysam.VariantFile(kept) as records:
             for record in records:
                 yield from _alleles(record)
