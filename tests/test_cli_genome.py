@@ -143,6 +143,17 @@ def test_wrong_usage_is_said_in_a_line(world: Path, run: Run, tmp_path: Path) ->
     reference = ("--reference", world / "reference.fa", "--out", tmp_path / "x.vcf")
     assert "one or two FASTQ" in run("call", "a.fq", "b.bam", *reference, fails=True).output
     assert "give --sample" in run("call", "a.fq", *reference, fails=True).output
+    assert "--mother and --father" in run("call", "a.bam", "--mother", "b.bam", *reference, fails=True).output
+    assert "--normal for a tumour" in run(
+        "call", "a.bam", "--normal", "b.bam", "--mother", "c.bam", *reference, fails=True
+    ).output  # fmt: skip
     assert "no such file" in str(run("call", tmp_path / "no.bam", *reference, fails=True).exception)
     names = ("compare", "a.vcf", "b.vcf", "--reference", world / "reference.fa", "--strata", "x")
     assert "NAME=PATH" in run(*names, fails=True).output
+
+
+def test_a_sample_beside_itself_is_refused(world: Path, run: Run, tmp_path: Path) -> None:
+    words = ("call", world / "reads.bam", "--reference", world / "reference.fa", "--out", tmp_path / "x.vcf")
+    assert "two samples" in str(run(*words, "--normal", world / "reads.bam", fails=True).exception)
+    parents = ("--mother", world / "reads.bam", "--father", world / "reads.bam")
+    assert "three samples" in str(run(*words, *parents, fails=True).exception)

@@ -14,7 +14,8 @@ from careloop.cli.genome import NOT_CLINICAL, genome, reference_option
 from careloop.cli.output import counter, show
 
 if TYPE_CHECKING:
-    from careloop.genome.call.germline import CallSummary
+    from careloop.genome.call.germline import CallSettings, CallSummary
+    from careloop.genome.files.regions import Region
 
 FASTQ = (".fastq", ".fq", ".fastq.gz", ".fq.gz")
 THREADS_OF_ALIGNER = 2
@@ -37,6 +38,9 @@ THREADS_OF_ALIGNER = 2
     show_default=True,
     help="What judges candidates: the network that comes with careloop, or bcftools' likelihoods alone.",
 )
+@click.option("--mother", type=FOLDER, metavar="BAM", help="With --father: READS are a child's.")
+@click.option("--father", type=FOLDER, metavar="BAM", help="See --mother.")
+@click.option("--normal", type=FOLDER, metavar="BAM", help="READS are a tumour's: somatic variants.")
 @click.option("--processes", type=click.IntRange(1), default=1, show_default=True, help="Regions called at once.")
 @json_option
 def call(
@@ -45,26 +49,75 @@ def call(
     out: Path,
     regions: tuple[str, ...],
     covered: Path | None,
+    mother: Path | None,
+    father: Path | None,
+    normal: Path | None,
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Call germline variants of one sample from READS: one BAM or CRAM, or FASTQ (one file, or two of pairs).
+    """Call variants from READS: one BAM or CRAM, or FASTQ (one file, or two of pairs).
 
     The file has variants, possible ones (LowQual), and blocks of covered reference as in gVCF: what is in none of them
-    could not be judged, and the summary says why. A run that was killed goes on when it is started again.
+    could not be judged, and the summary says why. A run that was killed goes on when it is started again. Of a trio
+    (new mutations are named) and of a tumour beside its normal only variants are written.
     """
     from careloop.genome.call.germline import CallSettings, call_variants, write_covered
     from careloop.genome.files.regions import parse_region
 
     settings = CallSettings(**given)
+    asked = [parse_region(text) for text in regions]
+    several = _several(reads, (mother, father), normal, covered)
+    if several:
+        _call_several(several, reference, out, asked, settings, as_json)
+        return
     with counter() as progress, tempfile.TemporaryDirectory(prefix="careloop-align-") as folder:
         aligned = _aligned(reads, reference, Path(folder), settings.sample, progress)
-        asked = [parse_region(text) for text in regions]
         done = call_variants(aligned, reference, out, regions=asked, settings=settings, progress=progress)
     if covered is not None:
         write_covered(out, covered)
     shown = asdict(done) | {"ts_tv": done.transitions_to_transversions, "not_for_clinical_use": True}
     show(shown, f"{_called_text(done)}\nWrote {out}\n{NOT_CLINICAL}", as_json=as_json)
+
+
+def _several(
+    reads: tuple[Path, ...], parents: tuple[Path | None, Path | None], normal: Path | None, covered: Path | None
+) -> tuple[Path, ...]:
+    """The files of a trio (child, mother, father) or of a tumour and its normal; none for a sample alone."""
+    others = tuple(path for path in (*parents, normal) if path is not None)
+    if not others:
+        return ()
+    if (normal is not None and len(others) > 1) or (normal is None and len(others) < 2):
+        raise click.UsageError("give --mother and --father for a trio, or --normal for a tumour")
+    if len(reads) != 1 or covered is not None:
+        raise click.UsageError("of a trio or a tumour, READS is one BAM or CRAM file, and there is no --covered")
+    return (reads[0], *others)
+
+
+def _call_several(
+    files: tuple[Path, ...], reference: Path, out: Path, regions: list[Region], settings: CallSettings, as_json: bool
+) -> None:
+    from careloop.genome.call.somatic import call_somatic
+    from careloop.genome.call.trio import TrioSettings, call_trio
+
+    with counter() as progress:
+        if len(files) == 3:
+            how = TrioSettings(scorer=settings.scorer)
+            family = (files[0], files[1], files[2])
+            done: Any = call_trio(family, reference, out, regions=regions, settings=how, progress=progress)
+        else:
+            done = call_somatic((files[0], files[1]), reference, out, regions=regions, progress=progress)
+    shown = asdict(done)
+    lines = [f"{name.replace('_', ' '):<24} {_plain(value)}" for name, value in shown.items()]
+    text = "\n".join([*lines, f"Wrote {out}", NOT_CLINICAL])
+    show(shown | {"out": str(out), "not_for_clinical_use": True}, text, as_json=as_json)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {count:,}" for name, count in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _aligned(reads: tuple[Path, ...], reference: Path, folder: Path, sample: str | None, progress: Any) -> Path:

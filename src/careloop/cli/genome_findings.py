@@ -28,9 +28,7 @@ def findings_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--out", required=True, type=FOLDER, metavar="DIR", help="Folder for the page, tables and FHIR."),
         click.option("--covered", type=FOLDER, metavar="BED", help="What was looked at (see `genome call`)."),
         click.option("--sample", help="Needed where the file has several samples."),
-        click.option(
-            "--samples", type=FOLDER, metavar="CSV", help="Whose each is: columns sample, subject, time."
-        ),
+        click.option("--samples", type=FOLDER, metavar="CSV", help="Whose each is: columns sample, subject, time."),
         click.option("--patient", metavar="ID", help="The patient's FHIR id, for findings.fhir.json."),
         record_option(required=False),
         click.option("--subject", type=int, help="With --record: whose genome; default: by the sample."),
