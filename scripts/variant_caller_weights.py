@@ -4,8 +4,8 @@
 
 REFERENCE is an indexed FASTA of human chromosome 20, GRCh37 (contig `20`; Debian's vt-examples has it). Needs
 `art_illumina`. Samples are simulated, their candidates' evidence is kept in FOLDER (a finished sample is not made
-again), the network is trained on one core, and its errors on the validation samples are printed. Training, validation
-and benchmarks/variant_calling.py use different regions and seeds. About 40 minutes on two slow cores.
+again), the network is trained on one core and calibrated on the validation samples, whose errors are printed.
+Training, validation and benchmarks/variant_calling.py use different regions and seeds. About 25 minutes on two cores.
 """
 
 from __future__ import annotations
@@ -24,7 +24,17 @@ import numpy as np
 
 from careloop.genome.call.evidence import Evidence
 from careloop.genome.call.genotypes import CALL_THRESHOLD
-from careloop.genome.call.train import Density, Examples, Training, examples_of, export, joined_examples, predict, train
+from careloop.genome.call.train import (
+    Density,
+    Examples,
+    Training,
+    calibrate,
+    examples_of,
+    export,
+    joined_examples,
+    predict,
+    train,
+)
 from careloop.genome.files.regions import Region
 from careloop.genome.simulate.art import ArtModel
 from careloop.genome.simulate.reads import ReadModel, low_quality
@@ -154,11 +164,11 @@ def report(network: object, paths: list[Path]) -> None:
         print(cells + f"{(1 - found[:, 0]).sum():>10.1f} / {(examples.copies > 0).sum()}")
 
 
-def report_reliability(network: object, paths: list[Path]) -> None:
+def report_reliability(title: str, network: object, paths: list[Path]) -> None:
     """How often the validation samples' candidates are variants, by the probability that the network gives them."""
     tables = [(1 - predict(network, examples)[:, 0], examples.copies > 0) for examples in map(load, paths)]
     stated, true = (np.concatenate(column) for column in zip(*tables, strict=True))
-    print("stated probability: candidates, mean stated, share that are variants")
+    print(f"{title}: stated probability: candidates, mean stated, share that are variants")
     for low, high in itertools.pairwise(RELIABILITY_EDGES):
         inside = (stated > low) & (stated <= high)
         if inside.any():
@@ -184,6 +194,10 @@ def main() -> None:
     examples = joined_examples([load(path) for path in sorted(arguments.work.glob("training-*.npz"))])
     plan = Training(epochs=arguments.epochs)
     network = train(examples, plan, progress=lambda what, done, total: print(what, done, total, flush=True))
+    validation = sorted(arguments.work.glob("validation-*.npz"))
+    report_reliability("before calibration", network, validation)
+    calibrate(network, joined_examples([load(path) for path in validation]))
+    print(f"scale {network.evidence_scale.item():.3f}, shift {network.variant_shift.item():+.3f}")
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     export(
         network,
@@ -194,9 +208,8 @@ def main() -> None:
             "epochs": str(plan.epochs),
         },
     )
-    validation = sorted(arguments.work.glob("validation-*.npz"))
     report(network, validation)
-    report_reliability(network, validation)
+    report_reliability("after calibration (fitted on these)", network, validation)
     print(f"{time.monotonic() - started:.0f} s")
 
 

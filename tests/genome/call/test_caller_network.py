@@ -14,7 +14,17 @@ from careloop.genome.call.evidence import FRAGMENT_FEATURES, MOST_FRAGMENTS, Evi
 from careloop.genome.call.genotypes import joined
 from careloop.genome.call.scorer import probabilities, score
 from careloop.genome.call.site_features import SITE_FEATURES
-from careloop.genome.call.train import Density, Examples, Training, examples_of, export, joined_examples, predict, train
+from careloop.genome.call.train import (
+    Density,
+    Examples,
+    Training,
+    calibrate,
+    examples_of,
+    export,
+    joined_examples,
+    predict,
+    train,
+)
 from careloop.genome.simulate.sample import SimulatedSample
 
 torch = pytest.importorskip("torch")
@@ -79,9 +89,29 @@ def test_training_lowers_the_loss_and_the_export_agrees(
     monkeypatch.setattr(scorer, "_session", lambda: session)
     assert np.abs(probabilities(examples.evidence, examples.log_priors) - found).max() < 1e-4
     other = random_evidence(7, 5)
+    other.fragments[..., 0] *= 20 * np.exp(2)  # beyond the largest ratio that the network may make of any
     priors = np.log(np.full((7, 3), 1 / 3))
     expected = predict(network, Examples(other, priors, np.zeros(7, dtype=np.int64)))
     assert np.abs(probabilities(other, priors) - expected).max() < 1e-4
+
+
+def test_calibration_finds_the_scale_and_shift_of_the_evidence() -> None:
+    """Copies drawn from the network's own probabilities, whose evidence is then halved and shifted."""
+    from careloop.genome.call.network import GenotypeNetwork
+
+    network = GenotypeNetwork(len(FRAGMENT_FEATURES), len(SITE_FEATURES)).eval()
+    evidence = random_evidence(4000, 6)
+    evidence.fragments[..., 0] *= 2
+    priors = np.log(np.tile([0.8, 0.12, 0.08], (4000, 1)))
+    stated = predict(network, Examples(evidence, priors, np.zeros(4000, dtype=np.int64)))
+    draws = np.random.default_rng(6).random((4000, 1))
+    copies = (draws > stated.cumsum(axis=1)[:, :2]).sum(axis=1).astype(np.int64)
+    with torch.no_grad():
+        network.evidence_scale.fill_(0.5)
+        network.variant_shift.fill_(1.0)
+    calibrate(network, Examples(evidence, priors, copies))
+    assert network.evidence_scale.item() == pytest.approx(1.0, abs=0.1)
+    assert network.variant_shift.item() == pytest.approx(0.0, abs=0.15)
 
 
 def test_the_order_of_fragments_and_padding_change_nothing() -> None:

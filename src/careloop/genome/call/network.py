@@ -18,7 +18,8 @@ class GenotypeNetwork(nn.Module):
     other features: with probability p it says nothing (it was mapped to the wrong place, say), so that its ratio is
     log((1 - p) a + p) - log((1 - p) b + p), a and b being the likelihoods with the larger one 1. Summed over fragments
     these give the genotypes' likelihoods as in Li 2011 (Bioinformatics 27:2987, eq. 2); a second network over pooled
-    fragments and site adds a correction, which is 0 before training. The sums do not depend on the fragments' order.
+    fragments and site adds a correction, which is 0 before training. `evidence_scale` and `variant_shift` are fitted
+    afterwards, on validation samples (train.calibrate). The sums do not depend on the fragments' order.
     """
 
     site_mean: Tensor
@@ -44,6 +45,8 @@ class GenotypeNetwork(nn.Module):
         for layer in (self.trust, self.correction[-1]):
             nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        self.evidence_scale = nn.Parameter(torch.ones(()), requires_grad=False)
+        self.variant_shift = nn.Parameter(torch.zeros(()), requires_grad=False)
         self.register_buffer("site_mean", torch.zeros(site_features))
         self.register_buffer("site_scale", torch.ones(site_features))
 
@@ -61,7 +64,7 @@ class GenotypeNetwork(nn.Module):
         seen = self.fragment(torch.cat((inputs, around.unsqueeze(1).expand(-1, fragments.shape[1], -1)), dim=-1))
         scale, doubt = self.trust(seen).unbind(-1)
         bounded = _bounded(ratio * torch.exp(scale.clamp(-3.0, 2.0)), doubt + DOUBT_AT_START) * present
-        heterozygous = ((nn.functional.softplus(bounded) - math.log(2)) * present).sum(1)
+        heterozygous = ((_softplus(bounded) - math.log(2)) * present).sum(1)
         likelihoods = torch.stack((torch.zeros_like(heterozygous), heterozygous, bounded.sum(1)), dim=-1)
         weight = present.unsqueeze(-1)
         count = weight.sum(1).clamp_min(1.0)
@@ -77,15 +80,22 @@ class GenotypeNetwork(nn.Module):
             ),
             dim=-1,
         )
-        return torch.log_softmax(log_priors + likelihoods + self.correction(pooled), dim=-1)
+        evidence = likelihoods + self.correction(pooled)
+        over_reference = self.evidence_scale * (evidence[:, 1:] - evidence[:, :1]) + self.variant_shift
+        return torch.log_softmax(torch.cat((log_priors[:, :1], log_priors[:, 1:] + over_reference), dim=-1), dim=-1)
 
 
 def _bounded(ratio: Tensor, doubt: Tensor) -> Tensor:
     """The ratio where the fragment says nothing with probability sigmoid(doubt)."""
-    sure, unsure = nn.functional.logsigmoid(-doubt), nn.functional.logsigmoid(doubt)
+    sure, unsure = -_softplus(doubt), -_softplus(-doubt)
     return _log_sum(sure + ratio.clamp_max(0.0), unsure) - _log_sum(sure - ratio.clamp_min(0.0), unsure)
 
 
 def _log_sum(one: Tensor, other: Tensor) -> Tensor:
     """log(exp(one) + exp(other)); ONNX has no logaddexp."""
-    return one + nn.functional.softplus(other - one)
+    return one + _softplus(other - one)
+
+
+def _softplus(x: Tensor) -> Tensor:
+    """log(1 + exp(x)), without the overflow that onnxruntime's own Softplus has from 88 on."""
+    return torch.relu(x) + torch.log(1.0 + torch.exp(-torch.abs(x)))

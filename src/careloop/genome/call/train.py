@@ -124,7 +124,8 @@ def train(examples: Examples, plan: Training | None = None, *, progress: Progres
     copies = torch.from_numpy(examples.copies)
     network = GenotypeNetwork(inputs[0].shape[-1], inputs[2].shape[-1])
     network.standardise(inputs[2])
-    optimiser = torch.optim.AdamW(network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=plan.learning_rate, weight_decay=plan.weight_decay)
     batches = _batches(inputs[1], plan.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, max_lr=plan.learning_rate, total_steps=plan.epochs * len(batches)
@@ -138,12 +139,36 @@ def train(examples: Examples, plan: Training | None = None, *, progress: Progres
             optimiser.zero_grad()
             found = network(fragments[:, :width], present[:, :width], sites, priors)
             torch.nn.functional.nll_loss(found, copies[rows]).backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimiser.step()
             schedule.step()
         if progress is not None:
             progress("training", epoch + 1, plan.epochs)
     return network.eval()
+
+
+def calibrate(network: Any, validation: Examples) -> None:
+    """Fits the network's two parameters of calibration by likelihood on samples that it was not trained on.
+
+    Platt scaling (1999) of the evidence against 0/0, which leaves the prior as it is.
+    """
+    import torch
+
+    inputs, copies = tensors(validation), torch.from_numpy(validation.copies)
+    parameters = [network.evidence_scale, network.variant_shift]
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    optimiser = torch.optim.LBFGS(parameters, max_iter=20, line_search_fn="strong_wolfe")
+
+    def loss() -> Any:
+        optimiser.zero_grad()
+        value = torch.nn.functional.nll_loss(network(*inputs), copies)
+        value.backward()
+        return value
+
+    optimiser.step(loss)
+    for parameter in parameters:
+        parameter.requires_grad_(False)
 
 
 def tensors(examples: Examples) -> tuple[Any, Any, Any, Any]:
