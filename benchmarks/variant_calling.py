@@ -164,8 +164,8 @@ def allele_f1(counts: Counts) -> float:
 def rows(table: Table) -> Iterator[str]:
     """The table as text: errors are missed + false + wrong genotypes a sample, means over the samples."""
     yield (
-        f"{'caller':18}{'SNV: missed':>12}{'false':>7}{'GT':>5}{'F1':>8}{'allele F1':>11}{'best':>8}"
-        f"{'indel: missed':>15}{'false':>7}{'GT':>5}{'F1':>8}{'allele F1':>11}{'best':>8}{'CPU s':>8}{'MB':>6}"
+        f"{'caller':18}{'SNV: missed':>12}{'false':>7}{'GT':>7}{'F1':>8}{'allele F1':>11}{'best':>8}"
+        f"{'indel: missed':>15}{'false':>7}{'GT':>7}{'F1':>8}{'allele F1':>11}{'best':>8}{'CPU s':>8}{'MB':>6}"
     )
     for caller, outcomes in table.outcomes.items():
         cells = f"{caller:18}"
@@ -173,7 +173,7 @@ def rows(table: Table) -> Iterator[str]:
             counts = [outcome.counts[kind] for outcome in outcomes]
             wrong = np.mean([one.genotype_errors for one in counts])
             cells += f"{np.mean([one.missed for one in counts]) - wrong:>{width}.1f}"
-            cells += f"{np.mean([one.false for one in counts]) - wrong:>7.1f}{wrong:>5.1f}"
+            cells += f"{np.mean([one.false for one in counts]) - wrong:>7.1f}{wrong:>7.1f}"
             cells += (
                 f"{np.mean([one.f1 or 0 for one in counts]):>8.4f}{np.mean([allele_f1(one) for one in counts]):>11.4f}"
             )

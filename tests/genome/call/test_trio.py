@@ -61,7 +61,7 @@ def family(
     with open_reference(random_reference) as reference:
         sequence = reference.fetch("c", 0, LENGTH)
     planting = Planting(snvs=50, indels=8)
-    parents = [plant_variants(sequence, "c", start=0, plan=planting, seed=seed) for seed in (21, 22)]
+    parents = _apart([plant_variants(sequence, "c", start=0, plan=planting, seed=seed) for seed in (21, 22)])
     draw = np.random.default_rng(9)
     taken = {record.start for records in parents for record in records}
     new = [int(place) for place in draw.choice(np.arange(2_000, LENGTH - 2_000), 40, replace=False)]
@@ -87,18 +87,28 @@ def family(
     return (paths[0], paths[1], paths[2]), set(new)
 
 
+def _apart(parents: list[list[Record]]) -> list[list[Record]]:
+    """The parents' variants with one alternative, without those near to another of either."""
+    kept: list[list[Record]] = [[], []]
+    taken: list[int] = []
+    for side, records in enumerate(parents):
+        for record in records:
+            if len(record.alts) == 1 and all(abs(place - record.start) >= 60 for place in taken):
+                taken.append(record.start)
+                kept[side].append(record)
+    return kept
+
+
 def _inherited(parents: list[list[Record]]) -> list[Record]:
-    """The first chromosome of each parent, where they do not overlap."""
-    found: dict[int, Record] = {}
+    """The first chromosome of each parent."""
+    found = []
     for side, records in enumerate(parents):
         for record in records:
             call = record.samples[SAMPLE]
-            if call.alleles[0] and len(record.alts) == 1:
+            if call.alleles[0]:
                 alleles = (1, 0) if side == 0 else (0, 1)
-                near = [place for place in found if abs(place - record.start) < 60]
-                if not near:
-                    found[record.start] = replace(record, samples={SAMPLE: replace(call, alleles=alleles, phased=True)})
-    return list(found.values())
+                found.append(replace(record, samples={SAMPLE: replace(call, alleles=alleles, phased=True)}))
+    return found
 
 
 def test_new_mutations_are_found_and_few_others_are_named(

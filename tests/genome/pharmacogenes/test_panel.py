@@ -178,11 +178,14 @@ def test_a_reference_with_other_bases_is_refused(tmp_path) -> None:
     class Bases:
         path = tmp_path / "reference.fa"
 
+        def name_of(self, contig: str) -> str | None:
+            return contig if contig == "10" else None
+
         def fetch(self, contig: str, start: int, end: int) -> str:
             return "A" * (end - start)
 
     with pytest.raises(InputError, match=r"10:101 must be C \(rs1\), got A"):
-        require_reference([Site("10", 90, "A"), Site("10", 100, "C", ("T",), "rs1")], Bases())
+        require_reference([Site("7", 90, "C"), Site("10", 90, "A"), Site("10", 100, "C", ("T",), "rs1")], Bases())
 
 
 def test_genes_that_a_variant_file_cannot_settle_are_refused_with_the_test_needed(
