@@ -10,11 +10,8 @@ from careloop.genome.annotate.consequence import Change
 from careloop.genome.annotate.transcript import Place, Transcript, reverse_complement
 from careloop.genome.files.builds import UNKNOWN
 from careloop.genome.files.contigs import CHROMOSOMES, MITOCHONDRION, build_of_accession, canonical_contig
+from careloop.genome.variants.alleles import MAX_SHIFT, STEP, Fetch, room_right
 
-Fetch = Callable[[int, int], str]  # bases of one contig, 0-based half-open, upper case
-
-MAX_SHIFT = 10_000  # bases that an indel is moved at most
-_STEP = 64
 _NEWEST_VERSION = 14  # of the accessions of GRCh38's chromosomes
 _SERIES = {"T2T-CHM13v2.0": ("NC_", 60_925)}
 
@@ -27,7 +24,7 @@ def shift(change: Change, fetch: Fetch, strand: int) -> Change:
     if bool(change.ref) == bool(change.alt):
         return change
     unit = change.ref or change.alt
-    moved = _room_right(fetch, change.end, unit) if strand > 0 else _room_left(fetch, change.start, unit)
+    moved = room_right(fetch, change.end, unit) if strand > 0 else _room_left(fetch, change.start, unit)
     if not moved:
         return change
     turn = moved % len(unit)
@@ -36,23 +33,10 @@ def shift(change: Change, fetch: Fetch, strand: int) -> Change:
     return Change(change.start + by, change.end + by, unit if change.ref else "", unit if change.alt else "")
 
 
-def _room_right(fetch: Fetch, end: int, unit: str) -> int:
-    count = 0
-    while count < MAX_SHIFT:
-        known = fetch(end + count, end + count + _STEP)
-        for base in known:
-            if base != unit[count % len(unit)]:
-                return count
-            count += 1
-        if len(known) < _STEP:
-            break
-    return count
-
-
 def _room_left(fetch: Fetch, start: int, unit: str) -> int:
     count = 0
     while count < min(MAX_SHIFT, start):
-        known = fetch(max(0, start - count - _STEP), start - count)
+        known = fetch(max(0, start - count - STEP), start - count)
         for base in reversed(known):
             if base != unit[-1 - count % len(unit)]:
                 return count

@@ -8,7 +8,7 @@ from itertools import pairwise
 Fetch = Callable[[int, int], str]  # bases of one contig, 0-based half-open, upper case; ends are cut to the contig
 
 MAX_SHIFT = 10_000  # bases that an indel is moved at most: longer than any tandem array a short indel is placed in
-_STEP = 64  # bases fetched at a time while moving
+STEP = 64  # bases fetched at a time while moving
 
 
 def trim(start: int, alleles: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
@@ -50,7 +50,7 @@ def _shift_left(fetch: Fetch, start: int, alleles: tuple[str, ...]) -> tuple[int
     known_from, known = start, ""
     while start > lowest:
         if start == known_from:
-            known_from = max(lowest, start - _STEP)
+            known_from = max(lowest, start - STEP)
             known = fetch(known_from, start)
         base = known[start - known_from - 1]
         last = {(allele or base)[-1] for allele in alleles}
@@ -71,19 +71,19 @@ def reach(fetch: Fetch, start: int, ref: str, alt: str) -> tuple[int, int]:
     if bool(ref) == bool(alt):
         return max(0, start - 1), end + 1
     left, _ = _shift_left(fetch, start, (ref, alt))
-    return max(0, left - 1), end + _room_right(fetch, end, ref or alt) + 1
+    return max(0, left - 1), end + room_right(fetch, end, ref or alt) + 1
 
 
-def _room_right(fetch: Fetch, end: int, unit: str) -> int:
+def room_right(fetch: Fetch, end: int, unit: str) -> int:
     """How many bases after `end` continue the repeat of `unit`, the inserted or deleted bases."""
     count = 0
     while count < MAX_SHIFT:
-        known = fetch(end + count, end + count + _STEP)
+        known = fetch(end + count, end + count + STEP)
         for base in known:
             if base != unit[count % len(unit)]:
                 return count
             count += 1
-        if len(known) < _STEP:
+        if len(known) < STEP:
             break
     return count
 
