@@ -91,6 +91,12 @@ def test_variants_are_annotated(world: Path, calls: Path, run: Run, tmp_path: Pa
         "--out", out, "--table", table, "--json",
     )  # fmt: skip
     assert told["variants"] >= 60
+    genes = tmp_path / "genes.txt"
+    genes.write_text("\n".join(set(pl.read_csv(table)["gene"])))
+    build = ("--reference", world / "reference.fa", "--genes", world / "genes.gff3", "--table", table)
+    run("annotate", calls, *build, "--lof-genes", genes, "--out", out)
+    harmful = pl.read_csv(table).filter(pl.col("consequence").str.contains("frameshift|stop_gained"))
+    assert harmful["evidence"].str.contains("PVS1").any() or harmful.is_empty()
     assert sum(told["consequences"].values()) == told["variants"]
     assert pl.read_csv(table).height == told["findings"]
 

@@ -15,11 +15,13 @@ from careloop.cli.genome import NOT_CLINICAL, genome, reference_option
 from careloop.cli.output import counter, show
 
 if TYPE_CHECKING:
+    from careloop.genome.annotate.acmg.settings import AcmgSettings
     from careloop.genome.annotate.annotate import AnnotateSummary
     from careloop.genome.pharmacogenes.results import GeneResult
     from careloop.study.genomes import GenomeTask, Interest
 
 KNOWN_HELP = "A file to look variants up in: clinvar=..., gnomad=..., or any VCF, BED or CSV; may be repeated."
+LOF_HELP = "Genes (one a line) whose loss is known to cause disease; without it PVS1 is not judged."
 
 
 def findings_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -43,13 +45,21 @@ def findings_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @reference_option(required=True)
 @click.option("--genes", required=True, type=FOLDER, metavar="GFF", help="Genes of the same assembly: GFF3 or GTF.")
 @click.option("--known", multiple=True, metavar="NAME=PATH[:KEYS]", help=KNOWN_HELP)
+@click.option("--lof-genes", type=FOLDER, metavar="FILE", help=LOF_HELP)
 @click.option("--splice-model", type=FOLDER, metavar="ONNX", help="A model of splice sites.")
 @click.option("--table", type=FOLDER, metavar="FILE", help="Variants of interest as .csv or .parquet.")
 @click.option("--sample", help="Whose genotype the table has; default: all samples.")
 @click.option("--out", required=True, type=FOLDER, help="The file to write: .vcf, .vcf.gz (with index) or .bcf.")
 @json_option
 def annotate(
-    variants: Path, reference: Path, genes: Path, known: tuple[str, ...], out: Path, as_json: bool, **given: Any
+    variants: Path,
+    reference: Path,
+    genes: Path,
+    known: tuple[str, ...],
+    lof_genes: Path | None,
+    out: Path,
+    as_json: bool,
+    **given: Any,
 ) -> None:
     """Say what each of VARIANTS does: consequence, HGVS names, what is known of it, and evidence by ACMG/AMP.
 
@@ -58,7 +68,7 @@ def annotate(
     from careloop.genome.annotate.annotate import annotate as annotated
     from careloop.genome.annotate.annotator import AnnotateOptions
 
-    options = AnnotateOptions(known=_known(known), **given)
+    options = AnnotateOptions(known=_known(known), acmg=_acmg(lof_genes), **given)
     with counter() as progress:
         done = annotated(variants, out, reference=reference, genes=genes, options=options, progress=progress)
     shown = {
@@ -81,6 +91,20 @@ def _known(given: tuple[str, ...]) -> tuple[Any, ...]:
     from careloop.genome.annotate.known.request import parse_known
 
     return tuple(parse_known(text) for text in given)
+
+
+def _acmg(lof_genes: Path | None) -> AcmgSettings:
+    """What data cannot say; InputError where the file of genes cannot be read."""
+    from careloop import InputError
+    from careloop.genome.annotate.acmg.settings import AcmgSettings
+
+    if lof_genes is None:
+        return AcmgSettings()
+    try:
+        lines = lof_genes.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise InputError(f"{lof_genes}: no such file, or not text; give a file with one gene a line") from None
+    return AcmgSettings(loss_of_function_genes=frozenset(line.strip() for line in lines if line.strip()))
 
 
 def _annotated_text(done: AnnotateSummary) -> str:
@@ -119,10 +143,17 @@ def pgx(variants: Path, genes: tuple[str, ...], reference: Path | None, **given:
 @reference_option(required=True)
 @click.option("--genes", required=True, type=FOLDER, metavar="GFF", help="Genes of the same assembly: GFF3 or GTF.")
 @click.option("--known", multiple=True, metavar="NAME=PATH[:KEYS]", help=KNOWN_HELP)
+@click.option("--lof-genes", type=FOLDER, metavar="FILE", help=LOF_HELP)
 @click.option("--reads", type=FOLDER, metavar="BAM", help="The reads, for pictures of those behind each call.")
 @findings_options
 def report(
-    variants: Path, reference: Path, genes: Path, known: tuple[str, ...], reads: Path | None, **given: Any
+    variants: Path,
+    reference: Path,
+    genes: Path,
+    known: tuple[str, ...],
+    lof_genes: Path | None,
+    reads: Path | None,
+    **given: Any,
 ) -> None:
     """Write all that VARIANTS say of a sample: genes that decide on drugs, and variants that may matter, with reads.
 
@@ -132,7 +163,7 @@ def report(
 
     names = ("sample", "covered", "samples")
     task = GenomeTask(variants, reference=reference, **{name: given.pop(name) for name in names})
-    _write(task, Interest(genes, _known(known), reads), **given)
+    _write(task, Interest(genes, _known(known), _acmg(lof_genes), reads), **given)
 
 
 def _write(

@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from careloop import InputError
+from careloop.genome.annotate.acmg.settings import AcmgSettings
 from careloop.genome.annotate.annotator import AnnotateOptions, Annotator
 from careloop.genome.annotate.known.request import KnownFile
 from careloop.genome.annotate.transcripts import read_genes
@@ -60,11 +61,13 @@ class GenomeTask:
 class Interest:
     """Where variants of interest are looked for: a gene file (GFF3 or GTF), the user's known files, and the reads.
 
-    Without `reads` (BAM or CRAM) the page has no pictures of them.
+    `acmg` says what data cannot, such as the genes whose loss is harmful. Without `reads` (BAM or CRAM) the page has no
+    pictures of them.
     """
 
     genes: Path
     known: tuple[KnownFile, ...] = ()
+    acmg: AcmgSettings = field(default_factory=AcmgSettings)
     reads: Path | None = None
 
 
@@ -125,7 +128,8 @@ def _of_interest(
     """The findings of a sample's variants, normalised first."""
     file = open_variants(path)
     require_reference_bases(file.records(), reference, where=str(path))
-    annotator = Annotator(reference, read_genes(interest.genes, progress=progress), AnnotateOptions(interest.known))
+    options = AnnotateOptions(interest.known, interest.acmg)
+    annotator = Annotator(reference, read_genes(interest.genes, progress=progress), options)
     for done, record in enumerate(normalise(file.records(), reference, numbers=Numbers.of(file.header))):
         if progress is not None and done % REPORTED_EVERY == 0:
             progress(f"variants of interest, {record.contig}", done, 0)
