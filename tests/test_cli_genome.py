@@ -115,6 +115,7 @@ def test_pharmacogenes_have_a_page_fhir_and_events(world: Path, calls: Path, run
     gene = {each["gene"]: each for each in told["genes"]}
     assert gene["CYP2C19"]["diplotypes"] == []
     assert gene["CYP2C19"]["unknown_sites"]
+    assert (tmp_path / "pgx" / "recommendations.csv").read_text().startswith("drug,genes,results")
     covered = tmp_path / "covered.bed"
     covered.write_text("chr10\t94700000\t94900000\n")
     words = ("pgx", pgx_file, "--out", tmp_path / "pgx", "--covered", covered, "--gene", "CYP2C19")

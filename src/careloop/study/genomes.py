@@ -34,6 +34,7 @@ from careloop.report.genome_page import write_genome_page
 from careloop.report.reads_picture import reads_picture
 
 Progress = Callable[[str, int, int], None]
+ADVICE_COLUMNS = ("drug", "genes", "results", "recommendation", "strength", "severity", "citation", "table")
 REPORTED_EVERY = 1000  # records
 MOST_PICTURES = 50
 PAGE, FHIR, GENES, ADVICE, SITES = (
@@ -212,8 +213,9 @@ def tables_of(found: PgxResult) -> dict[str, pl.DataFrame]:
         for gene in found.genes
         for site in gene.sites
     ]
-    return {GENES: _table(genes), ADVICE: _table(rules), SITES: _table(sites)}
+    return {GENES: _table(genes), ADVICE: _table(rules, ADVICE_COLUMNS), SITES: _table(sites)}
 
 
-def _table(rows: Sequence[Mapping[str, object]]) -> pl.DataFrame:
-    return pl.DataFrame(rows, infer_schema_length=None)
+def _table(rows: Sequence[Mapping[str, object]], columns: Sequence[str] = ()) -> pl.DataFrame:
+    """The rows as a table, which has its `columns` even without any row."""
+    return pl.DataFrame(rows, infer_schema_length=None) if rows else pl.DataFrame(schema=columns)
