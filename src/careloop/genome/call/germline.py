@@ -8,7 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from careloop.genome.variant import Record
 
 Progress = Callable[[str, int, int], None]
 REGION_BASES = 1_000_000
+SURE = 20  # GQ from which a block says that its bases are reference
 _BASES = "bases: "
 
 
@@ -49,7 +50,6 @@ class CallSummary:
     sample: str
     variants: dict[str, int]
     bases: dict[str, int]
-    files: dict[str, str] = field(default_factory=dict)
 
     @property
     def transitions_to_transversions(self) -> float | None:
@@ -94,17 +94,19 @@ def call_variants(
     shutil.rmtree(work)
     bases = {name.removeprefix(_BASES): n for name, n in sorted(counts.items()) if name.startswith(_BASES)}
     variants = {name: n for name, n in sorted(counts.items()) if not name.startswith(_BASES)}
-    return CallSummary(sample, variants, bases, {"variants": str(out)})
+    return CallSummary(sample, variants, bases)
 
 
 def covered_regions(variants: Path) -> Regions:
-    """The bases that a file of called variants accounts for: its blocks of reference and its PASS records.
+    """The bases that a file of called variants accounts for: its PASS variants, and blocks of `SURE` reference.
 
     Raises:
         InputError: the file cannot be read.
     """
     return Regions(
-        Region(record.contig, record.start, record.end) for record in open_variants(variants).records() if record.passed
+        Region(record.contig, record.start, record.end)
+        for record in open_variants(variants).records()
+        if record.passed and (record.alts != BLOCK or all(c.fields["GQ"] >= SURE for c in record.samples.values()))
     )
 
 

@@ -29,7 +29,6 @@ ScorerName = Literal["network", "engine"]
 BLOCK = ("<*>",)  # the alternative alleles of a block of covered reference
 LOW_QUALITY = "LowQual"
 NO_CHROMOSOME = "no such chromosome in this sex"
-POSSIBLE = 0.05  # probability of a variant from which a place that is not called is no longer called reference either
 HEADER_LINES = (
     f"##source=careloop {__version__}",
     f'##FILTER=<ID={LOW_QUALITY},Description="A variant is possible, but less likely than the threshold">',
