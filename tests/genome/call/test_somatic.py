@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from careloop import InputError
-from careloop.genome.call.read_pile import PiledRead
+from careloop.genome.call.read_pile import PiledRead, by_fragment
 from careloop.genome.call.somatic import _Shown, call_somatic, log_odds
 from careloop.genome.files.align import align_reads
 from careloop.genome.files.reference import open_reference
@@ -34,6 +34,18 @@ def test_log_odds_are_those_of_the_formula() -> None:
         expected += math.log10((share * (1 - error) + (1 - share) * error / 3) / (error / 3))
     expected += 3 * math.log10((share * 1e-3 / 3 + (1 - share) * (1 - 1e-3)) / (1 - 1e-3))
     assert log_odds(shown, Variant("c", 5, "A", "C"), share=share, against=0.0) == pytest.approx(expected)
+
+
+def test_overlapping_mates_count_once_and_not_at_all_where_they_disagree() -> None:
+    shown = [(name, what, quality) for name, what, quality in (
+        ("agree", "alternative", 20), ("agree", "alternative", 35), ("differ", "alternative", 30),
+        ("differ", "reference", 30), ("single", "reference", 25))]  # fmt: skip
+    kept = by_fragment([replace(read(what, quality), name=name) for name, what, quality in shown])
+    assert [(one.name, one.shows, one.site_quality) for one in kept] == [
+        ("agree", "alternative", 35),
+        ("single", "reference", 25),
+    ]
+    assert len(by_fragment([read("reference", 30)] * 3)) == 3  # reads without names are not mates
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from careloop import InputError
-from careloop.genome.call.trio import call_trio, joint_posterior, transmission
+from careloop.genome.call.trio import TrioSettings, TrioSummary, call_trio, joint_posterior, transmission
 from careloop.genome.files.align import align_reads
 from careloop.genome.files.reference import open_reference
 from careloop.genome.files.regions import Region
@@ -138,3 +138,90 @@ def test_one_sample_twice_is_refused(family: Family, random_reference: Path, tmp
     paths, _ = family
     with pytest.raises(InputError, match="three samples"):
         call_trio((paths[0], paths[1], paths[1]), random_reference, tmp_path / "x.vcf", regions=[Region("c", 0, 100)])
+
+
+Fragments = list[tuple[int, int, bool, int]]  # start, length, whether it shows the variant, mapping quality
+PLACE, READ = 600, 100
+
+
+def _fragments(number: int, *, length: int = 300, quality: int = 60, shown: int = 0) -> Fragments:
+    """Fragments whose first read lies over PLACE; every `shown`-th has the variant."""
+    return [(PLACE - 95 + at * 90 // number, length, bool(shown and at % shown == 0), quality) for at in range(number)]
+
+
+def _bam(path: Path, contig: str, sequence: str, fragments: Fragments) -> Path:
+    """Reads without errors at their true places."""
+    pysam = pytest.importorskip("pysam")
+    reads = []
+    for number, (start, length, shown, quality) in enumerate(fragments):
+        bases = list(sequence)
+        if shown:
+            bases[PLACE] = "ACGT"["ACGT".index(sequence[PLACE]) - 1]
+        places = start, start + length - READ
+        for flag, at, other in ((0x63, places[0], places[1]), (0x93, places[1], places[0])):
+            read = pysam.AlignedSegment()
+            read.query_name, read.flag, read.mapping_quality = f"q{number}", flag, quality
+            read.query_sequence = "".join(bases[at : at + READ])
+            read.query_qualities = pysam.qualitystring_to_array("D" * READ)
+            read.reference_id = read.next_reference_id = 0
+            read.reference_start, read.next_reference_start, read.cigarstring = at, other, f"{READ}M"
+            read.template_length = length if at <= other and flag == 0x63 else -length
+            reads.append(read)
+    head = {"HD": {"VN": "1.6", "SO": "coordinate"}, "SQ": [{"SN": contig, "LN": len(sequence)}]}
+    head["RG"] = [{"ID": "1", "SM": path.stem}]  # type: ignore[dict-item]
+    with pysam.AlignmentFile(str(path), "wb", header=head) as file:
+        for read in sorted(reads, key=lambda one: one.reference_start):
+            file.write(read)
+    pysam.index(str(path))
+    return path
+
+
+def _trio(folder: Path, mother: Fragments, *, contig: str = "c") -> tuple[TrioSummary, list[Record]]:
+    """A heterozygous child and a father without the variant, both 30 deep, beside a mother."""
+    pysam = pytest.importorskip("pysam")
+    sequence = "".join(np.random.default_rng(5).choice(list("ACGT"), size=1_200))
+    fasta = folder / "small.fa"
+    fasta.write_text(f">{contig}\n{sequence}\n")
+    pysam.faidx(str(fasta))
+    people = {"child": _fragments(30, shown=2), "mother": mother, "father": _fragments(30)}
+    paths = [_bam(folder / f"{name}.bam", contig, sequence, its) for name, its in people.items()]
+    out = folder / "trio.vcf"
+    summary = call_trio((paths[0], paths[1], paths[2]), fasta, out, settings=TrioSettings(scorer="engine"))
+    return summary, list(open_variants(out).records())
+
+
+def test_a_parent_whose_reads_may_lie_elsewhere_rules_nothing_out(tmp_path: Path) -> None:
+    """Thirty reads of mapping quality 0 say no more than none."""
+    _, (doubtful,) = _trio(tmp_path, _fragments(30, quality=0))
+    assert "DENOVO" not in doubtful.info
+    assert doubtful.samples["mother"].fields["PL"] == (0, 0, 0)
+    _, (sure,) = _trio(tmp_path, _fragments(30))
+    assert "DENOVO" in sure.info
+
+
+def test_overlapping_mates_are_one_observation(tmp_path: Path) -> None:
+    _, (apart,) = _trio(tmp_path, _fragments(8))
+    _, (overlapping,) = _trio(tmp_path, _fragments(8, length=READ))
+    assert overlapping.samples["mother"].fields["PL"] == apart.samples["mother"].fields["PL"]
+    assert overlapping.info["DN"] == pytest.approx(apart.info["DN"])
+
+
+def test_an_alleles_rate_is_a_third_of_its_bases(tmp_path: Path) -> None:
+    """DN in closed form, with the mother's fragments counted by hand."""
+    _, (record,) = _trio(tmp_path, _fragments(10))
+    odds = {name: [10 ** (-pl / 10) for pl in record.samples[name].fields["PL"]] for name in record.samples}
+    prior, rate = (1 - 1e-3 / 3, 1e-3 / 3 * 2 / 3, 1e-3 / 3 / 3), 1.2e-8 / 3
+    table = transmission(rate)
+    joint = {
+        (m, f, c): prior[m] * prior[f] * table[m, f, c] * odds["child"][c] * odds["mother"][m] * odds["father"][f]
+        for m, f, c in itertools.product(range(3), repeat=3)
+    }
+    expected = (joint[0, 0, 1] + joint[0, 0, 2]) / sum(joint.values())
+    assert 0.01 < expected < 0.99
+    assert record.info["DN"] == pytest.approx(expected, abs=0.06)  # PL are rounded
+
+
+def test_x_is_left_out_of_an_unknown_assembly_too(tmp_path: Path) -> None:
+    summary, records = _trio(tmp_path, _fragments(30), contig="chrX")
+    assert summary.left_out == ("chrX",)
+    assert not records

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ class PiledRead:
     `mismatches` are (place, base, base quality), `deletions` intervals, `insertions` (place that they stand before,
     bases). `shows` is which allele the read has; `neither` where it does not span it. `site_quality` is the base
     quality at the variant's first base, `from_end` that base's distance from the nearer end of the read; 0 for none.
+    `name` is that of the fragment, which both mates share.
     """
 
     start: int
@@ -35,6 +36,7 @@ class PiledRead:
     insertions: tuple[tuple[int, str], ...] = ()
     site_quality: int = 0
     from_end: int = 0
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,21 @@ def read_pile(reads: Any, fetch: Fetch, variant: Variant, *, flank: int = FLANK,
     return ReadPile(variant, start, end, reference, tuple(kept), tuple(depth), counts, over - len(kept))
 
 
+def by_fragment(reads: Sequence[PiledRead]) -> list[PiledRead]:
+    """One read a fragment: overlapping mates saw the same molecule, and count once.
+
+    Of mates that show the same allele the one with the better base is kept, of those that contradict each other none.
+    """
+    best: dict[str, PiledRead | None] = {}
+    for number, read in enumerate(reads):
+        name = read.name or str(number)
+        mate = best.setdefault(name, read)
+        if mate is not None and mate is not read:
+            better = max(mate, read, key=lambda one: one.site_quality)
+            best[name] = better if mate.shows == read.shows else None
+    return [read for read in best.values() if read is not None]
+
+
 def _thinned(group: list[PiledRead], keep: float) -> list[PiledRead]:
     """About `keep` of a group's reads, evenly chosen; at least one."""
     count = min(len(group), max(1, round(keep)))
@@ -115,6 +132,7 @@ def _piled(read: Any, variant: Variant, window: int, reference: str) -> PiledRea
         insertions=tuple(insertions),
         site_quality=int(qualities[site_at]) if qualities is not None and site_at >= 0 else 0,
         from_end=min(site_at, len(read.query_sequence) - 1 - site_at) if site_at >= 0 else 0,
+        name=read.query_name or "",
     )
 
 

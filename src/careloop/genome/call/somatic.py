@@ -17,7 +17,7 @@ import numpy as np
 from careloop import InputError
 from careloop.genome.call.candidates import find_candidates
 from careloop.genome.call.germline import pieces, sample_name
-from careloop.genome.call.read_pile import PiledRead, read_pile
+from careloop.genome.call.read_pile import PiledRead, by_fragment, read_pile
 from careloop.genome.call.region import HEADER_LINES
 from careloop.genome.files.reads import open_reads
 from careloop.genome.files.reference import Reference, open_reference
@@ -73,7 +73,7 @@ class SomaticSummary:
 
 @dataclass(frozen=True)
 class _Shown:
-    """The reads of one sample over one place that show the variant or the reference."""
+    """The reads of one sample, one a fragment, over one place that show the variant or the reference."""
 
     with_it: tuple[PiledRead, ...]
     without: tuple[PiledRead, ...]
@@ -138,7 +138,7 @@ def _records(
 
 def _shown(reads: Any, reference: Reference, variant: Variant) -> _Shown:
     pile = read_pile(reads, reference.fetch, variant, flank=AROUND, most=MOST_COUNTED)
-    placed = [one for one in pile.reads if _other_mismatches(one, variant) <= MISPLACED]
+    placed = [one for one in by_fragment(pile.reads) if _other_mismatches(one, variant) <= MISPLACED]
     with_it, without = ([one for one in placed if one.shows == what] for what in ("alternative", "reference"))
     return _Shown(tuple(with_it), tuple(without))
 

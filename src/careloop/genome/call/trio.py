@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from careloop import InputError
-from careloop.genome.call.candidates import Candidate, find_candidates, log_priors
+from careloop.genome.call.candidates import INDEL_PRIOR, SNV_PRIOR, Candidate, find_candidates, log_priors
 from careloop.genome.call.genotypes import CALL_THRESHOLD, POSSIBLE
 from careloop.genome.call.germline import pieces, sample_name
-from careloop.genome.call.read_pile import read_pile
+from careloop.genome.call.read_pile import by_fragment, read_pile
 from careloop.genome.call.region import HEADER_LINES, LOW_QUALITY, ScorerName, scored
+from careloop.genome.files.builds import UNKNOWN
 from careloop.genome.files.contigs import canonical_contig
 from careloop.genome.files.reads import open_reads
 from careloop.genome.files.reference import Reference, open_reference
@@ -34,12 +35,14 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 Progress = Callable[[str, int, int], None]
-MUTATION_RATE = 1.2e-8  # a base and generation (Kong et al. 2012, Nature 488:471)
+MUTATION_RATE = 1.2e-8  # SNVs a base and generation (Kong et al. 2012, Nature 488:471)
 READ_ERROR = 0.01  # that a read shows the other allele, where the engine saw no candidate
 DE_NOVO = 0.5  # posterior from which a mutation is flagged
 MOST_COUNTED = 100_000  # reads
+WELL_MAPPED = 20  # mapping quality from which a read counts: others may lie elsewhere and rule out nothing
 HIGHEST_QUALITY = 99.0
 _AUTOSOMES = {str(number) for number in range(1, 23)}
+_NOT_AUTOSOMES = {canonical_contig(name) for name in ("X", "Y", "MT")}
 LINES = (
     *HEADER_LINES,
     '##INFO=<ID=DN,Number=1,Type=Float,Description="Posterior of a mutation that neither parent has">',
@@ -98,8 +101,17 @@ def call_trio(
 
 
 def _is_autosome(contig: str, reference: Reference) -> bool:
-    """Of a reference that is not a human assembly all contigs are taken."""
-    return reference.build in (None, "", "unknown") or canonical_contig(contig) in _AUTOSOMES
+    """Of a reference that is not a known human assembly all contigs but those named X, Y and MT are taken."""
+    name = canonical_contig(contig)
+    return name in _AUTOSOMES or (reference.build == UNKNOWN and name not in _NOT_AUTOSOMES)
+
+
+def allele_rate(allele: Candidate, rate: float) -> float:
+    """The rate of mutations to this one allele, where `rate` is that of SNVs at a base.
+
+    An SNV's is a third, as its prior is; new indels are taken to be as rare beside SNVs as they are among variants.
+    """
+    return rate * (INDEL_PRIOR / SNV_PRIOR if allele.length_change else 1 / 3)
 
 
 def transmission(rate: float) -> Floats:
@@ -135,7 +147,7 @@ def _records(
     for done, region in enumerate(regions, start=1):
         alleles, likelihoods = _evidence(region, family, reference, settings.scorer)
         for allele, evidence in zip(alleles, likelihoods, strict=True):
-            posterior = joint_posterior(evidence, log_priors([allele])[0], settings.mutation_rate)
+            posterior = joint_posterior(evidence, log_priors([allele])[0], allele_rate(allele, settings.mutation_rate))
             if 1 - posterior[0, 0, 0] >= POSSIBLE:
                 record = _record(allele, evidence, posterior, names)
                 counts["variants"] += record.passed
@@ -170,10 +182,12 @@ def _evidence(
 
 
 def _counted(reads: Any, reference: Reference, allele: Candidate) -> Floats:
-    """Likelihoods of 0, 1, 2 copies from how many reads show either allele, for a person in whom it is no candidate."""
+    """Likelihoods of 0, 1, 2 copies from the fragments that show either allele, in a person without the candidate."""
     variant = Variant(allele.contig, allele.start, allele.ref, allele.alt)
-    counts = read_pile(reads, reference.fetch, variant, flank=1, most=MOST_COUNTED).counts
-    with_it, without = counts.get("alternative", 0), counts.get("reference", 0)
+    pile = read_pile(reads, reference.fetch, variant, flank=1, most=MOST_COUNTED)
+    placed = [one for one in pile.reads if one.mapping_quality >= WELL_MAPPED]
+    shown = Counter(one.shows for one in by_fragment(placed))
+    with_it, without = shown["alternative"], shown["reference"]
     share = np.array([READ_ERROR, 0.5, 1 - READ_ERROR])
     logs = with_it * np.log(share) + without * np.log(1 - share)
     return np.asarray(np.exp(np.maximum(logs - logs.max(), -690)))
