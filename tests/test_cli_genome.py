@@ -91,14 +91,36 @@ def test_variants_are_annotated(world: Path, calls: Path, run: Run, tmp_path: Pa
         "--out", out, "--table", table, "--json",
     )  # fmt: skip
     assert told["variants"] >= 60
-    genes = tmp_path / "genes.txt"
-    genes.write_text("\n".join(set(pl.read_csv(table)["gene"])))
-    build = ("--reference", world / "reference.fa", "--genes", world / "genes.gff3", "--table", table)
-    run("annotate", calls, *build, "--lof-genes", genes, "--out", out)
-    harmful = pl.read_csv(table).filter(pl.col("consequence").str.contains("frameshift|stop_gained"))
-    assert harmful["evidence"].str.contains("PVS1").any() or harmful.is_empty()
-    assert sum(told["consequences"].values()) == told["variants"]
-    assert pl.read_csv(table).height == told["findings"]
+
+
+def test_loss_of_function_is_judged_in_the_genes_that_a_file_names(world: Path, run: Run, tmp_path: Path) -> None:
+    pysam = pytest.importorskip("pysam")
+    models = (world / "genes.gff3").read_text().splitlines()
+    tagged = [line + ";tag=Ensembl_canonical" if "ID=transcript:" in line else line for line in models]
+    (tmp_path / "genes.gff3").write_text("\n".join(tagged) + "\n")
+    coding = [line.split("\t") for line in models if "\tCDS\t" in line]
+    longest = max(coding, key=lambda cells: int(cells[4]) - int(cells[3]))
+    place = (int(longest[3]) + int(longest[4])) // 2
+    with pysam.FastaFile(str(world / "reference.fa")) as fasta:
+        ref = fasta.fetch("c", place - 1, place + 1)
+    lines = ["##fileformat=VCFv4.3", f"##contig=<ID=c,length={LENGTH}>"]
+    lines += ['##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">']
+    lines += ["#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\tS"]
+    lines += [f"c\t{place}\t.\t{ref}\t{ref[0]}\t9\t.\t.\tGT\t0/1"]
+    (tmp_path / "frameshift.vcf").write_text("\n".join(lines) + "\n")
+    table, genes = tmp_path / "findings.csv", tmp_path / "genes.txt"
+    words = (
+        "annotate", tmp_path / "frameshift.vcf",
+        "--reference", world / "reference.fa", "--genes", tmp_path / "genes.gff3",
+        "--table", table, "--out", tmp_path / "out.vcf",
+    )  # fmt: skip
+    run(*words)
+    without = pl.read_csv(table, infer_schema=False)
+    assert "frameshift" in without["consequence"][0]
+    assert "PVS1" not in (without["evidence"][0] or "")
+    genes.write_text(without["gene"][0] + "\n")
+    run(*words, "--lof-genes", genes)
+    assert "PVS1" in pl.read_csv(table, infer_schema=False)["evidence"][0]
 
 
 def test_pharmacogenes_have_a_page_fhir_and_events(world: Path, calls: Path, run: Run, tmp_path: Path) -> None:
@@ -154,6 +176,11 @@ def test_wrong_usage_is_said_in_a_line(world: Path, run: Run, tmp_path: Path) ->
     assert "--normal for a tumour" in run(
         "call", "a.bam", "--normal", "b.bam", "--mother", "c.bam", *reference, fails=True
     ).output  # fmt: skip
+    trio = ("call", "a.bam", "--mother", "b.bam", "--father", "c.bam", *reference)
+    assert "--sex, --processes cannot" in run(*trio, "--sex", "male", "--processes", 2, fails=True).output
+    assert "--scorer cannot" in run(
+        "call", "a.bam", "--normal", "b.bam", "--scorer", "engine", *reference, fails=True
+    ).output  # fmt: skip
     assert "no such file" in str(run("call", tmp_path / "no.bam", *reference, fails=True).exception)
     names = ("compare", "a.vcf", "b.vcf", "--reference", world / "reference.fa", "--strata", "x")
     assert "NAME=PATH" in run(*names, fails=True).output
@@ -164,3 +191,20 @@ def test_a_sample_beside_itself_is_refused(world: Path, run: Run, tmp_path: Path
     assert "two samples" in str(run(*words, "--normal", world / "reads.bam", fails=True).exception)
     parents = ("--mother", world / "reads.bam", "--father", world / "reads.bam")
     assert "three samples" in str(run(*words, *parents, fails=True).exception)
+
+
+def test_fastq_is_aligned_once_and_kept(world: Path, run: Run, tmp_path: Path) -> None:
+    pysam = pytest.importorskip("pysam")
+    fastq = tmp_path / "reads.fq"
+    with pysam.AlignmentFile(str(world / "reads.bam")) as reads, fastq.open("w") as file:
+        for read in reads:
+            if not read.flag & 0x900:
+                quality = pysam.qualities_to_qualitystring(read.get_forward_qualities())
+                file.write(f"@{read.query_name}_{read.is_read1}\n{read.get_forward_sequence()}\n+\n{quality}\n")
+    words = ("call", fastq, "--reference", world / "reference.fa", "--sample", "S", "--out", tmp_path / "out.vcf")
+    told = run(*words, "--json")
+    assert told["variants"]["SNV"] > 50
+    bam = tmp_path / "out.vcf.reads.bam"
+    made = bam.stat().st_mtime_ns
+    assert run(*words, "--json") == told
+    assert bam.stat().st_mtime_ns == made

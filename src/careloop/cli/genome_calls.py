@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,7 +54,7 @@ def call(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Call variants from READS: one BAM or CRAM, or FASTQ (one file, or two of pairs).
+    """Call variants from READS: one BAM or CRAM, or FASTQ (one file, or two of pairs), aligned to OUT.reads.bam.
 
     The file has variants, possible ones (LowQual), and blocks of covered reference as in gVCF: what is in none of them
     could not be judged, and the summary says why. A run that was killed goes on when it is started again. Of a trio
@@ -68,10 +67,11 @@ def call(
     asked = [parse_region(text) for text in regions]
     several = _several(reads, (mother, father), normal, covered)
     if several:
+        _refuse_unused(settings, scorer_used=normal is None)
         _call_several(several, reference, out, asked, settings, as_json)
         return
-    with counter() as progress, tempfile.TemporaryDirectory(prefix="careloop-align-") as folder:
-        aligned = _aligned(reads, reference, Path(folder), settings.sample, progress)
+    with counter() as progress:
+        aligned = _aligned(reads, reference, out, settings.sample, progress)
         done = call_variants(aligned, reference, out, regions=asked, settings=settings, progress=progress)
     if covered is not None:
         write_covered(out, covered)
@@ -93,17 +93,25 @@ def _several(
     return (reads[0], *others)
 
 
+def _refuse_unused(settings: CallSettings, *, scorer_used: bool) -> None:
+    """UsageError for options that would be without effect on a trio or a tumour."""
+    given = {"--sex": settings.sex, "--sample": settings.sample, "--processes": settings.processes > 1}
+    given["--scorer"] = settings.scorer == "engine" and not scorer_used
+    unused = [name for name, value in given.items() if value]
+    if unused:
+        raise click.UsageError(f"{', '.join(unused)} cannot be given here: a trio or a tumour is called without")
+
+
 def _call_several(
     files: tuple[Path, ...], reference: Path, out: Path, regions: list[Region], settings: CallSettings, as_json: bool
 ) -> None:
     from careloop.genome.call.somatic import call_somatic
-    from careloop.genome.call.trio import TrioSettings, call_trio
+    from careloop.genome.call.trio import call_trio
 
     with counter() as progress:
         if len(files) == 3:
-            how = TrioSettings(scorer=settings.scorer)
-            family = (files[0], files[1], files[2])
-            done: Any = call_trio(family, reference, out, regions=regions, settings=how, progress=progress)
+            family, scorer = (files[0], files[1], files[2]), settings.scorer
+            done: Any = call_trio(family, reference, out, regions=regions, scorer=scorer, progress=progress)
         else:
             done = call_somatic((files[0], files[1]), reference, out, regions=regions, progress=progress)
     shown = asdict(done)
@@ -120,8 +128,8 @@ def _plain(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _aligned(reads: tuple[Path, ...], reference: Path, folder: Path, sample: str | None, progress: Any) -> Path:
-    """The BAM or CRAM file given, or one made of FASTQ files."""
+def _aligned(reads: tuple[Path, ...], reference: Path, out: Path, sample: str | None, progress: Any) -> Path:
+    """The BAM or CRAM file given, or one made of FASTQ files: beside `out`, where a killed run finds it again."""
     fastq = [path for path in reads if path.name.lower().endswith(FASTQ)]
     if not fastq and len(reads) == 1:
         return reads[0]
@@ -131,9 +139,18 @@ def _aligned(reads: tuple[Path, ...], reference: Path, folder: Path, sample: str
         raise click.UsageError("FASTQ does not name its sample: give --sample")
     from careloop.genome.files.align import align_reads
 
-    made = folder / "aligned.bam"
-    align_reads(fastq, reference, out=made, sample=sample, threads=THREADS_OF_ALIGNER, progress=progress)
+    made = out.with_name(f"{out.name}.reads.bam")
+    if not _newer(made, (*fastq, reference)):
+        align_reads(fastq, reference, out=made, sample=sample, threads=THREADS_OF_ALIGNER, progress=progress)
     return made
+
+
+def _newer(made: Path, sources: tuple[Path, ...]) -> bool:
+    """Whether a file is there and younger than all that it is made of."""
+    try:
+        return made.stat().st_mtime_ns > max(source.stat().st_mtime_ns for source in sources)
+    except OSError:
+        return False
 
 
 def _called_text(done: CallSummary) -> str:

@@ -38,7 +38,7 @@ def similar_to(found: Sequence[Classified], volumes: Sequence[Volume], past: Pas
         if one.made_by not in known:
             known[one.made_by] = _past_images(record, one.made_by)
         images = known[one.made_by]
-        subject = past.subject_id or _subject(record, volumes[one.image])
+        subject = _subject(record, volumes[one.image]) if past.subject_id is None else past.subject_id
         alike.append(images if isinstance(images, str) else images.similar(one.embedding, patient=subject))
     return alike
 

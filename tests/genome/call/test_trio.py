@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from careloop import InputError
-from careloop.genome.call.trio import TrioSettings, TrioSummary, call_trio, joint_posterior, transmission
+from careloop.genome.call.trio import TrioSummary, call_trio, joint_posterior, transmission
 from careloop.genome.files.align import align_reads
 from careloop.genome.files.reference import open_reference
 from careloop.genome.files.regions import Region
@@ -186,7 +186,7 @@ def _trio(folder: Path, mother: Fragments, *, contig: str = "c") -> tuple[TrioSu
     people = {"child": _fragments(30, shown=2), "mother": mother, "father": _fragments(30)}
     paths = [_bam(folder / f"{name}.bam", contig, sequence, its) for name, its in people.items()]
     out = folder / "trio.vcf"
-    summary = call_trio((paths[0], paths[1], paths[2]), fasta, out, settings=TrioSettings(scorer="engine"))
+    summary = call_trio((paths[0], paths[1], paths[2]), fasta, out, scorer="engine")
     return summary, list(open_variants(out).records())
 
 
@@ -221,7 +221,15 @@ def test_an_alleles_rate_is_a_third_of_its_bases(tmp_path: Path) -> None:
     assert record.info["DN"] == pytest.approx(expected, abs=0.06)  # PL are rounded
 
 
-def test_x_is_left_out_of_an_unknown_assembly_too(tmp_path: Path) -> None:
-    summary, records = _trio(tmp_path, _fragments(30), contig="chrX")
-    assert summary.left_out == ("chrX",)
-    assert not records
+def test_x_alone_is_refused_in_an_unknown_assembly_too(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="autosomes are called, got only chrX"):
+        _trio(tmp_path, _fragments(30), contig="chrX")
+    assert not (tmp_path / "trio.vcf").exists()
+
+
+def test_a_new_mutations_reads_stand_beside_each_person_and_it_is_no_mendelian_error(tmp_path: Path) -> None:
+    summary, (record,) = _trio(tmp_path, _fragments(30))
+    assert (summary.de_novo, summary.mendelian_errors_alone) == (1, 0)
+    assert record.samples["mother"].fields["AD"] == (30, 0)
+    assert record.samples["child"].fields["AD"] == (15, 15)
+    assert record.samples["child"].fields["DP"] == 30

@@ -57,19 +57,26 @@ class Candidate:
         return len(self.alt) - len(self.ref)
 
 
+@dataclass(frozen=True, slots=True)
+class Search:
+    """The expression (of bcftools) that a candidate's place must fulfil, and how many reads a place are looked at."""
+
+    kept: str = PERMISSIVE
+    most_reads: int = 250
+
+
 def find_candidates(
-    reads: Path | str, reference: Path | str, region: tuple[str, int, int], *, kept: str = PERMISSIVE
+    reads: Path | str, reference: Path | str, region: tuple[str, int, int], *, search: Search = Search()
 ) -> list[Candidate]:
     """The candidates with `start` in `region` (contig, start, end; 0-based, half-open), by start and alternative.
 
-    `reads` is an indexed BAM or CRAM of one sample, `reference` its indexed FASTA; their errors are htslib's. `kept` is
-    the expression (of bcftools) that a place must fulfil.
+    `reads` is an indexed BAM or CRAM of one sample, `reference` its indexed FASTA; their errors are htslib's.
     """
     contig, start, end = region
     found: dict[tuple[int, str, str], Candidate] = {}
     for piece in range(start, end, PIECE_BASES):
         stop = min(piece + PIECE_BASES, end)
-        for candidate in _of_piece(str(reads), str(reference), f"{contig}:{piece + 1}-{stop}", kept):
+        for candidate in _of_piece(str(reads), str(reference), f"{contig}:{piece + 1}-{stop}", search):
             key = (candidate.start, candidate.ref, candidate.alt)
             if start <= candidate.start < end and (key not in found or found[key].quality < candidate.quality):
                 found[key] = candidate
@@ -97,14 +104,15 @@ def _softmax(logits: Any) -> Any:
     return shifted / shifted.sum(axis=1, keepdims=True)
 
 
-def _of_piece(reads: str, reference: str, region: str, kept_if: str) -> Iterator[Candidate]:
+def _of_piece(reads: str, reference: str, region: str, search: Search) -> Iterator[Candidate]:
     import pysam
     from pysam import bcftools
 
     with tempfile.TemporaryDirectory(prefix="careloop-call-") as folder:
         every, kept = f"{folder}/every.bcf", f"{folder}/kept.bcf"
-        bcftools.mpileup(*MPILEUP, "-f", reference, "-r", region, "-o", every, reads, catch_stdout=False)
-        bcftools.view("-i", kept_if, "-Ou", "-o", kept, every, catch_stdout=False)
+        depth = ("-d", str(search.most_reads), "-L", str(search.most_reads))
+        bcftools.mpileup(*MPILEUP, *depth, "-f", reference, "-r", region, "-o", every, reads, catch_stdout=False)
+        bcftools.view("-i", search.kept, "-Ou", "-o", kept, every, catch_stdout=False)
         with _quiet(pysam), pysam.VariantFile(kept) as records:
             for record in records:
                 yield from _alleles(record)

@@ -80,8 +80,8 @@ def _call(candidates: list[Candidate], probabilities: Any, priors: Any) -> Genot
         ref,
         tuple(member.alt + ref[len(member.ref) :] for member in members),
         alleles=(alleles[0], alleles[1]),
-        quality=_phred(reference),
-        genotype_quality=round(_phred(1 - posterior[pairs.index((alleles[0], alleles[1]))])),
+        quality=phred(reference),
+        genotype_quality=round(phred(1 - posterior[pairs.index((alleles[0], alleles[1]))])),
         pl=pl,
         allele_depths=(sum(members[0].ref_reads), *(sum(member.alt_reads) for member in members)),
         depth=members[0].depth,
@@ -105,5 +105,6 @@ def _joint(probabilities: Any, priors: Any) -> tuple[list[tuple[int, int]], Any,
     return pairs, both[0], both[1]
 
 
-def _phred(probability: float) -> float:
+def phred(probability: float) -> float:
+    """-10 log10 of a probability, at most `HIGHEST_QUALITY`."""
     return float(min(-10 * np.log10(max(probability, 1e-30)), HIGHEST_QUALITY))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from careloop import InputError
-from careloop.genome.call.candidates import find_candidates
+from careloop.genome.call.candidates import Search, find_candidates
 from careloop.genome.call.germline import pieces, sample_name
 from careloop.genome.call.read_pile import PiledRead, by_fragment, read_pile
 from careloop.genome.call.region import HEADER_LINES
@@ -27,7 +27,11 @@ from careloop.genome.files.variant_writing import write_variants
 from careloop.genome.variant import Record, SampleCall, Variant
 
 Progress = Callable[[str, int, int], None]
-SEEN_THRICE = "FMT/AD[0:1-]>=3"  # candidates, at whatever share of the reads
+# log10 odds: 6.3 for a rate of 1e-6 and odds of 2, 2.2 for a rate of germline variants of 1e-3.
+TUMOUR_LOD, NORMAL_LOD = 6.3, 2.2
+GERMLINE_SHARE, ARTIFACT_SHARE = 0.2, 0.03  # of the normal's reads
+# Candidates are seen three times and in a hundredth of the reads: below lies what sequencing errors alone show.
+SEEN = Search("FMT/AD[0:1-]>=3 && FMT/AD[0:1-]>=0.01*INFO/DP", most_reads=10_000)
 MOST_COUNTED = 100_000  # reads
 AROUND = 150  # bases on either side in which a read's other mismatches are looked at
 MISPLACED = 100  # sum of base qualities of a read's other mismatches, above which it is left out as MuTect does
@@ -49,16 +53,6 @@ LINES = (
     '##INFO=<ID=NLOD,Number=1,Type=Float,Description="log10 odds of reference against heterozygous in the normal">',
     '##FORMAT=<ID=AF,Number=1,Type=Float,Description="Share of reads with the variant">',
 )
-
-
-@dataclass(frozen=True)
-class SomaticSettings:
-    """Thresholds of log10 odds: 6.3 for a rate of 1e-6 and odds of 2, 2.2 for a rate of germline variants of 1e-3."""
-
-    tumour_lod: float = 6.3
-    normal_lod: float = 2.2
-    germline_share: float = 0.2
-    artifact_share: float = 0.03
 
 
 @dataclass(frozen=True)
@@ -91,12 +85,12 @@ def call_somatic(
     out: Path,
     *,
     regions: Sequence[Region] = (),
-    settings: SomaticSettings = SomaticSettings(),
     progress: Progress | None = None,
 ) -> SomaticSummary:
     """Write the somatic variants of a tumour beside its normal (BAM or CRAM, in this order) to `out`, whole or not.
 
-    Candidates that a filter stopped are in the file with the filter's name.
+    Candidates are alleles with at least three reads and 1 % of them; those that a filter stopped are in the file with
+    the filter's name.
 
     Raises:
         InputError: files that cannot be read, or both of one sample.
@@ -107,7 +101,7 @@ def call_somatic(
         if tumour == normal:
             raise InputError(f"tumour and normal must be two samples, got {tumour} twice; give the reads of both")
         asked = list(pieces(regions, opened))
-        records = _records(asked, pair, (tumour, normal), opened, settings, counts, progress)
+        records = _records(asked, pair, (tumour, normal), opened, counts, progress)
         write_variants(out, new_header(opened.contigs, (tumour, normal), lines=LINES), records)
     filtered = {name: counts[name] for name in FILTERS if counts[name]}
     return SomaticSummary(tumour, normal, counts["PASS"], filtered)
@@ -118,17 +112,16 @@ def _records(
     pair: tuple[Path, Path],
     names: tuple[str, str],
     reference: Reference,
-    settings: SomaticSettings,
     counts: Counter[str],
     progress: Progress | None,
 ) -> Iterator[Record]:
     for done, region in enumerate(regions, start=1):
-        found = find_candidates(pair[0], reference.path, (region.contig, region.start, region.end), kept=SEEN_THRICE)
+        found = find_candidates(pair[0], reference.path, (region.contig, region.start, region.end), search=SEEN)
         with open_reads(pair[0], reference) as tumour, open_reads(pair[1], reference) as normal:
             for one in found:
                 variant = Variant(one.contig, one.start, one.ref, one.alt)
                 shown = _shown(tumour, reference, variant), _shown(normal, reference, variant)
-                record = _record(variant, shown, names, settings)
+                record = _record(variant, shown, names)
                 if record.info["TLOD"] >= FEWEST_SHOWN:
                     counts.update(record.filters)
                     yield record
@@ -172,13 +165,11 @@ def _error(read: PiledRead, variant: Variant) -> float:
     return float(np.clip(max(base, 10 ** (-read.mapping_quality / 10)), 1e-6, 0.75))
 
 
-def _record(
-    variant: Variant, shown: tuple[_Shown, _Shown], names: tuple[str, str], settings: SomaticSettings
-) -> Record:
+def _record(variant: Variant, shown: tuple[_Shown, _Shown], names: tuple[str, str]) -> Record:
     tumour, normal = shown
     odds = log_odds(tumour, variant, share=max(tumour.share, 1e-6), against=0.0)
     against = log_odds(normal, variant, share=0.0, against=0.5)
-    reasons = tuple(_reasons(tumour, normal, (odds, against), settings))
+    reasons = tuple(_reasons(tumour, normal, (odds, against)))
     samples = {}
     for name, one, alleles in zip(names, shown, ((0, 1), (0, 0)), strict=True):
         depths = (len(one.without), len(one.with_it))
@@ -190,15 +181,15 @@ def _record(
     )  # fmt: skip
 
 
-def _reasons(tumour: _Shown, normal: _Shown, odds: tuple[float, float], settings: SomaticSettings) -> Iterator[str]:
+def _reasons(tumour: _Shown, normal: _Shown, odds: tuple[float, float]) -> Iterator[str]:
     """The filters that a candidate does not pass."""
-    if odds[0] < settings.tumour_lod:
+    if odds[0] < TUMOUR_LOD:
         yield "low_lod"
-    if normal.share >= settings.germline_share and len(normal.with_it) > 1:
+    if normal.share >= GERMLINE_SHARE and len(normal.with_it) > 1:
         yield "germline"
-    elif normal.share >= settings.artifact_share and len(normal.with_it) > 1:
+    elif normal.share >= ARTIFACT_SHARE and len(normal.with_it) > 1:
         yield "normal_artifact"
-    elif odds[1] < settings.normal_lod:
+    elif odds[1] < NORMAL_LOD:
         yield "normal_depth"
     if _one_stranded(tumour):
         yield "strand_bias"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ import numpy as np
 
 from careloop import InputError
 from careloop.genome.call.candidates import INDEL_PRIOR, SNV_PRIOR, Candidate, find_candidates, log_priors
-from careloop.genome.call.genotypes import CALL_THRESHOLD, POSSIBLE
+from careloop.genome.call.genotypes import CALL_THRESHOLD, POSSIBLE, phred
 from careloop.genome.call.germline import pieces, sample_name
 from careloop.genome.call.read_pile import by_fragment, read_pile
 from careloop.genome.call.region import HEADER_LINES, LOW_QUALITY, ScorerName, scored
@@ -40,7 +41,6 @@ READ_ERROR = 0.01  # that a read shows the other allele, where the engine saw no
 DE_NOVO = 0.5  # posterior from which a mutation is flagged
 MOST_COUNTED = 100_000  # reads
 WELL_MAPPED = 20  # mapping quality from which a read counts: others may lie elsewhere and rule out nothing
-HIGHEST_QUALITY = 99.0
 _AUTOSOMES = {str(number) for number in range(1, 23)}
 _NOT_AUTOSOMES = {canonical_contig(name) for name in ("X", "Y", "MT")}
 LINES = (
@@ -52,16 +52,20 @@ LINES = (
 
 
 @dataclass(frozen=True)
-class TrioSettings:
-    """What judges candidates, and the rate of new mutations a base and generation."""
+class Seen:
+    """One person's reads of one allele: likelihoods (3,) of 0, 1 and 2 copies, and reads of reference and allele."""
 
-    scorer: ScorerName = "network"
-    mutation_rate: float = MUTATION_RATE
+    likelihoods: Floats
+    depths: tuple[int, int]
 
 
 @dataclass(frozen=True)
 class TrioSummary:
-    """Samples (child, mother, father), PASS records, new mutations among them, and contigs that were left out."""
+    """Samples (child, mother, father), PASS records, new mutations among them, and contigs that were left out.
+
+    `mendelian_errors_alone` are PASS records in which the three called alone contradict inheritance, without those of
+    new mutations.
+    """
 
     samples: tuple[str, str, str]
     variants: int
@@ -76,7 +80,7 @@ def call_trio(
     out: Path,
     *,
     regions: Sequence[Region] = (),
-    settings: TrioSettings = TrioSettings(),
+    scorer: ScorerName = "network",
     progress: Progress | None = None,
 ) -> TrioSummary:
     """Write the variants of a child, its mother and its father (BAM or CRAM, in this order) to `out`, whole or not.
@@ -85,7 +89,7 @@ def call_trio(
     autosomes are called: X and Y are inherited by other rules.
 
     Raises:
-        InputError: files that cannot be read, or two of one sample.
+        InputError: files that cannot be read, two of one sample, or no autosome among the regions.
     """
     counts: Counter[str] = Counter()
     with open_reference(reference) as opened:
@@ -95,7 +99,9 @@ def call_trio(
         asked = list(pieces(regions, opened))
         done = [region for region in asked if _is_autosome(region.contig, opened)]
         left = tuple(dict.fromkeys(region.contig for region in asked if region not in done))
-        records = _records(done, family, names, opened, settings, counts, progress)
+        if not done:
+            raise InputError(f"of a trio autosomes are called, got only {', '.join(left)}; name other regions")
+        records = _records(done, family, names, opened, scorer, counts, progress)
         write_variants(out, new_header(opened.contigs, names, lines=LINES), records)
     return TrioSummary(names, counts["variants"], counts["de novo"], counts["mendel"], left)  # type: ignore[arg-type]
 
@@ -140,19 +146,20 @@ def _records(
     family: tuple[Path, Path, Path],
     names: Sequence[str],
     reference: Reference,
-    settings: TrioSettings,
+    scorer: ScorerName,
     counts: Counter[str],
     progress: Progress | None,
 ) -> Iterator[Record]:
     for done, region in enumerate(regions, start=1):
-        alleles, likelihoods = _evidence(region, family, reference, settings.scorer)
-        for allele, evidence in zip(alleles, likelihoods, strict=True):
-            posterior = joint_posterior(evidence, log_priors([allele])[0], allele_rate(allele, settings.mutation_rate))
+        for allele, seen in _evidence(region, family, reference, scorer):
+            likelihoods = np.array([one.likelihoods for one in seen])
+            posterior = joint_posterior(likelihoods, log_priors([allele])[0], allele_rate(allele, MUTATION_RATE))
             if 1 - posterior[0, 0, 0] >= POSSIBLE:
-                record = _record(allele, evidence, posterior, names)
+                record = _record(allele, seen, posterior, names)
+                new = "DENOVO" in record.info
                 counts["variants"] += record.passed
-                counts["de novo"] += record.passed and "DENOVO" in record.info
-                counts["mendel"] += record.passed and "MENDEL" in record.info
+                counts["de novo"] += record.passed and new
+                counts["mendel"] += record.passed and not new and "MENDEL" in record.info
                 yield record
         if progress is not None:
             progress("calling a trio", done, len(regions))
@@ -160,8 +167,8 @@ def _records(
 
 def _evidence(
     region: Region, family: tuple[Path, Path, Path], reference: Reference, scorer: ScorerName
-) -> tuple[list[Candidate], list[Floats]]:
-    """Every allele that is a candidate in anybody, and the likelihoods (3 people, 3 genotypes) of each."""
+) -> Iterator[tuple[Candidate, list[Seen]]]:
+    """Every allele that is a candidate in anybody, by place, and what each of the three shows of it."""
     where = (region.contig, region.start, region.end)
     known: list[dict[tuple[int, str, str], tuple[Candidate, Floats]]] = []
     for path in family:
@@ -171,50 +178,65 @@ def _evidence(
         rows = np.exp(chances - log_priors(found)) if found else []
         known.append({(one.start, one.ref, one.alt): (one, row) for one, row in zip(found, rows, strict=True)})
     alleles = {key: one for person in known for key, (one, _) in person.items()}
-    ordered = [alleles[key] for key in sorted(alleles)]
-    likelihoods = [np.empty((3, 3)) for _ in ordered]
-    for number, path in enumerate(family):
-        with open_reads(path, reference) as reads:
-            for allele, table in zip(ordered, likelihoods, strict=True):
-                own = known[number].get((allele.start, allele.ref, allele.alt))
-                table[number] = _counted(reads, reference, allele) if own is None else own[1]
-    return ordered, likelihoods
+    with ExitStack() as opened:
+        files = [opened.enter_context(open_reads(path, reference)) for path in family]
+        for key in sorted(alleles):
+            yield (
+                alleles[key],
+                [
+                    Seen(own[key][1], (sum(own[key][0].ref_reads), sum(own[key][0].alt_reads)))
+                    if key in own
+                    else _counted(reads, reference, alleles[key])
+                    for own, reads in zip(known, files, strict=True)
+                ],
+            )
 
 
-def _counted(reads: Any, reference: Reference, allele: Candidate) -> Floats:
-    """Likelihoods of 0, 1, 2 copies from the fragments that show either allele, in a person without the candidate."""
+def _counted(reads: Any, reference: Reference, allele: Candidate) -> Seen:
+    """What the fragments that show either allele say, in a person without the candidate."""
     variant = Variant(allele.contig, allele.start, allele.ref, allele.alt)
     pile = read_pile(reads, reference.fetch, variant, flank=1, most=MOST_COUNTED)
     placed = [one for one in pile.reads if one.mapping_quality >= WELL_MAPPED]
     shown = Counter(one.shows for one in by_fragment(placed))
-    with_it, without = shown["alternative"], shown["reference"]
+    without, with_it = shown["reference"], shown["alternative"]
     share = np.array([READ_ERROR, 0.5, 1 - READ_ERROR])
     logs = with_it * np.log(share) + without * np.log(1 - share)
-    return np.asarray(np.exp(np.maximum(logs - logs.max(), -690)))
+    return Seen(np.asarray(np.exp(np.maximum(logs - logs.max(), -690))), (without, with_it))
 
 
-def _record(allele: Candidate, likelihoods: Floats, posterior: Floats, names: Sequence[str]) -> Record:
+def _record(allele: Candidate, seen: Sequence[Seen], posterior: Floats, names: Sequence[str]) -> Record:
     mother, father, child = (int(copies) for copies in np.unravel_index(posterior.argmax(), posterior.shape))
     marginals = (posterior.sum(axis=(0, 1)), posterior.sum(axis=(1, 2)), posterior.sum(axis=(0, 2)))
-    samples = {}
-    for name, copies, marginal, row in zip(names, (child, mother, father), marginals, likelihoods, strict=True):
-        alleles = ((0, 0), (0, 1), (1, 1))[copies]
-        scaled = np.minimum(-10 * np.log10(np.maximum(row / row.max(), 1e-99)), 990).round().astype(int)
-        fields = {"GQ": int(_phred(1 - float(marginal[copies]))), "PL": tuple(int(value) for value in scaled)}
-        samples[name] = SampleCall(alleles, fields=fields)
+    samples = {
+        name: _sample(copies, float(marginal[copies]), one)
+        for name, copies, marginal, one in zip(names, (child, mother, father), marginals, seen, strict=True)
+    }
     new = float(posterior[0, 0, 1:].sum())
-    alone = likelihoods * np.exp(log_priors([allele])[0])
-    best = alone.argmax(axis=1)
     info: dict[str, Any] = {"DN": round(new, 6)}
     info |= {"DENOVO": True} if new >= DE_NOVO else {}
-    info |= {"MENDEL": True} if transmission(0.0)[best[1], best[2], best[0]] == 0 else {}
+    info |= {"MENDEL": True} if _contradict_alone(allele, seen) else {}
     passed = 1 - posterior[0, 0, 0] > CALL_THRESHOLD
     return Record(
         allele.contig, allele.start, allele.end, allele.ref, (allele.alt,),
-        quality=round(_phred(float(posterior[0, 0, 0])), 2),
+        quality=round(phred(float(posterior[0, 0, 0])), 2),
         filters=("PASS",) if passed else (LOW_QUALITY,), info=info, samples=samples,
     )  # fmt: skip
 
 
-def _phred(chance: float) -> float:
-    return min(HIGHEST_QUALITY, -10 * float(np.log10(max(chance, 1e-10))))
+def _sample(copies: int, chance: float, seen: Seen) -> SampleCall:
+    row = seen.likelihoods / seen.likelihoods.max()
+    scaled = np.minimum(-10 * np.log10(np.maximum(row, 1e-99)), 990).round().astype(int)
+    fields = {
+        "GQ": int(phred(1 - chance)),
+        "DP": sum(seen.depths),
+        "AD": seen.depths,
+        "PL": tuple(int(value) for value in scaled),
+    }
+    return SampleCall(((0, 0), (0, 1), (1, 1))[copies], fields=fields)
+
+
+def _contradict_alone(allele: Candidate, seen: Sequence[Seen]) -> bool:
+    """Whether the likeliest genotype of each, who all have reads, could not be inherited."""
+    prior = np.exp(log_priors([allele])[0])
+    child, mother, father = (int((one.likelihoods * prior).argmax()) for one in seen)
+    return all(sum(one.depths) for one in seen) and bool(transmission(0.0)[mother, father, child] == 0)

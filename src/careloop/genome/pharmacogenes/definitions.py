@@ -9,8 +9,7 @@ they come from stands in `pgx_sources.txt`.
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -20,6 +19,7 @@ from typing import Literal
 from careloop import InputError
 from careloop.genome.files.regions import Region
 from careloop.genome.files.sites import Site
+from careloop.genome.pharmacogenes.guidelines import table_rows
 from careloop.genome.pharmacogenes.phenotypes import TABLES, table
 
 Kind = Literal["haplotypes", "variants"]
@@ -110,20 +110,24 @@ def read_definitions(folder: Path = TABLES) -> dict[str, GeneDefinition]:
             have; two alleles that no position tells apart; an allele without function in `pgx_alleles.csv`.
     """
     positions: dict[str, list[DefiningPosition]] = {}
-    for where, row in _rows(folder, "sites", SITE_COLUMNS):
+    for where, row in table_rows(folder, "sites", SITE_COLUMNS):
         positions.setdefault(row["gene"], []).append(_position(row, where))
     bases: dict[str, dict[str, dict[str, frozenset[str]]]] = {}
-    for where, row in _rows(folder, "definitions", DEFINITION_COLUMNS):
+    for where, row in table_rows(folder, "definitions", DEFINITION_COLUMNS):
         known = {position.name: position for position in positions.get(row["gene"], ())}
         found = frozenset(row["bases"].split("|"))
         if row["site"] not in known or not found <= known[row["site"]].bases:
             raise InputError(f"{where}: site and bases must stand in pgx_sites.csv; got {row['site']} {row['bases']}")
         bases.setdefault(row["gene"], {}).setdefault(row["allele"], {})[row["site"]] = found
     genes = {}
-    for where, row in _rows(folder, "genes", GENE_COLUMNS):
+    for where, row in table_rows(folder, "genes", GENE_COLUMNS):
         gene = _gene(row, tuple(positions.get(row["gene"], ())), bases.get(row["gene"], {}), where)
         _check(gene, where)
         genes[gene.gene] = gene
+    if not genes:
+        raise InputError(
+            f"{folder}: no genes in pgx_genes.csv, or no such file; make it with scripts/pgx_definitions.py"
+        )
     return genes
 
 
@@ -192,18 +196,3 @@ def _check(gene: GeneDefinition, where: str) -> None:
         spans = sorted((p.starts[build], p.starts[build] + len(p.refs[build])) for p in gene.positions)
         if any(second[0] < first[1] for first, second in pairwise(spans)):
             raise InputError(f"{where}: sites must not overlap on {build}; join those of one place")
-
-
-def _rows(folder: Path, name: str, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Rows of a table with their place."""
-    path = folder / f"pgx_{name}.csv"
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            absent = [column for column in columns if column not in (reader.fieldnames or ())]
-            if absent:
-                raise InputError(f"{path}: missing column {', '.join(absent)}; copy the header of careloop's own table")
-            for number, row in enumerate(reader, start=2):
-                yield f"{path}, line {number}", row
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; make it with scripts/pgx_definitions.py") from None

@@ -137,7 +137,7 @@ def read_guidelines(folders: tuple[Path | None, ...] = (None,)) -> Guidelines:
 
 
 def _recommendations(folder: Path, name: str) -> Iterator[Recommendation]:
-    for where, row in _rows(folder, name, RULE_COLUMNS):
+    for where, row in table_rows(folder, name, RULE_COLUMNS):
         genes = tuple(filter(None, (row["gene"], row["other_gene"])))
         columns = (row["results"].split("|"), row["other_results"].split("|"))[: len(genes)]
         for drug, *results in product(row["drugs"].split("|"), *columns):
@@ -154,12 +154,12 @@ def _recommendations(folder: Path, name: str) -> Iterator[Recommendation]:
 
 
 def _pairs(folder: Path) -> Iterator[Pair]:
-    for where, row in _rows(folder, "guidelines", PAIR_COLUMNS):
+    for where, row in table_rows(folder, "guidelines", PAIR_COLUMNS):
         severity = _severity(row["untested"], where)
         yield Pair(row["drug"], row["gene"], row["rxnorm"], severity, row["reason"], _citation(row))
 
 
-def _rows(folder: Path, name: str, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+def table_rows(folder: Path, name: str, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """Rows of a table with their place; none where a folder does not have the table."""
     path = folder / f"pgx_{name}.csv"
     if not path.is_file():
