@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +21,9 @@ def quickest(
     network: nn.Module, work: Work, settings: LoopSettings, *, threads: int | None = None
 ) -> tuple[float, int]:
     """Seconds of a step, and the number of CPU threads they are for: `threads`, or one or all, whichever is quicker."""
-    tried = threads_to_try() if threads is None else [threads]
-    return min((step_seconds(network, work, replace(settings, threads=number)), number) for number in tried)
-
-
-def threads_to_try() -> Sequence[int]:
-    """One thread, and as many as this process has cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return sorted({1, cores})
+    tried = sorted({1, cores}) if threads is None else [threads]
+    return min((step_seconds(network, work, replace(settings, threads=number)), number) for number in tried)
 
 
 def step_seconds(network: nn.Module, work: Work, settings: LoopSettings) -> float:
