@@ -32,7 +32,10 @@ IMAGING = (
     "explain",
 )
 # The same of the genome room.
-GENOME = ("files", "simulate", "variants", "annotate", "call", "pharmacogenes", "findings")
+GENOME = (
+    *("files", "simulate", "genotypes", "variants", "annotate", "call", "pharmacogenes"),
+    *("population", "association", "risk", "function", "findings"),
+)
 ROOMS_WITHIN = [("imaging", IMAGING), ("genome", GENOME)]
 VAGUE_NAMES = {"utils", "helpers", "common", "manager", "base", "misc"}
 MAX_LINES = 500

@@ -1,0 +1,1 @@
+"""Genome-wide association of a phenotype with genotypes, and its summary statistics."""

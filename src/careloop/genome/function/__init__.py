@@ -1,0 +1,1 @@
+"""Gene function: Gene Ontology terms of proteins from their sequences."""

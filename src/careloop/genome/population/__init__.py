@@ -1,0 +1,1 @@
+"""Who the people of a genotype file are to each other: principal components, ancestry, relatives, sex, swaps."""
