@@ -55,14 +55,6 @@ def file_digest(path: Path) -> str:
         raise InputError(f"{path} cannot be read ({error.strerror}); copy the whole model folder") from error
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that is never seen half written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".unfinished.{path.name}")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
-
-
 def begun(kind: type[Said], path: Path, asked: dict[str, Any]) -> Said | None:
     """The course of a training that was begun in a folder, whose `asked` is what it answers to; None where none was.
 

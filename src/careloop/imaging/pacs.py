@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from careloop import InputError
+from careloop.record.whole_file import whole_file
 
 if TYPE_CHECKING:
     from dicomweb_client.web import DICOMwebClient
@@ -218,16 +219,12 @@ def _first(item: dict[str, Any], tag: str) -> str:
 
 
 def _fetch_instance(client: DICOMwebClient, url: str, uids: tuple[str, str, str], file: Path) -> None:
-    draft = file.with_name(f".unfinished.{file.name}")
     with _told(url):
         dataset = client.retrieve_instance(*uids, media_types=(("application/dicom", "*"),))
     if str(dataset.get("SOPInstanceUID", "")) != uids[2]:
         raise InputError(f"{_shown(url)} gave another instance than the one asked for")
-    try:
+    with whole_file(file) as draft:
         dataset.save_as(draft, enforce_file_format=True)
-        draft.replace(file)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _store(client: DICOMwebClient, url: str, path: Path) -> tuple[str, str]:

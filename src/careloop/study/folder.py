@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from careloop import InputError, __version__
+from careloop.record.whole_file import write_whole
 
 _STAGES = ".stages"
 _UNFINISHED = ".unfinished"
@@ -73,7 +74,7 @@ class RunFolder:
             _move(unfinished / written, self.path / written)
         shutil.rmtree(unfinished)
         digests = {written: folder_digest(self.path / written) for written in writes}
-        _write_text(note, json.dumps({"fingerprint": fingerprint, "files": digests}))
+        write_whole(note, json.dumps({"fingerprint": fingerprint, "files": digests}))
         self.notify(name, "done")
 
     def fingerprint(self, settings: Any, reads: Sequence[str]) -> str:
@@ -107,9 +108,3 @@ def _move(source: Path, target: Path) -> None:
         shutil.rmtree(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     source.replace(target)
-
-
-def _write_text(path: Path, text: str) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(text)
-    part.replace(path)

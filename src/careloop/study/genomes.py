@@ -28,8 +28,8 @@ from careloop.genome.pharmacogenes.panel import pharmacogenes
 from careloop.genome.pharmacogenes.results import PgxResult
 from careloop.genome.variants.normalise import normalise
 from careloop.genome.variants.split import Numbers
-from careloop.imaging.model_folder import write_whole
 from careloop.record import Record
+from careloop.record.whole_file import write_whole
 from careloop.report.genome_page import write_genome_page
 from careloop.report.reads_picture import reads_picture
 

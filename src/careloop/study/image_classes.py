@@ -22,10 +22,10 @@ from careloop.imaging.explain.explain import explain_prepared
 from careloop.imaging.explain.maps import WORDS
 from careloop.imaging.explain.overlay import overlay_png
 from careloop.imaging.finding import SIMULATED
-from careloop.imaging.model_folder import write_whole
 from careloop.imaging.read.volumes import Choice, read_volume
 from careloop.imaging.volume import Volume
 from careloop.record import Record
+from careloop.record.whole_file import write_whole
 from careloop.report.classification_page import (
     ClassificationFacts,
     ExplanationMap,

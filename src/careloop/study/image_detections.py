@@ -15,6 +15,7 @@ from careloop.imaging.detect.events import detection_events, record_detections
 from careloop.imaging.read.volumes import Choice, read_volume
 from careloop.imaging.volume import Volume
 from careloop.record import Record
+from careloop.record.whole_file import whole_file
 
 if TYPE_CHECKING:
     Progress = Callable[[str, int, int], None]
@@ -65,9 +66,7 @@ def detect_image(
     if acquired is not None and volume.source.acquired is None:
         volume = replace(volume, source=replace(volume.source, acquired=acquired))
     found = detect(volume, detector, lowest=lowest, progress=progress)
-    out.mkdir(parents=True, exist_ok=True)
     rows = [(one.label, one.probability, one.diameter_mm, *one.centre_mm, *one.box) for one in found]
-    draft = out / f".unfinished.{TABLE}"
-    pl.DataFrame(rows, schema=SCHEMA, orient="row").write_csv(draft)
-    draft.replace(out / TABLE)
+    with whole_file(out / TABLE) as draft:
+        pl.DataFrame(rows, schema=SCHEMA, orient="row").write_csv(draft)
     return DetectResult(out / TABLE, volume, detector, found)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from careloop.clean.privacy.cells import shown
 from careloop.clean.privacy.pseudonyms import DAYS_OF_WEEK, Pseudonyms
 from careloop.clean.privacy.text import ScrubSettings
+from careloop.record.whole_file import write_whole
 
 REPORT, TEXT = "deidentification.json", "deidentification.txt"
 
@@ -154,8 +155,8 @@ def write_release(folder: Path, release: Release) -> None:
         # Where a model lies on the hospital's disk is nobody else's business.
         content["settings"] = release.settings.model_dump(mode="json", exclude={"scrub": {"model"}})
         content |= _without_small_counts(release.summary.to_json(), smallest)
-        _write(folder / TEXT, _in_words(content))
-    _write(folder / REPORT, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        write_whole(folder / TEXT, _in_words(content))
+    write_whole(folder / REPORT, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_run(folder: Path) -> str | None:
@@ -191,9 +192,3 @@ def _in_words(content: Mapping[str, Any]) -> str:
         *(f"- {risk}" for risk in content["risks"]),
     ]
     return "\n".join(lines) + "\n"
-
-
-def _write(path: Path, text: str) -> None:
-    draft = path.with_name(f"{path.name}.new")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)

@@ -11,6 +11,7 @@ from careloop.genome.annotate.annotator import AnnotatedVariant
 from careloop.genome.annotate.csq import named
 from careloop.genome.files.variant_writing import genotype_text
 from careloop.genome.variant import Record
+from careloop.record.whole_file import whole_file
 
 ENDINGS = (".csv", ".parquet")
 _OF_INTEREST = ("pathogenic", "likely pathogenic")
@@ -86,14 +87,11 @@ def write_rows(path: Path, rows: Sequence[FindingRow]) -> None:
 
     schema = {column.name: pl.String for column in fields(FindingRow)}
     frame = pl.DataFrame([asdict(row) for row in rows], schema=schema)
-    part = path.with_name(f".{path.name}.part")
     try:
-        if path.suffix.lower() == ".csv":
-            frame.write_csv(part)
-        else:
-            frame.write_parquet(part)
-        part.replace(path)
+        with whole_file(path) as draft:
+            if path.suffix.lower() == ".csv":
+                frame.write_csv(draft)
+            else:
+                frame.write_parquet(draft)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or 'error'}); check folder and space") from None
-    finally:
-        part.unlink(missing_ok=True)

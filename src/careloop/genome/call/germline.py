@@ -22,6 +22,7 @@ from careloop.genome.files.regions import Region, Regions
 from careloop.genome.files.variant_file import open_variants
 from careloop.genome.files.variant_writing import write_variants
 from careloop.genome.variant import Record
+from careloop.record.whole_file import write_whole
 
 Progress = Callable[[str, int, int], None]
 REGION_BASES = 1_000_000
@@ -113,9 +114,7 @@ def covered_regions(variants: Path) -> Regions:
 def write_covered(variants: Path, bed: Path) -> int:
     """Write `covered_regions` as BED, whole or not at all; returns the number of bases."""
     regions = covered_regions(variants)
-    begun = bed.with_name(f".{bed.name}.begun")
-    begun.write_text("".join(f"{one.contig}\t{one.start}\t{one.end}\n" for one in regions))
-    begun.replace(bed)
+    write_whole(bed, "".join(f"{one.contig}\t{one.start}\t{one.end}\n" for one in regions))
     return regions.bases
 
 
@@ -197,9 +196,7 @@ def _call_to_files(task: RegionTask, work: Path, number: int) -> int:
         write_variants(_variants_path(work, number), header_of(reference, task.sample), called.records)
     counts = Counter({f"{_BASES}{reason}": n for reason, n in called.bases.items()})
     counts.update(kind for record in called.records for kind in _kinds(record))
-    begun = work / f"{number}.begun"
-    begun.write_text(json.dumps(counts))
-    begun.replace(_summary_path(work, number))
+    write_whole(_summary_path(work, number), json.dumps(counts))
     return number
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from careloop.imaging.classify.data.dataset import ImageDataset
 from careloop.imaging.classify.model import InputFormat
 from careloop.imaging.classify.settings import ClassifierSettings
-from careloop.imaging.model_folder import begun, write_whole
+from careloop.imaging.model_folder import begun
+from careloop.record.whole_file import write_whole
 
 if TYPE_CHECKING:
     from careloop.models.sequence.training.loop import LoopSettings

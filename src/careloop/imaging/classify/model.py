@@ -18,8 +18,8 @@ from careloop.imaging.model_folder import (
     file_digest,
     read_said,
     versioned_json,
-    write_whole,
 )
+from careloop.record.whole_file import whole_file, write_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -220,17 +220,13 @@ def write_classifier(
     """Write weights, familiar.npz and, last, model.json with their digests; returns the model as it was written."""
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    part = folder / f".unfinished.{WEIGHTS}"
-    save_file(weights, str(part), metadata={"format": "pt"})
-    part.replace(folder / WEIGHTS)
+    with whole_file(folder / WEIGHTS) as draft:
+        save_file(weights, str(draft), metadata={"format": "pt"})
     known = ""
     if familiar is not None:
-        part = folder / f".unfinished.{FAMILIAR}"
-        with part.open("wb") as file:  # a path would get a second suffix
+        with whole_file(folder / FAMILIAR) as draft, draft.open("wb") as file:  # a path would get a second suffix
             np.savez(file, allow_pickle=False, **familiar.to_arrays())
-        part.replace(folder / FAMILIAR)
         known = file_digest(folder / FAMILIAR)
     whole = replace(
         said, embedding_size=network.embedding_size, weights=file_digest(folder / WEIGHTS), familiar=known, version=""

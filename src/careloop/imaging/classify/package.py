@@ -24,7 +24,7 @@ from careloop.imaging.classify.fit import LOOKED_AT, outputs
 from careloop.imaging.classify.model import Calibration, ClassifierFile, Conformal, Labels, write_classifier
 from careloop.imaging.classify.settings import ClassifierSettings
 from careloop.imaging.familiar import fit_familiar
-from careloop.imaging.model_folder import write_whole
+from careloop.record.whole_file import whole_file, write_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -174,10 +174,9 @@ def _write_predictions(
         columns[f"{name} possible"] = possible[:, at]
         if ready.dataset.labels.kind == "multi":
             columns[f"{name} may be absent"] = absent[:, at]
-    part = path.with_name(f".unfinished.{path.name}")
     columns["refused"] = np.zeros(len(rows.target), bool) if refused is None else refused
-    pl.DataFrame(columns).write_parquet(part)
-    part.replace(path)
+    with whole_file(path) as draft:
+        pl.DataFrame(columns).write_parquet(draft)
 
 
 def _description(

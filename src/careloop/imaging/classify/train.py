@@ -25,7 +25,8 @@ from careloop.imaging.classify.model import ClassifierFile, read_classifier
 from careloop.imaging.classify.package import write_model
 from careloop.imaging.classify.settings import DEFAULT_MINUTES, MOST_EPOCHS, SHORTEST_PATIENCE, ClassifierSettings
 from careloop.imaging.classify.start import start_of
-from careloop.imaging.model_folder import DESCRIPTION, write_whole
+from careloop.imaging.model_folder import DESCRIPTION
+from careloop.record.whole_file import write_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,6 +15,7 @@ from careloop.imaging.detect.dataset import DetectionCase, DetectionDataset
 from careloop.imaging.segment.model import Preparation, Tiling
 from careloop.imaging.segment.prepare import prepare
 from careloop.imaging.segment.tiles import Origin, cut_tile, patch_3d, tile_rows
+from careloop.record.whole_file import whole_file
 
 if TYPE_CHECKING:
     import torch
@@ -49,9 +50,8 @@ def prepare_case(
         made = prepare([volume], preparation)
         folder.mkdir(parents=True, exist_ok=True)
         np.save(image, made.image)
-        part = folder / f".unfinished.{stem}.npz"
-        np.savez(part, allow_pickle=False, boxes=to_prepared(boxes, made.placing))
-        part.replace(about)
+        with whole_file(about) as draft:
+            np.savez(draft, allow_pickle=False, boxes=to_prepared(boxes, made.placing))
     with np.load(about) as known:
         labels = np.array([dataset.labels.index(name) for name in case.labels], dtype=np.intp)
         return PreparedCase(np.load(image, mmap_mode="r"), known["boxes"], labels)

@@ -18,9 +18,9 @@ from careloop.imaging.model_folder import (
     file_digest,
     read_said,
     versioned_json,
-    write_whole,
 )
 from careloop.imaging.segment.model import Preparation
+from careloop.record.whole_file import whole_file, write_whole
 
 if TYPE_CHECKING:
     import torch
@@ -118,10 +118,8 @@ def write_weights(network: UNet, folder: Path) -> str:
     """Write weights.safetensors, whole or not at all; returns its SHA-256."""
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".unfinished.{WEIGHTS}"
-    save_file({name: value.contiguous() for name, value in _weights(network).items()}, part)
-    part.replace(folder / WEIGHTS)
+    with whole_file(folder / WEIGHTS) as draft:
+        save_file({name: value.contiguous() for name, value in _weights(network).items()}, draft)
     return file_digest(folder / WEIGHTS)
 
 

@@ -29,10 +29,11 @@ from careloop.imaging.detect.model import (
 )
 from careloop.imaging.detect.settings import DetectionSettings
 from careloop.imaging.finding import SIMULATED
-from careloop.imaging.model_folder import DESCRIPTION, begun, write_whole
+from careloop.imaging.model_folder import DESCRIPTION, begun
 from careloop.imaging.phantom.nodule_files import SIMULATION
 from careloop.imaging.segment.model import Normalization, Preparation
 from careloop.imaging.volume import Volume
+from careloop.record.whole_file import write_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,6 +13,7 @@ from careloop import InputError
 from careloop.imaging.explain.maps import Method, mapper
 from careloop.imaging.explain.scored import Scored, batches, tensor
 from careloop.imaging.explain.validity import Progress, Validity, check_maps
+from careloop.record.whole_file import whole_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -114,6 +115,5 @@ def probabilities(classifier: Classifier, scored: Scored, images: Floats) -> NDA
 def _write(checked: Checked, path: Path) -> None:
     from pydantic import TypeAdapter
 
-    part = path.with_name(f".unfinished.{path.name}")
-    part.write_bytes(TypeAdapter(Checked).dump_json(checked, indent=1))
-    part.replace(path)
+    with whole_file(path) as draft:
+        draft.write_bytes(TypeAdapter(Checked).dump_json(checked, indent=1))

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from careloop.imaging.learn.configure import Plan, SizeName
 from careloop.imaging.learn.dataset import Dataset, Rejected
 from careloop.imaging.learn.fingerprint import Fingerprint
-from careloop.imaging.model_folder import begun, write_whole
+from careloop.imaging.model_folder import begun
+from careloop.record.whole_file import write_whole
 
 if TYPE_CHECKING:
     from careloop.models.sequence.training.loop import LoopSettings

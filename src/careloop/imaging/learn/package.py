@@ -19,6 +19,7 @@ from careloop.imaging.segment.formats.trained import TrainedFile, model_of, read
 from careloop.imaging.segment.run import RunSettings
 from careloop.imaging.terms import described
 from careloop.imaging.volume import Segment
+from careloop.record.whole_file import whole_file, write_whole
 
 if TYPE_CHECKING:
     from careloop.imaging.unet import UNet
@@ -50,10 +51,7 @@ def write_model(network: UNet, dataset: Dataset, course: Course, out: Path, *, p
     settings = RunSettings(device=course.device)
     ready = model_of(model, out / WEIGHTS)
     figures = validate_model(ready, dataset, cases, settings=settings, progress=progress)
-    text = replace(model, validation=figures).to_json()
-    draft = out / f".unfinished.{DESCRIPTION}"
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(out / DESCRIPTION)
+    write_whole(out / DESCRIPTION, replace(model, validation=figures).to_json())
     return read_description(out)
 
 
@@ -66,9 +64,8 @@ def _write_weights(network: UNet, out: Path) -> None:
         if value.data_ptr() not in seen:
             seen.add(value.data_ptr())
             weights[name] = value.contiguous()
-    part = out / f".unfinished.{WEIGHTS}"
-    save_file(weights, str(part), metadata={"format": "pt"})
-    part.replace(out / WEIGHTS)
+    with whole_file(out / WEIGHTS) as draft:
+        save_file(weights, str(draft), metadata={"format": "pt"})
 
 
 def segments_of(labels: Labels) -> tuple[Segment, ...]:

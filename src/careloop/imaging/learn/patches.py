@@ -16,6 +16,7 @@ from careloop.imaging.learn.fingerprint import read_case
 from careloop.imaging.segment.model import Preparation
 from careloop.imaging.segment.prepare import Placing, prepare
 from careloop.imaging.segment.resample import Resampling, resample
+from careloop.record.whole_file import whole_file
 
 if TYPE_CHECKING:
     import torch
@@ -49,10 +50,9 @@ def prepare_case(case: Case, dataset: Dataset, preparation: Preparation, folder:
         folder.mkdir(parents=True, exist_ok=True)
         np.save(stem.with_suffix(".image.npy"), made.image)
         np.save(stem.with_suffix(".labels.npy"), numbers)
-        part = stem.with_suffix(".part.npz")
         found = _places(numbers, dataset.labels, seed=int.from_bytes(hashlib.sha256(case.name.encode()).digest()[:4]))
-        np.savez(part, allow_pickle=False, **{str(i): place for i, place in enumerate(found)})
-        part.replace(done)
+        with whole_file(done) as draft:
+            np.savez(draft, allow_pickle=False, **{str(i): place for i, place in enumerate(found)})
     with np.load(done) as places:
         return PreparedCase(
             case.name,

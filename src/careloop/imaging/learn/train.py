@@ -32,6 +32,7 @@ from careloop.imaging.learn.package import write_model
 from careloop.imaging.learn.patches import prepare_case
 from careloop.imaging.model_folder import DESCRIPTION
 from careloop.imaging.segment.formats.trained import TrainedFile, read_description
+from careloop.record.whole_file import write_whole
 
 if TYPE_CHECKING:
     from careloop.imaging.unet import UNet
@@ -175,9 +176,7 @@ def read_curve(out: Path) -> tuple[EpochScore, ...]:
 
 
 def _write_curve(out: Path, scores: Sequence[EpochScore]) -> None:
-    part = out / f".unfinished.{CURVE}"
-    part.write_text(json.dumps([asdict(score) for score in scores], indent=1) + "\n")
-    part.replace(out / CURVE)
+    write_whole(out / CURVE, json.dumps([asdict(score) for score in scores], indent=1) + "\n")
 
 
 def _silent(what: str, done: int, total: int) -> None:

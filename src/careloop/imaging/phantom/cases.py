@@ -16,6 +16,7 @@ from careloop.imaging.phantom.chest import ChestPhantom, Grid, chest_phantom
 from careloop.imaging.phantom.projections import Kernel, Scanner, scan
 from careloop.imaging.volume import Volume
 from careloop.imaging.write.nifti import write_nifti
+from careloop.record.whole_file import write_whole
 
 Progress = Callable[[str, int, int], None]  # what is being done, how much of it is done, of how much
 SEEDS_A_FAMILY = 1_000_000  # the seeds of a family's cases lie within this many
@@ -137,6 +138,4 @@ def _describe(folder: Path, cases: int, made_with: dict[str, object]) -> None:
         "file_ending": ".nii.gz",
         "simulation": made_with,
     }
-    draft = folder / ".unfinished.dataset.json"
-    draft.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    draft.replace(folder / "dataset.json")
+    write_whole(folder / "dataset.json", json.dumps(document, indent=1) + "\n")

@@ -16,6 +16,7 @@ from careloop.imaging.finding import SIMULATED
 from careloop.imaging.phantom.nodule_radiographs import USUAL, NoduleSet, NoduleSetting, ideal_auroc, nodule_set
 from careloop.imaging.volume import Volume
 from careloop.imaging.write.nifti import write_nifti
+from careloop.record.whole_file import whole_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,10 +51,8 @@ def write_nodule_npz(
         arrays[f"{part}_boxes"] = found.boxes
         arrays[f"{part}_subject_id"] = found.subject_id
         arrays[f"{part}_ideal_log_likelihood_ratio"] = found.log_likelihood_ratio
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".unfinished.{path.stem}.npz")
-    np.savez_compressed(draft, allow_pickle=False, **arrays)
-    draft.replace(path)
+    with whole_file(path) as draft, draft.open("wb") as file:  # a path would get a second suffix
+        np.savez_compressed(file, allow_pickle=False, **arrays)
     _describe(path.with_name(f"{path.name}.json"), made)
     return made
 

@@ -18,8 +18,8 @@ from careloop.imaging.model_folder import (
     file_digest,
     read_said,
     versioned_json,
-    write_whole,
 )
+from careloop.record.whole_file import whole_file, write_whole
 
 if TYPE_CHECKING:
     from careloop.imaging.restore.network import Denoiser
@@ -109,9 +109,7 @@ def write_restoration(network: Denoiser, said: RestorationFile, folder: Path) ->
     """Write weights in half precision and model.json, which comes last, so that its being there says done."""
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".unfinished.{WEIGHTS}"
-    save_file({name: value.half().contiguous() for name, value in network.state_dict().items()}, str(part))
-    part.replace(folder / WEIGHTS)
+    with whole_file(folder / WEIGHTS) as draft:
+        save_file({name: value.half().contiguous() for name, value in network.state_dict().items()}, str(draft))
     write_whole(folder / DESCRIPTION, replace(said, weights=file_digest(folder / WEIGHTS)).to_json())
     return read_restoration(folder)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from careloop.imaging.terms import Code
 from careloop.imaging.volume import name_and_version
+from careloop.record.whole_file import whole_file
 
 if TYPE_CHECKING:
     import highdicom
@@ -41,13 +42,8 @@ def derived_uid(*parts: str | NDArray[np.generic]) -> str:
 
 def save_whole(made: Dataset, path: Path) -> Path:
     """Write a DICOM object whole or not at all; returns the path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".unfinished.{path.name}")
-    try:
+    with whole_file(path) as draft:
         made.save_as(draft, enforce_file_format=True)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
     return path
 
 

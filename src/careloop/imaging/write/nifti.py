@@ -11,6 +11,7 @@ import numpy as np
 from careloop.imaging.finding import SIMULATED
 from careloop.imaging.read.nifti import SAYS_SIMULATED, affine_from_ras
 from careloop.imaging.volume import LabelMap, Volume, is_upright
+from careloop.record.whole_file import whole_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,9 +48,5 @@ def _save(array: NDArray[np.generic], affine: NDArray[np.float64], path: Path, *
     made.header["descrip"] = described
     made.set_sform(affine, code=1)
     made.set_qform(affine, code=1 if is_upright(affine) else 0, strip_shears=True)
-    draft = path.with_name(f".unfinished.{path.name}")
-    try:
+    with whole_file(path) as draft:
         nibabel.save(made, draft)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -187,9 +187,9 @@ def _write(dataset: Dataset, out: Path) -> bool:
     unfinished = target.with_suffix(_UNFINISHED)
     try:
         dataset.save_as(unfinished, enforce_file_format=True)
-    except OSError:
-        raise
-    except Exception:  # pydicom writes a value as its type asks, and a value that breaks it may raise anything
+    except Exception as error:  # pydicom writes a value as its type asks, and one that breaks it may raise anything,
+        if isinstance(error, OSError) and error.errno is not None:  # an OSError without a number among them
+            raise
         unfinished.unlink(missing_ok=True)
         raise RefusedError("a value cannot be written: the file breaks the standard") from None
     unfinished.replace(target)

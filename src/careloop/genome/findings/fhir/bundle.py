@@ -10,7 +10,6 @@ name.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -40,6 +39,7 @@ from careloop.genome.findings.fhir.observations import (
 )
 from careloop.genome.findings.finding import PATHOGENIC, GenomeFindings
 from careloop.genome.pharmacogenes.results import PgxResult
+from careloop.record.whole_file import write_whole
 
 MOST_VARIANTS = 1000  # of interest, in one report; more is a genome, and genomes are not exported
 STUDY, ANALYSIS = "study", "analysis"
@@ -78,9 +78,7 @@ def findings_bundle(findings: GenomeFindings, *, patient: PatientKey, made_at: d
 
 def write_bundle(bundle: Json, path: Path) -> None:
     """Write the bundle as JSON in UTF-8, whole or not at all."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}.part")
-    draft.write_text(json.dumps(bundle, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    draft.replace(path)
+    write_whole(path, json.dumps(bundle, ensure_ascii=False, indent=1) + "\n")
 
 
 def _observations(setting: ReportSetting) -> Iterator[Json]:
