@@ -121,6 +121,10 @@ def test_loss_of_function_is_judged_in_the_genes_that_a_file_names(world: Path, 
     genes.write_text(without["gene"][0] + "\n")
     run(*words, "--lof-genes", genes)
     assert "PVS1" in pl.read_csv(table, infer_schema=False)["evidence"][0]
+    settings = tmp_path / "acmg.yaml"
+    settings.write_text(f"loss_of_function_genes: [{without['gene'][0]}]\nexpected_above: 0.001\n")
+    run(*words, "--acmg", settings)
+    assert "PVS1" in pl.read_csv(table, infer_schema=False)["evidence"][0]
 
 
 def test_pharmacogenes_have_a_page_fhir_and_events(world: Path, calls: Path, run: Run, tmp_path: Path) -> None:

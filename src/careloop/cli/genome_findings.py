@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 KNOWN_HELP = "A file to look variants up in: clinvar=..., gnomad=..., or any VCF, BED or CSV; may be repeated."
 LOF_HELP = "Genes (one a line) whose loss is known to cause disease; without it PVS1 is not judged."
+ACMG_HELP = "Settings of the ACMG/AMP criteria: expected_above (for BS1), score, repeats, rare_below ..."
 
 
 def findings_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -46,6 +47,7 @@ def findings_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--genes", required=True, type=FOLDER, metavar="GFF", help="Genes of the same assembly: GFF3 or GTF.")
 @click.option("--known", multiple=True, metavar="NAME=PATH[:KEYS]", help=KNOWN_HELP)
 @click.option("--lof-genes", type=FOLDER, metavar="FILE", help=LOF_HELP)
+@click.option("--acmg", type=FOLDER, metavar="YAML", help=ACMG_HELP)
 @click.option("--splice-model", type=FOLDER, metavar="ONNX", help="A model of splice sites.")
 @click.option("--table", type=FOLDER, metavar="FILE", help="Variants of interest as .csv or .parquet.")
 @click.option("--sample", help="Whose genotype the table has; default: all samples.")
@@ -57,6 +59,7 @@ def annotate(
     genes: Path,
     known: tuple[str, ...],
     lof_genes: Path | None,
+    acmg: Path | None,
     out: Path,
     as_json: bool,
     **given: Any,
@@ -68,7 +71,7 @@ def annotate(
     from careloop.genome.annotate.annotate import annotate as annotated
     from careloop.genome.annotate.annotator import AnnotateOptions
 
-    options = AnnotateOptions(known=_known(known), acmg=_acmg(lof_genes), **given)
+    options = AnnotateOptions(known=_known(known), acmg=_acmg(acmg, lof_genes), **given)
     with counter() as progress:
         done = annotated(variants, out, reference=reference, genes=genes, options=options, progress=progress)
     shown = {
@@ -93,18 +96,10 @@ def _known(given: tuple[str, ...]) -> tuple[Any, ...]:
     return tuple(parse_known(text) for text in given)
 
 
-def _acmg(lof_genes: Path | None) -> AcmgSettings:
-    """What data cannot say; InputError where the file of genes cannot be read."""
-    from careloop import InputError
-    from careloop.genome.annotate.acmg.settings import AcmgSettings
+def _acmg(settings: Path | None, lof_genes: Path | None) -> AcmgSettings:
+    from careloop.genome.annotate.acmg.settings import read_settings
 
-    if lof_genes is None:
-        return AcmgSettings()
-    try:
-        lines = lof_genes.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        raise InputError(f"{lof_genes}: no such file, or not text; give a file with one gene a line") from None
-    return AcmgSettings(loss_of_function_genes=frozenset(line.strip() for line in lines if line.strip()))
+    return read_settings(settings, lof_genes)
 
 
 def _annotated_text(done: AnnotateSummary) -> str:
@@ -144,6 +139,7 @@ def pgx(variants: Path, genes: tuple[str, ...], reference: Path | None, **given:
 @click.option("--genes", required=True, type=FOLDER, metavar="GFF", help="Genes of the same assembly: GFF3 or GTF.")
 @click.option("--known", multiple=True, metavar="NAME=PATH[:KEYS]", help=KNOWN_HELP)
 @click.option("--lof-genes", type=FOLDER, metavar="FILE", help=LOF_HELP)
+@click.option("--acmg", type=FOLDER, metavar="YAML", help=ACMG_HELP)
 @click.option("--reads", type=FOLDER, metavar="BAM", help="The reads, for pictures of those behind each call.")
 @findings_options
 def report(
@@ -152,6 +148,7 @@ def report(
     genes: Path,
     known: tuple[str, ...],
     lof_genes: Path | None,
+    acmg: Path | None,
     reads: Path | None,
     **given: Any,
 ) -> None:
@@ -163,7 +160,7 @@ def report(
 
     names = ("sample", "covered", "samples")
     task = GenomeTask(variants, reference=reference, **{name: given.pop(name) for name in names})
-    _write(task, Interest(genes, _known(known), _acmg(lof_genes), reads), **given)
+    _write(task, Interest(genes, _known(known), _acmg(acmg, lof_genes), reads), **given)
 
 
 def _write(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
 
 from careloop import InputError
 from careloop.genome.annotate.acmg.criteria import Strength
@@ -91,3 +92,44 @@ class AcmgSettings:
             raise InputError(f"fewest_stars is ClinVar's review status from 0 to 4; got {self.fewest_stars}")
         if not 0 <= self.splice_to < self.splice_from <= 1:
             raise InputError("splice thresholds are 0 <= splice_to < splice_from <= 1")
+
+
+def read_settings(settings: Path | None, genes: Path | None = None) -> AcmgSettings:
+    """Settings from a YAML file of the fields of `AcmgSettings`, and genes (one a line) whose loss causes disease.
+
+    Raises:
+        InputError: a file cannot be read, a field is unknown or given twice over, or a value is not one of its.
+    """
+    chosen = AcmgSettings() if settings is None else _checked(settings)
+    if genes is None:
+        return chosen
+    if chosen.loss_of_function_genes:
+        raise InputError(f"{settings} and {genes} both give genes whose loss causes disease; keep one")
+    named = (line.strip() for line in _text(genes, "one gene a line").splitlines())
+    return replace(chosen, loss_of_function_genes=frozenset(name for name in named if name))
+
+
+def _checked(path: Path) -> AcmgSettings:
+    import yaml
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        content: Any = yaml.safe_load(_text(path, "YAML of ACMG settings"))
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    known = [field.name for field in fields(AcmgSettings)]
+    unknown = [] if not isinstance(content, dict) else sorted(str(key) for key in content if key not in known)
+    if not isinstance(content, dict) or unknown:
+        raise InputError(f"{path}: ACMG settings are {', '.join(known)}; got {', '.join(unknown) or 'no mapping'}")
+    try:
+        return TypeAdapter(AcmgSettings).validate_python(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{path}: {'.'.join(map(str, first['loc'])) or 'settings'}: {first['msg']}") from None
+
+
+def _text(path: Path, what: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise InputError(f"{path}: no such file, or not text; give a file with {what}") from None
