@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FOLDER = click.Path(path_type=Path)
 MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f"])
-EXAMPLES = click.Choice(["actg175", "nafld", "nafld_sequences", "nsaids"])
+EXAMPLES = click.Choice(["actg175", "nafld", "nafld_sequences", "nsaids", "genome"])
 Command = Callable[..., Any]
 
 

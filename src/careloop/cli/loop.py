@@ -22,6 +22,7 @@ from careloop.cli.command import (
 from careloop.cli.output import show, stages
 
 if TYPE_CHECKING:
+    from careloop.record import Record
     from careloop.study import Study
 
 
@@ -31,16 +32,18 @@ NOT_RULED_OUT = {(): "", (False,): "no outcome", (True,): "outcome", (False, Tru
 
 @cli.command()
 @click.option("--out", type=FOLDER, default=Path("careloop-demo"), show_default=True, help="Folder to write to.")
-@click.option("--example", type=EXAMPLES, default="actg175", show_default=True, help="The published data set.")
+@click.option("--example", type=EXAMPLES, default="actg175", show_default=True, help="The data set.")
 @json_option
 def demo(out: Path, example: str, as_json: bool) -> None:
-    """Run the whole loop on published data: record, models, evaluation, plan, verdict, report."""
-    from careloop.ingest import example_record
+    """Run the whole loop on published data: record, models, evaluation, plan, verdict, report.
+
+    The patients of `genome` are simulated: what a genome adds to the clinic is compared on them.
+    """
     from careloop.study import Study, example_study
 
     with stages() as notify:
         notify("record", "running")
-        record = example_record(example.removesuffix("_sequences"), out / "record")
+        record = _example_record(example, out / "record")
         notify("record", "done")
     _run(Study.read(example_study(example)), record.path, out / "run", as_json=as_json)
 
@@ -211,6 +214,16 @@ def outcome(run: Path, record_path: Path, acted: tuple[str, ...], page: Path | N
 
         write_outcome_page(worded, page, study=study.name, primary=study.primary)
     show(content, "\n".join(f"- {sentence}" for sentence in worded["words"]), as_json=as_json)
+
+
+def _example_record(example: str, path: Path) -> Record:
+    if example == "genome":
+        from careloop.genome.findings.scores.simulated_patients import simulated_patients
+
+        return simulated_patients(path)
+    from careloop.ingest import example_record
+
+    return example_record(example.removesuffix("_sequences"), path)
 
 
 def _run(study: Study, record_path: Path, out: Path, *, as_json: bool, on: str = "here") -> None:

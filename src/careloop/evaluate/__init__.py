@@ -24,6 +24,7 @@ from careloop.evaluate.discrimination import Threshold, youden_threshold
 from careloop.evaluate.estimate import Band, Estimate, to_json
 from careloop.evaluate.fairness import Fairness, evaluate_fairness
 from careloop.evaluate.labels import LabelOutcomes, evaluate_labels
+from careloop.evaluate.reclassification import Reclassification, reclassify
 from careloop.evaluate.sample_size import binary_sample_size, continuous_sample_size, time_to_event_sample_size
 from careloop.evaluate.subgroups import cut_groups
 from careloop.evaluate.survival import Survival, evaluate_survival, harrell_c, uno_c
@@ -40,6 +41,7 @@ __all__ = [
     "ModelEvaluation",
     "Outcomes",
     "Predictions",
+    "Reclassification",
     "SubgroupSection",
     "Survival",
     "Threshold",
@@ -57,6 +59,7 @@ __all__ = [
     "horizon_labels",
     "horizon_weights",
     "kaplan_meier",
+    "reclassify",
     "time_to_event_sample_size",
     "to_json",
     "uno_c",

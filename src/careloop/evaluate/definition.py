@@ -47,4 +47,16 @@ class EvaluationSection(BaseModel):
         description="Probability with which a row's label set is to hold the truth, among rows with and without the "
         "outcome and in every combination of the subgroups that has enough tuning rows.",
     )
+    risk_categories: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
+        default=[],
+        description="Increasing risks that part risk categories, such as [0.05, 0.2], between which a genome's columns "
+        "reclassify patients; none: the threshold, or where that is `youden` the training rows' event rate.",
+    )
     subgroups: list[SubgroupSection] = Field(default=[], description="Subgroups in which every model is evaluated too.")
+
+    @field_validator("risk_categories")
+    @classmethod
+    def _increasing(cls, risk_categories: list[float]) -> list[float]:
+        if any(high <= low for low, high in pairwise(risk_categories)):
+            raise ValueError(f"risk_categories must increase: got {risk_categories}")
+        return risk_categories

@@ -18,6 +18,7 @@ from careloop.features import Column, Recipe
 from careloop.features.words import is_yes_or_no, label, unit
 from careloop.report import charts
 from careloop.report.checklist import checklist
+from careloop.report.genome_section import genome_section
 from careloop.report.timeline_chart import timeline
 from careloop.report.treatments import in_labels, policy_tree, treatment_charts, trial_chart
 
@@ -53,6 +54,7 @@ class Contents:
     explanation: Json | None
     effects: Json | None
     trial: Json | None
+    fusion: Json | None
     verdict: Json | None
     cohort: pl.DataFrame
     features: pl.DataFrame
@@ -74,6 +76,7 @@ class Contents:
             explanation=content("explanation.json"),
             effects=content("effects.json"),
             trial=content("trial.json"),
+            fusion=content("fusion.json"),
             verdict=content("outcome.json"),
             cohort=pl.read_parquet(run / "cohort.parquet"),
             features=pl.read_parquet(run / "features.parquet"),
@@ -87,7 +90,7 @@ def write_report(run: Path, path: Path) -> None:
         loader=PackageLoader("careloop.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     with charts.style():
-        drawn = _charts(contents)
+        drawn, genome = _charts(contents), genome_section(contents.fusion)
     environment.filters["figure"] = with_interval
     environment.filters["signed"] = signed
     environment.filters["expected"] = expected
@@ -114,6 +117,7 @@ def write_report(run: Path, path: Path) -> None:
         effects=contents.effects,
         tree=policy_tree(contents.effects, contents.recipe),
         trial=contents.trial,
+        genome=genome,
         verdict=contents.verdict,
         checklist=checklist(contents.study, contents.flow, contents.recipe, contents.evaluation),
         charts=drawn,

@@ -70,9 +70,9 @@ def compute_features(study: Study, facts: Record, run: RunFolder, *, on: str) ->
     def work(out: Path) -> None:
         rows = cohort_rows(run)
         recipe, matrix = fit_features(facts, rows, study.features, exclude_codes=study.arm_codes, on=on)
-        check_leakage(_training_data(study, facts, rows, matrix, recipe))
+        check_leakage(training_data(study, facts, rows, matrix, recipe))
         matrix.to_frame().write_parquet(out / "features.parquet")
-        (out / "recipe.json").write_text(recipe.keep(_selected(study, rows, matrix)).to_json(), encoding="utf-8")
+        (out / "recipe.json").write_text(recipe.keep(selected(study, rows, matrix)).to_json(), encoding="utf-8")
 
     settings = [
         study.features.model_dump(mode="json"),
@@ -91,7 +91,7 @@ def train(study: Study, model: ModelSection, facts: Record, run: RunFolder) -> N
         recipe = Recipe.from_json((run.path / "recipe.json").read_text(encoding="utf-8"))
         everything = feature_matrix(run)
         data = replace(
-            _training_data(study, facts, cohort_rows(run), everything.select(recipe.names), recipe),
+            training_data(study, facts, cohort_rows(run), everything.select(recipe.names), recipe),
             groups=subgroups(study.evaluation.subgroups, everything),
             timelines=found[0] if (found := read_timelines(run)) else None,
             start=read_pretrained(run).start if model.start == "pretrained" else None,
@@ -108,7 +108,7 @@ def train(study: Study, model: ModelSection, facts: Record, run: RunFolder) -> N
     reads += sequence_files(study, model)
     settings = [
         model.model_dump(mode="json"),
-        _kept_with_models(study),
+        kept_with_models(study),
         outcome_settings(study),
         record_identity(facts),
     ]
@@ -155,7 +155,7 @@ def evaluate(study: Study, run: RunFolder) -> None:
         days = np.linspace(0, horizon_days, CURVE_POINTS + 1)[1:]
         evaluation = evaluate_all(
             {package.name: predictions_of(package, matrix, days) for package in packages(study, run)},
-            _outcomes(cohort_rows(run, "held_out"), horizon_days),
+            outcomes_of(cohort_rows(run, "held_out"), horizon_days),
             subgroups={grouping.feature: names[is_held_out] for grouping, names in groups.items()},
             resamples=section.resamples,
             seed=section.seed,
@@ -252,7 +252,7 @@ def report(study: Study, run: RunFolder) -> None:
 
     reads = ["study.yaml", "record.json", "flow.json", "recipe.json", "features.parquet", "evaluation.json"]
     reads += ["patients.json", "outcome.json", *_judged_files(study)]
-    reads += [name for name in ("explanation.json", "trial.json") if (run.path / name).exists()]
+    reads += [name for name in ("explanation.json", "trial.json", "fusion.json") if (run.path / name).exists()]
     run.stage("report", lambda out: write_report(run.path, out / "report.html"), writes=["report.html"], reads=reads)
 
 
@@ -302,12 +302,13 @@ def outcome_settings(study: Study) -> dict[str, Any]:
     return study.cohort.outcome.model_dump(mode="json")
 
 
-def _kept_with_models(study: Study) -> dict[str, Any]:
+def kept_with_models(study: Study) -> dict[str, Any]:
     """What of the evaluation section goes into the models: the rest may change without training them again."""
     return study.evaluation.model_dump(mode="json", include={"threshold", "conformal_level", "subgroups"})
 
 
-def _outcomes(rows: pl.DataFrame, horizon_days: float) -> Outcomes:
+def outcomes_of(rows: pl.DataFrame, horizon_days: float) -> Outcomes:
+    """What happened to each of the cohort's rows."""
     subject_id, follow_up_days, event = (rows[name].to_numpy() for name in ("subject_id", "follow_up_days", "event"))
     return Outcomes(subject_id, follow_up_days, event, horizon_days)
 
@@ -321,9 +322,10 @@ def _judged_files(study: Study) -> list[str]:
     return ["cohort.parquet", "predictions.parquet", *(["plan.parquet", "effects.json"] if study.plan else [])]
 
 
-def _training_data(
+def training_data(
     study: Study, facts: Record, rows: pl.DataFrame, matrix: FeatureMatrix, recipe: Recipe
 ) -> TrainingData:
+    """The rows with their features, as models are trained on them."""
     return TrainingData(
         rows,
         matrix,
@@ -343,10 +345,10 @@ def _in_words(codes: tuple[str, ...], facts: Record) -> str:
     return " or ".join(words.get(code, code) for code in codes)
 
 
-def _selected(study: Study, rows: pl.DataFrame, matrix: FeatureMatrix) -> tuple[str, ...]:
+def selected(study: Study, rows: pl.DataFrame, matrix: FeatureMatrix) -> tuple[str, ...]:
     """Columns kept by the study's selection, decided on the training rows whose label is known."""
     is_training = rows["split"] == "train"
-    training = _outcomes(rows.filter(is_training), study.cohort.outcome.horizon_days)
+    training = outcomes_of(rows.filter(is_training), study.cohort.outcome.horizon_days)
     weights = horizon_weights(training.follow_up_days, training.event, training.horizon_days)
     labels = horizon_labels(training.follow_up_days, training.event, training.horizon_days)
     known = weights > 0

@@ -17,7 +17,7 @@ from careloop.plan import PlanSection
 from careloop.plan.trial.definition import TrialSection, check_trial
 from careloop.record import Record
 from careloop.record.shards import HERE
-from careloop.study import plan_stages, sequence_stages, stages
+from careloop.study import genome_stages, plan_stages, sequence_stages, stages
 from careloop.study.file import explain_mistakes, read_yaml
 from careloop.study.folder import RunFolder
 from careloop.train import ModelSection, PretrainingSection, default_models, with_references
@@ -149,6 +149,7 @@ class Study(BaseModel):
             stages.train(self, model, facts, run)
         stages.predict_held_out(self, facts, run)
         stages.evaluate(self, run)
+        genome_stages.compare_genome(self, facts, run, on=on)
         plan_stages.make_plans(self, facts, run)
         plan_stages.emulate(self, facts, run, on=on)
         stages.show_examples(self, run)

@@ -1,0 +1,1 @@
+"""Genes tested by their rare variants together."""

@@ -1,0 +1,1 @@
+"""Tables about people: traits and covariates by sample id."""

@@ -1,0 +1,1 @@
+"""Regressions of one trait on each of many variants, beside covariates."""

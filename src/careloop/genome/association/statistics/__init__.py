@@ -1,0 +1,1 @@
+"""How files of summary statistics are read into one table."""

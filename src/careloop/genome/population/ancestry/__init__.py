@@ -1,0 +1,1 @@
+"""Where people lie among reference groups, by principal components of a reference panel."""

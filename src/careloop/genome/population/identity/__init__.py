@@ -1,0 +1,1 @@
+"""Who is who: relatives, stated and found sex, heterozygosity, swapped samples."""

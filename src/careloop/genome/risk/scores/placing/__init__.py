@@ -1,0 +1,1 @@
+"""Where a score's variants are among genotypes, and how their alleles fit."""

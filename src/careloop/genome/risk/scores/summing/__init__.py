@@ -1,0 +1,1 @@
+"""Genotypes times weights."""
