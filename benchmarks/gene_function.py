@@ -10,14 +10,15 @@ network's size and epochs, its weight of 4 beside neighbours) was chosen on samp
 
 Fmax and Smin are CAFA's (`careloop.evaluate.ontology_terms`): for every method alike the best over thresholds on the
 queries; terms are propagated over is_a and part_of, rows are queries with a term of the aspect, roots do not count
-("with roots": they do, on the same rows). Methods:
+("with roots": they do, on the same rows). AUPR is the area over the recalls that a method reaches. Methods:
   naive                 how common each term is among the training proteins
   DIAMOND alone         share of bit scores of its hits (very sensitive, E-value at most 0.001) with the term
   naive + DIAMOND       the mean of both
   neighbours + prior    careloop without a network: hits to E-value 10 by their E-values, the prior among them
   network               careloop's network alone
   careloop              what `careloop genome function` says: neighbours, the network among them
-Time is user and system time of all processes; memory is the peak of this process.
+Intervals (95 %) resample queries, also where several are of one cluster: those of "clustered" are then too narrow.
+Time is user and system time of all processes; memory is the peak of this process, the data set among it.
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ def scores_of(queries: Proteins, library: FunctionLibrary) -> dict[str, Scores]:
     return {
         "naive": naive,
         "DIAMOND alone": alone,
-        "naive + DIAMOND": (naive + alone) / 2,
+        "naive + DIAMOND": np.float32(0.5) * (naive + alone),
         "neighbours + prior": handed.scores(every, library.ontology, library.prior),
         "network": consistent(np.concatenate([part.expected for part in parts]), library.ontology),
         "careloop": np.concatenate([part.blended for part in parts]),
@@ -214,13 +215,13 @@ def print_means(found: list[list[Found]]) -> None:
     for name in METHODS:
         cells = []
         for aspect in range(len(FILES)):
-            values = [seed[aspect].evaluations[name].figures["fmax"].value for seed in found]
-            cells.append(f"{np.mean(values):.3f} ({', '.join(f'{value:.3f}' for value in values)})")
+            values = np.array([seed[aspect].evaluations[name].figures["fmax"].value for seed in found])
+            cells.append(f"{values.mean():.3f} ({', '.join(f'{value:.3f}' for value in values)})")
         print(f"{name:<20} " + " ".join(f"{cell:^28}" for cell in cells))
     print("with roots, mean")
     for name in METHODS:
-        values = [np.mean([seed[aspect].with_roots[name] for seed in found]) for aspect in range(len(FILES))]
-        print(f"{name:<20} " + " ".join(f"{value:^28.3f}" for value in values), flush=True)
+        rooted = np.array([[seed[aspect].with_roots[name] for aspect in range(len(FILES))] for seed in found])
+        print(f"{name:<20} " + " ".join(f"{value:^28.3f}" for value in rooted.mean(axis=0)), flush=True)
 
 
 def cafaeval_fmax(ontology: Ontology, scores: Scores, truth: NDArray[np.bool_], columns: NDArray[np.int64]) -> float:

@@ -45,7 +45,7 @@ def bed_reader(path: Path, dtype: str) -> None:
     import numpy as np
     from bed_reader import open_bed
 
-    with open_bed(path.with_suffix(".bed"), num_threads=1) as bed:
+    with open_bed(path, num_threads=1) as bed:
         for at in range(0, bed.sid_count, STEP):
             assert bed.read(np.s_[:, at : at + STEP], dtype=dtype, order="F").size
 
@@ -84,8 +84,8 @@ def prepare(folder: Path, asked: str) -> None:
         converted(InMemoryGenotypes(made.samples, made.variants, made.genotypes), folder / "whole")
     else:
         converted(open_genotypes(asked), folder / "whole")
-    ids = open_genotypes(folder / "whole").samples["sample_id"]
-    (folder / "keep").write_text("\n".join(ids[::2]) + "\n")
+    lines = (folder / "whole.fam").read_text().splitlines()[::2]
+    (folder / "keep").write_text("".join("\t".join(line.split()[:2]) + "\n" for line in lines))
     whole = ["plink2", "--bfile", str(folder / "whole")]
     tenth = ["--thin", "0.1", "--seed", "1", "--out", str(folder / "tenth")]
     for command in (
@@ -103,16 +103,21 @@ WORK: dict[str, Callable[[Path, str], None]] = {
 
 def rows(folder: Path) -> Iterator[tuple[str, str, list[str]]]:
     """What is done, by whom, and the command that does it."""
-    bed, pgen, tenth = folder / "whole", folder / "whole.pgen", folder / "tenth"
+    bed, pgen, tenth = folder / "whole.bed", folder / "whole.pgen", folder / "tenth"
     plink2 = ["plink2", "--threads", "1", "--out", str(folder / "peer")]
+    of_bed = [*plink2, "--bfile", str(folder / "whole")]
     yield "BED to int8", "careloop", work("ours", bed, "genotypes")
     yield "", "bed-reader", work("bed_reader", bed, "int8")
     yield "BED to float32", "careloop", work("ours", bed, "dosages")
     yield "", "bed-reader", work("bed_reader", bed, "float32")
     yield "BED: frequencies, missing, HWE", "careloop", work("ours_statistics", bed, str(folder / "ours.npz"))
-    yield "", "plink2", [*plink2, "--bfile", str(bed), "--freq", "--missing", "variant-only", "--hardy"]
+    yield "", "plink2", [*of_bed, "--freq", "--missing", "variant-only", "--hardy"]
     yield "BED: half the people, frequent variants", "careloop convert", convert(bed, folder)
-    yield "", "plink2", [*plink2, "--bfile", str(bed), "--keep", str(folder / "keep"), "--maf", "0.1", "--make-bed"]
+    yield (
+        "",
+        "plink2",
+        [*of_bed, "--keep", str(folder / "keep"), "--maf", "0.1", "--make-bed"],
+    )
     yield "PGEN to int8", "careloop", work("ours", pgen, "genotypes")
     yield "", "pgenlib", work("pgenlib", pgen, "int8")
     yield "BGEN to float32 (a tenth)", "careloop", work("ours", Path(f"{tenth}.bgen"), "dosages")

@@ -1,6 +1,6 @@
 """Polygenic scores from summary statistics of simulated people, against the R2 that theory expects.
 
-    OMP_NUM_THREADS=1 python benchmarks/polygenic_simulation.py            # about 20 minutes of one core
+    OMP_NUM_THREADS=1 python benchmarks/polygenic_simulation.py            # about 8 minutes of one core
     OMP_NUM_THREADS=1 python benchmarks/polygenic_simulation.py --segments 6 --people 3000 --traits 2   # a minute
 
 Everyone is simulated: msprime (coalescent, 10,000 diploids, recombination and mutation 1e-8 a base) draws segments of 3
@@ -11,19 +11,22 @@ Genet Epidemiol 2012;36:214). People are parted into the study, a panel for link
 thresholding alone) and test people, in whom each R2 is taken.
 
 The theory. With genotypes' correlation matrix of eigenvalues d, effects of variance t = h2 / M and n people, marginal
-effects along an eigenvector are d b + error of variance d s / n, and the best score explains
+effects along an eigenvector are d b + error of variance d s / n, and the best score (posterior mean) explains
 
-    R2 = sum of d^2 t^2 / (d t + s / n)    with s = 1 - R2:
+    R2 = sum of d^2 t^2 / (d t + s / n)
 
-what the score leaves unexplained, genetic or not, is noise to each effect (exact for large samples: Dobriban and Wager,
-Ann Stat 2018;46:247). With all d equal over M_eff directions this is Daetwyler's R2 = h2 / (1 + M_eff (1 - R2) / (n h2))
-(PLoS ONE 2008;3:e3395; Wray et al., Nat Rev Genet 2013;14:507). It needs genotypes themselves, or their linkage in the
-study; from summary statistics and another panel s = 1, which is shown beside it. For sparse effects of linked variants
-nothing is exact, and the figure is what a score has at least that knows that they are sparse; independent variants have
+where s is the variance that is noise to an effect. A score from summary statistics corrects for linkage within a block,
+so that all that other blocks explain is noise in it: s = 1 less the block's own R2, taken as 1 here. With all d equal
+over M_eff directions this is Daetwyler's R2 = h2 / (1 + M_eff / (n h2)) (PLoS ONE 2008;3:e3395). A score fitted to the
+genotypes of everyone at once takes that away, too: s = 1 - R2, the form with M_eff (1 - R2) (Wray et al., Nat Rev Genet
+2013;14:507; Dobriban and Wager, Ann Stat 2018;46:247); it is shown beside it and cannot be had from summary statistics.
+For sparse effects of linked variants nothing is exact: the figure is what a score has at least that knows that they are
+sparse. Of independent variants with sparse effects, though, the best score's R2 is an integral over one variant:
 
-    R2 = h2 E[E[b | b + e]^2] / E[b^2]     with e of variance s / n,
+    R2 = M E[E[b | b + e]^2]     with e of variance 1 / n.
 
-an integral over one variant, s = 1 where linkage is not corrected for.
+The disease's R2 is expected on the scale of 0 and 1, where h2 is that of liability times height^2 / (K (1 - K)), and
+brought back to liability.
 """
 
 from __future__ import annotations
@@ -79,7 +82,7 @@ class People:
 
 
 def simulate_people(segments: int, variants: int, people: int, *, seed: int) -> People:
-    """`people` in the study, and for each four of them one in the panel, one in six for tuning, half as many to test."""
+    """`people` in the study; a quarter as many in the panel, a sixth for tuning, half as many to test."""
     parts = (people, people // 4, people // 6, people // 2)
     values, positions = [], []
     for segment in range(segments):
@@ -120,17 +123,18 @@ def simulate_segment(people: int, variants: int, *, seed: int) -> tuple[NDArray[
 def samples(count: int) -> pl.DataFrame:
     """A table of people without parents."""
     nobody = pl.Series([None] * count, dtype=pl.String())
-    columns = {name: nobody for name in ("family_id", "father_id", "mother_id", "sex")}
+    columns = dict.fromkeys(("family_id", "father_id", "mother_id", "sex"), nobody)
     return pl.DataFrame({"sample_id": [f"P{number + 1:06d}" for number in range(count)], **columns})
 
 
 def genetic_values(people: People, h2: float, causal: float, draws: np.random.Generator) -> NDArray[np.float64]:
-    """Genetic values (people,): effects on standardised genotypes of expected variance h2 in sum."""
+    """Genetic values (people,) of variance h2: normal effects on standardised genotypes."""
     count = people.source.variants.height
     chosen = np.flatnonzero(draws.random(count) < causal)
     values = people.source.genotypes(chosen).astype(np.float32)
     values = (values - values.mean(axis=1, keepdims=True)) / values.std(axis=1, keepdims=True)
-    return (draws.standard_normal(chosen.size) * np.sqrt(h2 / (causal * count))) @ values
+    genetic: NDArray[np.float64] = draws.standard_normal(chosen.size) @ values
+    return genetic * np.sqrt(h2) / genetic.std()
 
 
 def eigenvalues(people: People) -> NDArray[np.float64]:
@@ -142,8 +146,8 @@ def eigenvalues(people: People) -> NDArray[np.float64]:
     return np.maximum(np.concatenate(found), 0)
 
 
-def expected_r2(d: NDArray[np.float64], h2: float, people: float, *, noise: float | None = None) -> float:
-    """The R2 of the best score of infinitesimal effects; `noise` is s, 1 - R2 by default."""
+def expected_r2(d: NDArray[np.float64], h2: float, people: float, *, noise: float | None = 1.0) -> float:
+    """The R2 of the best score of infinitesimal effects; `noise` is s, None for 1 - R2."""
     t, r2 = h2 / d.size, 0.0
     for _ in range(200):
         r2 = float((d**2 * t**2 / (d * t + (1 - r2 if noise is None else noise) / people)).sum())
@@ -186,6 +190,11 @@ def liability_r2(r2: float) -> float:
     return r2 * PREVALENCE * (1 - PREVALENCE) / height**2
 
 
+def balanced_to_liability(r2: float) -> float:
+    """The same of figures from log odds and effective people, which are those of as many cases as controls."""
+    return liability_r2(r2) * PREVALENCE * (1 - PREVALENCE) / 0.25
+
+
 def run_trait(
     people: People, linkages: dict[str, Linkage], setting: argparse.Namespace, seed: int, folder: Path
 ) -> list[dict[str, object]]:
@@ -216,39 +225,41 @@ def run_trait(
             observed = r2_of_scores(scores, trait[people.test])
             known = r2_of_scores(scores, genetic[people.test]) * setting.h2
             for at, (method, (_, seconds, h2, said)) in enumerate(tested.items()):
-                r2 = liability_r2(observed[at]) if kind == "binary" else observed[at]
-                said = liability_r2(said) if kind == "binary" else said
-                h2 = liability_r2(h2) if kind == "binary" else h2
-                row = {"effects": effects, "trait": kind, "method": method, "r2": r2, "by_genetic_value": known[at]}
-                rows.append({**row, "h2": h2, "said": said, "cpu": seconds})
+                row = {"effects": effects, "trait": kind, "method": method, "by_genetic_value": known[at]}
+                row["r2"] = liability_r2(observed[at]) if kind == "binary" else observed[at]
+                own = balanced_to_liability if kind == "binary" else float
+                rows.append({**row, "h2": own(h2), "said": own(said), "cpu": seconds})
     return rows
 
 
 def theory(d: NDArray[np.float64], h2: float, people: float) -> dict[str, tuple[float, float]]:
-    """Of each kind of trait, the expected R2 with the study's own linkage and with another panel's."""
-    observed_h2 = h2 / liability_r2(1.0)
-    return {
-        "quantitative": (expected_r2(d, h2, people), expected_r2(d, h2, people, noise=1.0)),
-        "binary": (
-            liability_r2(expected_r2(d, observed_h2, people)),
-            liability_r2(expected_r2(d, observed_h2, people, noise=1.0)),
-        ),
-    }
+    """Of each kind of trait, the expected R2 from summary statistics, and from everyone's genotypes."""
+    binary = (liability_r2(expected_r2(d, h2 / liability_r2(1.0), people, noise=noise)) for noise in (1.0, None))
+    quantitative = (expected_r2(d, h2, people, noise=noise) for noise in (1.0, None))
+    return {"quantitative": tuple(quantitative), "binary": tuple(binary)}  # type: ignore[dict-item]
 
 
 def show_scores(rows: list[dict[str, object]], expected: dict[str, tuple[float, float]]) -> None:
-    """One line a trait and method: mean R2 over simulated traits with its 95 % interval, and its share of theory."""
+    """One line a trait and method: R2 over simulated traits, and its share of theory.
+
+    By genetic value: squared correlation of score and genetic value times h2, which is the R2 in expectation with less
+    chance in it, and what is compared with theory. `h2` and `said` (R2 in people like the panel's) are the shrinkage's.
+    """
     table = pl.DataFrame(rows)
-    print(f"{'effects':<14}{'trait':<14}{'method':<31}{'R2 in test people':<26}{'by genetic value':>17}", end="")
-    print(f"{'theory':>8}{'share':>7}{'s = 1':>7}{'share':>7}{'h2':>6}{'said':>7}{'CPU s':>7}")
+    print(f"{'effects':<15}{'trait':<14}{'method':<33}{'R2 in test people':<26}{'by genetic value':<26}", end="")
+    print(f"{'theory':>7}{'share':>7}{'genotypes':>11}{'h2':>7}{'said':>7}{'CPU s':>7}")
     for (effects, trait, method), group in table.group_by("effects", "trait", "method", maintain_order=True):
-        r2, known = group["r2"], group["by_genetic_value"]
-        half = Z_95 * float(r2.std() or 0) / np.sqrt(group.height)
-        own, other = expected[str(trait)]
-        mean = f"{r2.mean():.4f} ({r2.mean() - half:.4f}-{r2.mean() + half:.4f})"
-        print(f"{effects:<14}{trait:<14}{method:<31}{mean:<26}{known.mean():>17.4f}", end="")
-        print(f"{own:>8.4f}{known.mean() / own:>7.3f}{other:>7.4f}{known.mean() / other:>7.3f}", end="")
-        print(f"{group['h2'].mean():>6.3f}{group['said'].mean():>7.4f}{group['cpu'].mean():>7.1f}")
+        statistics, genotypes = expected[str(trait)]
+        known = group["by_genetic_value"]
+        print(f"{effects:<15}{trait:<14}{method:<33}{mean(group['r2']):<26}{mean(known):<26}", end="")
+        print(f"{statistics:>7.4f}{known.mean() / statistics:>7.3f}{genotypes:>11.4f}", end="")
+        print(f"{group['h2'].mean():>7.3f}{group['said'].mean():>7.4f}{group['cpu'].mean():>7.1f}")
+
+
+def mean(values: pl.Series) -> str:
+    """The mean over simulated traits with its 95 % interval."""
+    found, half = float(np.mean(values)), Z_95 * float(np.std(values, ddof=1)) / np.sqrt(len(values))
+    return f"{found:.4f} ({found - half:.4f}-{found + half:.4f})"
 
 
 def show_independent(setting: argparse.Namespace) -> None:
@@ -318,13 +329,14 @@ def show_structure(setting: argparse.Namespace) -> None:
 
 
 def main() -> None:
+    """Simulate, and print what came of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--segments", type=int, default=20)
-    parser.add_argument("--variants", type=int, default=600, help="of a segment")
-    parser.add_argument("--people", type=int, default=6_000, help="in the study")
-    parser.add_argument("--traits", type=int, default=5)
+    parser.add_argument("--segments", type=int, default=12)
+    parser.add_argument("--variants", type=int, default=500, help="of a segment")
+    parser.add_argument("--people", type=int, default=5_000, help="in the study")
+    parser.add_argument("--traits", type=int, default=4)
     parser.add_argument("--h2", type=float, default=0.4)
-    parser.add_argument("--sweeps", type=int, default=300, help="of the burn-in, and again that count")
+    parser.add_argument("--sweeps", type=int, default=200, help="of the burn-in, and again that count")
     parser.add_argument("--kept", type=float, default=0.95, help="of off-diagonal correlations")
     parser.add_argument("--seed", type=int, default=1)
     setting = parser.parse_args()

@@ -6,12 +6,15 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from click.testing import CliRunner
 
 from careloop.cli.genome import genome
 from careloop.cli.genome_record import record_command
+from careloop.genome.genotypes.source import MISSING, SAMPLES, VARIANTS
+from careloop.genome.genotypes.write_bed import write_bed
 from careloop.record import Record, subject_ids
 
 DAY = datetime(2024, 2, 29, tzinfo=UTC)
@@ -40,6 +43,23 @@ def test_a_table_is_recorded_and_its_rejects_are_written(record: Path, tmp_path:
     again = CliRunner().invoke(record_command, arguments)
     assert "1 values, 0 of them new or changed" in again.stdout
     assert "P9" not in again.stdout
+
+
+def test_chosen_variants_of_a_genotype_file(record: Path, tmp_path: Path) -> None:
+    samples = pl.DataFrame([{"sample_id": "P2"}, {"sample_id": "P1"}], schema=SAMPLES)
+    rows = [("1", 10, "rs1", "A", "C"), ("1", 20, "rs2", "G", "T")]
+    variants = pl.DataFrame(rows, schema=VARIANTS, orient="row")
+    write_bed(tmp_path / "cohort", samples, variants, [np.array([[0, 1], [2, MISSING]], dtype=np.int8)])
+    arguments = [str(tmp_path / "cohort"), "--record", str(record), "--kind", "dosage", "--json"]
+    ran = CliRunner().invoke(record_command, [*arguments, "--variant", "rs2", "--variant", "1:10:A:C"])
+    assert ran.exit_code == 0, ran.output
+    assert json.loads(ran.stdout)["missing"] == 1
+    held = Record.open(record).events(codes=["GENOME//*"]).sort("code", "numeric_value").collect()
+    assert held.select("code", "numeric_value").rows() == [
+        ("GENOME//DOSAGE//rs1_C", 0.0),
+        ("GENOME//DOSAGE//rs1_C", 1.0),
+        ("GENOME//DOSAGE//rs2_T", 2.0),
+    ]
 
 
 def test_the_command_belongs_to_genome_and_says_what_it_needs(record: Path, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def made_case(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def run_cafaeval(folder: Path, scores: np.ndarray, truth: np.ndarray, edges: np.ndarray, bits: np.ndarray):  # type: ignore[no-untyped-def]
-    """cafaeval's table and its best rows on the case written as files, without the root."""
+    """The table of cafaeval and its best rows on the case written as files, without the root."""
     evaluation = pytest.importorskip("cafaeval.evaluation")
     stanzas = []
     for term in range(TERMS):
@@ -83,11 +83,12 @@ def test_every_figure_and_curve_is_cafaevals(tmp_path: Path, seed: int) -> None:
 
 def test_without_information_a_term_counts_one(tmp_path: Path) -> None:
     scores, truth, edges = made_case(5)
-    table, best = run_cafaeval(tmp_path, scores, truth, edges, np.ones(TERMS))
+    _, best = run_cafaeval(tmp_path, scores, truth, edges, np.ones(TERMS))
     found = evaluate_terms(scores[:, 1:], truth[:, 1:], resamples=0)
     assert found.figures["smin"].value == pytest.approx(best["s"]["s"].iloc[0])
     assert found.figures["weighted_fmax"].value == found.figures["fmax"].value
-    assert found.figures["fmax"].low is None and found.figures["fmax"].reason
+    assert found.figures["fmax"].low is None
+    assert found.figures["fmax"].reason
 
 
 def test_figures_of_each_term_are_scikit_learns_on_terms_with_enough_rows() -> None:
@@ -126,7 +127,9 @@ def test_a_better_model_differs_by_a_paired_interval() -> None:
     better = np.clip(scores + 0.3 * truth, 0, 1)
     first, second = (evaluate_terms(values[:, 1:], truth[:, 1:], resamples=200) for values in (better, scores))
     gain = difference(first, second)
-    assert gain.low is not None and gain.value is not None and 0 < gain.low < gain.value
+    assert gain.low is not None
+    assert gain.value is not None
+    assert 0 < gain.low < gain.value
     same = difference(first, first)
     assert same.value == same.low == same.high == 0
 

@@ -132,6 +132,8 @@ def _cases(found: AssociationSummary) -> str:
 
 
 def _text(found: AssociationSummary) -> str:
+    from careloop.genome.association.summary_statistics import p_text
+
     lines = [*found.notes, *(f"{count:,} people {reason}" for reason, count in found.left_out.items())]
     beside = f" beside {', '.join(found.covariates)}" if found.covariates else ", without covariates"
     lines.append(f"{found.people:,} people analysed{_cases(found)}{beside}")
@@ -145,7 +147,7 @@ def _text(found: AssociationSummary) -> str:
     lines += [
         f"  {row['chromosome']}:{row['base_pair_location']:<12,} {row['variant_id'] or '':<16} "
         f"{row['effect_allele'][:8]:<8} {row['beta']:>9.4f} ({row['standard_error']:.4f})  "
-        f"P {_p_text(row['neg_log_10_p_value'])}"
+        f"P {p_text(row['neg_log_10_p_value'])}"
         for row in best.sort("neg_log_10_p_value", descending=True).iter_rows(named=True)
     ]
     return "\n".join(lines)
@@ -190,6 +192,7 @@ def burden(
     from careloop.genome.association.burden import BurdenOptions, write_burdens
     from careloop.genome.association.burden import burden as burdened
     from careloop.genome.association.genes.gene_variants import read_gene_variants
+    from careloop.genome.association.summary_statistics import p_text
 
     options = BurdenOptions(**{name: asked.pop(name) for name in ("model", "weights", "max_frequency")})
     source, phenotypes = _opened(genotypes, **asked)
@@ -206,16 +209,8 @@ def burden(
     best = found.table.filter(found.table["p_value"].is_not_null()).bottom_k(_MOST_SHOWN, by="p_value").sort("p_value")
     lines += [
         f"  {row['gene']:<14} {row['mask']:<8} {row['variants']:>4} variants, {row['carriers']:>5} carriers  "
-        f"{row['beta']:>9.4f} ({row['standard_error']:.4f})  P {_p_text(row['neg_log_10_p_value'])}"
+        f"{row['beta']:>9.4f} ({row['standard_error']:.4f})  P {p_text(row['neg_log_10_p_value'])}"
         for row in best.iter_rows(named=True)
     ]
     lines += [f"Wrote {path}" for path in (out, scores) if path]
     show({**shown, "not_for_clinical_use": True}, "\n".join([*lines, NOT_CLINICAL]), as_json=as_json)
-
-
-def _p_text(minus_log: float) -> str:
-    """A P value by its logarithm, so that the smallest are seen too: 3.2e-412."""
-    if minus_log < 3:
-        return f"{10**-minus_log:.4f}"
-    exponent = -int(-minus_log // 1)
-    return f"{10 ** (exponent - minus_log):.2f}e-{exponent}"

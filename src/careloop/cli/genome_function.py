@@ -12,6 +12,8 @@ from careloop.cli.genome import NOT_CLINICAL, genome
 from careloop.cli.output import counter, show
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from careloop.genome.function.library import FunctionLibrary
     from careloop.genome.function.predict import FunctionPredictions
 
@@ -65,7 +67,7 @@ def function_library(
     show(shown, _library_text(library, rejects, len(annotated.denied), out), as_json=as_json)
 
 
-def _library_text(library: FunctionLibrary, rejects: dict[str, int], denied: int, out: Path) -> str:
+def _library_text(library: FunctionLibrary, rejects: Mapping[str, int], denied: int, out: Path) -> str:
     lines = [f"{what:<40} {value:>20}" for what, value in library.made_of.items()]
     lines += [f"{count:,} lines or records not used: {reason}" for reason, count in rejects.items()]
     lines += [f"{denied:,} annotations with NOT, which are no annotations"] * bool(denied)

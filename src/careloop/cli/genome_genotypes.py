@@ -23,7 +23,7 @@ SHARE = click.FloatRange(0, 1)
 @click.argument("genotypes", type=FOLDER)
 @click.option("--out", required=True, type=FOLDER, metavar="PREFIX", help="Writes PREFIX.bed, .bim and .fam.")
 @click.option("--sample-file", type=FOLDER, metavar="SAMPLE", help="The .sample file of a BGEN file.")
-@click.option("--keep", type=FOLDER, metavar="FILE", help="Only these samples: ids, one a line.")
+@click.option("--keep", type=FOLDER, metavar="FILE", help="Only these samples: ids, or family ids and ids.")
 @click.option("--extract", type=FOLDER, metavar="FILE", help="Only these variants: ids, one a line.")
 @click.option("--region", "regions", multiple=True, metavar="CONTIG:FIRST-LAST", help="Only there; may be repeated.")
 @click.option("--min-maf", "min_frequency", type=SHARE, help="The least frequency of the rarer allele.")
@@ -39,12 +39,11 @@ def convert(
     A dosage becomes the genotype within 0.1 of it, else missing. What is left out is counted by its reason.
     """
     from careloop.genome.genotypes.convert import convert as converted
-    from careloop.genome.genotypes.convert import rows_of_samples
+    from careloop.genome.genotypes.id_lists import read_sample_ids, rows_of_samples
     from careloop.genome.genotypes.open_genotypes import open_genotypes
-    from careloop.genome.genotypes.select_variants import read_ids
 
     source = open_genotypes(genotypes, sample_file=sample_file)
-    samples = None if keep is None else rows_of_samples(source, read_ids(keep))
+    samples = None if keep is None else rows_of_samples(source, read_sample_ids(keep))
     with counter() as progress:
         done = converted(source, out, wanted=_wanted(**asked), samples=samples, progress=progress)
     unread = dict(source.rejects.reasons) if hasattr(source, "rejects") else {}
@@ -54,10 +53,11 @@ def convert(
 
 def _wanted(*, extract: Path | None, regions: tuple[str, ...], **figures: float | None) -> VariantFilter:
     from careloop.genome.files.regions import Regions, parse_region
-    from careloop.genome.genotypes.select_variants import VariantFilter, read_ids
+    from careloop.genome.genotypes.id_lists import read_variant_ids
+    from careloop.genome.genotypes.select_variants import VariantFilter
 
     return VariantFilter(
-        ids=None if extract is None else read_ids(extract),
+        ids=None if extract is None else read_variant_ids(extract),
         regions=Regions(parse_region(text) for text in regions) if regions else None,
         **figures,
     )

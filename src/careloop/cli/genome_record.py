@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 )
 @click.option("--column", "columns", multiple=True, metavar="NAME[=NEW]", help="Only this column; may be repeated.")
 @click.option("--variant", "variants", multiple=True, metavar="ID", help="TABLE is a genotype file: this variant.")
+@click.option("--sample-file", type=FOLDER, metavar="FILE", help="With --variant: the .sample file of a BGEN file.")
 @click.option("--samples", type=FOLDER, metavar="CSV", help="Whose each sample is: columns sample, subject.")
 @click.option(
     "--named-by",
@@ -42,6 +43,7 @@ def record_command(
     kind: Any,
     columns: tuple[str, ...],
     variants: tuple[str, ...],
+    sample_file: Path | None,
     samples: Path | None,
     named_by: Any,
     rejects: Path | None,
@@ -59,7 +61,7 @@ def record_command(
 
     if variants and (kind != "dosage" or columns):
         raise click.UsageError("--variant goes with --kind dosage, and without --column")
-    found = _dosages(table, variants) if variants else _table(table, kind, columns)
+    found = _dosages(table, variants, sample_file) if variants else _table(table, kind, columns)
     subjects = SampleSubjects(read_links(samples), named_by)
     done = record_scores(record_path, found, kind=kind, subjects=subjects, table_path=table)
     if rejects is not None:
@@ -85,8 +87,8 @@ def _table(path: Path, kind: Any, columns: tuple[str, ...]) -> pl.DataFrame:
     return read_score_table(path, kind=kind, columns=columns)
 
 
-def _dosages(path: Path, variants: tuple[str, ...]) -> pl.DataFrame:
+def _dosages(path: Path, variants: tuple[str, ...], sample_file: Path | None) -> pl.DataFrame:
     from careloop.genome.findings.scores.dosage_table import dosage_table
     from careloop.genome.genotypes.open_genotypes import open_genotypes
 
-    return dosage_table(open_genotypes(path), variants)
+    return dosage_table(open_genotypes(path, sample_file=sample_file), variants)

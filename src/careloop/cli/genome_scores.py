@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from careloop.genome.risk.ancestry_calibration import AncestryCalibration
     from careloop.genome.risk.scores.score import Scored, Scores
 
+FAR_OUT = "This person is farther out in ancestry than anyone that the score was calibrated on: the place may be wrong."
+
 
 @genome.command()
 @click.argument("genotypes", type=FOLDER)
@@ -91,13 +93,14 @@ def score(
     options = ScoreOptions(matching=_matching(given.pop("ambiguous")), **given)
     with counter() as progress:
         done = scored(open_genotypes(genotypes, sample_file=samples), weights, options=options, progress=progress)
-    table, notes = _calibrated(done, out, **calibrating)
+    table, notes, beyond = _calibrated(done, out, **calibrating)
     with whole_file(out) as draft:
         table.write_csv(draft, separator="\t", float_precision=None)
     if matches is not None:
         _write_matches(done, matches)
     if page is not None:
-        _write_page(done, table, page, person=person, source=genotypes.name, simulated=simulated)
+        warned = (FAR_OUT,) if person is not None and person in beyond else ()
+        _write_page(done, table, page, person=person, source=genotypes.name, warned=warned, simulated=simulated)
     shown = {"out": str(out), "people": table.height, "scores": [_facts(one) for one in done.scored], "notes": notes}
     lines = [line for one in done.scored for line in _lines(one)]
     show(shown, "\n".join([*lines, *notes, f"Wrote {table.height:,} people to {out}", NOT_CLINICAL]), as_json=as_json)
@@ -117,12 +120,14 @@ def _calibrated(
     components: int,
     reference: Path | None,
     calibration: Path | None,
-) -> tuple[pl.DataFrame, list[str]]:
-    """The scores with their calibrated values, and what is to be said of them."""
+) -> tuple[pl.DataFrame, list[str], set[str]]:
+    """The scores with calibrated values, what is to be said of them, and who is farther out than the reference."""
     if pcs is None:
         if reference is not None or calibration is not None:
             raise click.UsageError("--reference and --calibration go with --pcs")
-        return done.table, []
+        return done.table, [], set()
+    import polars as pl
+
     from careloop.genome.findings.scores.score_table import read_score_table
     from careloop.genome.risk import ancestry_calibration
 
@@ -134,9 +139,10 @@ def _calibrated(
         ancestry_calibration.write_calibrations(fitted, out.with_name(f"{out.name}.calibration.json"))
     table, beyond = ancestry_calibration.calibrate_table(done.table, found, fitted)
     notes = [f"calibrated on {one.people:,} people by {len(one.components)} components: {one.score}" for one in fitted]
-    if beyond:
-        notes.append(f"{beyond:,} people are farther out than anyone that was calibrated on: extrapolated for them")
-    return table, notes
+    outside = set(done.table["sample_id"].filter(pl.Series(beyond)))
+    if outside:
+        notes.append(f"{len(outside):,} people are farther out than anyone calibrated on: theirs is extrapolated")
+    return table, notes, outside
 
 
 def _fitted(done: Scores, found: pl.DataFrame, count: int, reference: Path | None) -> list[AncestryCalibration]:
@@ -174,7 +180,14 @@ def _write_matches(done: Scores, path: Path) -> None:
 
 
 def _write_page(
-    done: Scores, table: pl.DataFrame, path: Path, *, person: str | None, source: str, simulated: bool
+    done: Scores,
+    table: pl.DataFrame,
+    path: Path,
+    *,
+    person: str | None,
+    source: str,
+    warned: tuple[str, ...],
+    simulated: bool,
 ) -> None:
     from careloop.genome.risk.scores.placed import place
     from careloop.report.score_page import ShownScore, write_score_page
@@ -196,7 +209,7 @@ def _write_page(
                 value=found.value,
                 percentile=found.percentile,
                 overlap=one.overlap,
-                notes=(*one.file.notes, *one.matching.notes),
+                notes=(*one.file.notes, *one.matching.notes, *warned),
             )
         )
     write_score_page(shown, path, person=person, source=source, simulated=simulated)

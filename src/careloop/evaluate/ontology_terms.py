@@ -1,7 +1,7 @@
 """How well scores find each row's terms of an ontology: CAFA's Fmax and Smin, areas, and figures of each term.
 
-A row is a protein, a column a term; truth holds every term above a true one. As CAFA defines them (Radivojac et al., Nat
-Methods 2013;10:221, and Jiang et al., Genome Biol 2016;17:184), and as `cafaeval` computes them: at each threshold
+A row is a protein, a column a term; truth holds every term above a true one. As CAFA defines them (Radivojac et al.,
+Nat Methods 2013;10:221, and Jiang et al., Genome Biol 2016;17:184), and as `cafaeval` computes them: at each threshold
 precision is averaged over the rows with any term at or above it, recall, remaining uncertainty and misinformation over
 all rows. Fmax and Smin are the best over the thresholds; every resample of rows chooses its own.
 """
@@ -51,7 +51,7 @@ class TermCurve:
 
 @dataclass(frozen=True, eq=False)
 class TermEvaluation:
-    """One set of scores: `figures` by name (`FIGURES`) with intervals, the thresholds at which they are reached, and the curve.
+    """One set of scores: `figures` by name (`FIGURES`) with intervals, the thresholds they are reached `at`, the curve.
 
     `aupr` areas go over the points of the curve by rising recall (trapezoid). `term_auroc` and `term_aupr` (average
     precision) are means over the `terms_averaged` columns with at least ten rows with and ten without the term.
@@ -220,9 +220,7 @@ class _Counts:
         }
 
 
-def _checked(
-    scores: NDArray[np.floating], truth: NDArray[np.bool_]
-) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
+def _checked(scores: NDArray[np.floating], truth: NDArray[np.bool_]) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
     values, labels = np.asarray(scores), np.asarray(truth, dtype=bool)
     if values.shape != labels.shape or values.ndim != 2 or not values.size:
         raise InputError(f"scores and truth have one shape (rows, terms) and a row; got {values.shape}, {labels.shape}")

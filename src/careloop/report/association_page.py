@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 import careloop
+from careloop.genome.association.summary_statistics import p_text
 from careloop.record.whole_file import write_whole
 from careloop.report.association_pictures import manhattan_picture, qq_picture
 from careloop.report.image_montage import NOT_CLINICAL
@@ -92,13 +93,9 @@ def _counts(table: pl.DataFrame, tested: int, lambda_gc: float | None) -> list[t
 
 
 def _leading(row: Mapping[str, Any]) -> Row:
-    minus_log = row["neg_log_10_p_value"]
-    exponent = int(np.ceil(minus_log))
     place = "" if row["base_pair_location"] is None else f"{row['chromosome']}:{row['base_pair_location']:,}"
     beta, error = row["beta"], row["standard_error"]
-    interval = (
-        "" if beta is None or error is None else f"{figure(beta - 1.96 * error)} to {figure(beta + 1.96 * error)}"
-    )
+    half = None if beta is None or error is None else 1.96 * error
     frequency = row["effect_allele_frequency"]
     return {
         "name": row["variant_id"] or "",
@@ -107,6 +104,6 @@ def _leading(row: Mapping[str, Any]) -> Row:
         "frequency": "" if frequency is None else f"{frequency:.3f}",
         "effect": "" if beta is None else figure(beta),
         "interval": "" if half is None else f"{figure(beta - half)} to {figure(beta + half)}",
-        "p": f"{10 ** (exponent - minus_log):.1f}e-{exponent}",
+        "p": p_text(row["neg_log_10_p_value"]),
         "n": "" if row["n"] is None else f"{row['n']:,}",
     }

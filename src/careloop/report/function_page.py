@@ -118,7 +118,7 @@ def _neighbour(row: dict[str, Any]) -> Row:
 
 
 def alignment_map(length: int, neighbours: pl.DataFrame, positions: pl.DataFrame) -> Markup:
-    """SVG of a protein of `length` residues: where its best neighbours align, darker the more identical, and positions."""
+    """SVG of a protein of `length` residues: its best neighbours, darker the more identical, and positions."""
     drawn = neighbours.head(MOST_DRAWN)
     scale = (WIDTH - LEFT - RIGHT) / max(length, 1)
     rows = [_bar("this protein", 1, length, scale, 0, "#1f2a33")]

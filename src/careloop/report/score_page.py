@@ -134,4 +134,5 @@ def _risk(shown: PersonsRisk) -> Row:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %" if share >= 0.001 else f"{100 * share:.3f} %"
+    decimals = 1 if share >= 0.01 else 2 if share >= 0.001 else 3
+    return f"{100 * share:.{decimals}f} %"

@@ -18,13 +18,14 @@ CALIBRATION = ("slope", "observed_expected")
 def main_figures(run: Path) -> dict[str, Any]:
     """What `careloop run --json` prints: where the run is, and its main figures, each with its 95 % interval."""
     evaluation, verdict = _read(run / "evaluation.json"), _read(run / "outcome.json")
-    effects = _read(run / "effects.json") if (run / "effects.json").exists() else None
+    effects, fusion = (_read(run / name) if (run / name).exists() else None for name in ("effects.json", "fusion.json"))
     return {
         "run": str(run.resolve()),
         "report": str((run / "report.html").resolve()),
         "record_version": _read(run / "record.json")["version"],
         "rows": evaluation["outcome"]["rows"],
         "models": {name: _model_figures(model) for name, model in evaluation["models"].items()},
+        "genome": None if fusion is None else _genome_figures(fusion),
         "effects": None if effects is None else {goal["goal"]: goal["contrasts"] for goal in effects["goals"]},
         "decision": None if effects is None else effects["policy"],
         "verdict": verdict["words"],
@@ -38,7 +39,11 @@ def summary(figures: Json) -> str:
     decision = figures["decision"]
     parts = [_model_table(figures), _patient_table(figures["patients"], decision)]
     parts += [_effect_table(goal, contrasts) for goal, contrasts in (figures["effects"] or {}).items()]
-    said = [*figures["verdict"], *([_sentence(decision["reason"])] if decision else [])]
+    said = [
+        *figures["verdict"],
+        *_genome_words(figures["genome"]),
+        *([_sentence(decision["reason"])] if decision else []),
+    ]
     lines = [
         *(_rendered(part) for part in parts),
         "In words, with 95 % intervals in brackets:",
@@ -62,6 +67,27 @@ def _model_figures(model: Json) -> dict[str, Any]:
     found = {name: model["figures"][name] for name in FIGURES}
     found |= {name: model["calibration"][name] for name in CALIBRATION}
     return found | ({"harrell_c": model["survival"]["harrell_c"]} if model["survival"] else {})
+
+
+def _genome_figures(fusion: Json) -> dict[str, Any]:
+    """What a genome adds: AUROC of the three forms of each model, paired gains over the clinical one, and in words."""
+    models = {}
+    for name, entry in fusion["models"].items():
+        evaluation = entry["evaluation"]
+        models[name] = {
+            "auroc": {form: model["figures"]["auroc"] for form, model in evaluation["models"].items()},
+            "gain": evaluation["comparisons"][0]["differences"],
+            "words": entry["words"],
+        }
+    return {"models": models, "lead": fusion["lead"], "notes": fusion["notes"]}
+
+
+def _genome_words(genome: Json | None) -> list[str]:
+    """The sentences on the compared model of first interest, or why none was compared."""
+    if genome is None:
+        return []
+    found: list[str] = genome["models"][genome["lead"]]["words"] if genome["lead"] else genome["notes"]
+    return found
 
 
 def _model_table(figures: Json) -> Table:

@@ -14,6 +14,7 @@ from polars.testing import assert_frame_equal
 from careloop import InputError
 from careloop.genome.association.summary_statistics import (
     STATISTICS,
+    p_text,
     read_summary_statistics,
     write_summary_statistics,
 )
@@ -140,3 +141,11 @@ def test_what_is_written_is_read_again(tmp_path_factory: pytest.TempPathFactory,
     assert_frame_equal(read.table, table)
     assert read.build == "GRCh38"
     assert read.recognised.layout == "GWAS-SSF"
+
+
+@pytest.mark.parametrize(
+    ("minus_log", "text"),
+    [(0.0, "1.0000"), (1.301, "0.0500"), (5.623, "2.38e-06"), (411.49485, "3.20e-412"), (12, "1.00e-12")],
+)
+def test_p_values_are_written_however_small(minus_log: float, text: str) -> None:
+    assert p_text(minus_log) == text

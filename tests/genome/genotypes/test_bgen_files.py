@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from careloop import InputError
+from careloop.genome.genotypes.blocks import blocks
 from careloop.genome.genotypes.open_genotypes import open_genotypes
 from careloop.genome.genotypes.source import MISSING
 
@@ -56,6 +57,16 @@ def test_dosages_are_expected_copies_of_each_alternative(made: Path) -> None:
     np.testing.assert_allclose(found[5, :3], [1.5, 0, 2], atol=TOLERANCE)
     np.testing.assert_allclose(found[5, 3:], (PAIRS[:, 1] + 2 * PAIRS[:, 2])[3:], atol=TOLERANCE)
     np.testing.assert_array_equal(source.dosages(np.array([1, 5]), np.array([4, 0])), found[[1, 5]][:, [4, 0]])
+
+
+def test_an_index_is_not_needed_and_one_of_another_file_does_no_harm(made: Path) -> None:
+    expected = open_genotypes(made).dosages(slice(None))
+    index = made.with_name("made.bgen.bgi")
+    index.write_bytes(b"of another file")
+    found = [block.values for block in blocks(open_genotypes(made), kind="dosages", size=2)]  # in threads
+    np.testing.assert_array_equal(np.concatenate(found), expected)
+    index.unlink()
+    np.testing.assert_array_equal(open_genotypes(made).dosages(slice(None)), expected)
 
 
 def test_variants_and_genotypes(made: Path) -> None:

@@ -92,6 +92,9 @@ def test_some_variants_and_people_only(cohort_bed: Path, cohort: SimulatedCohort
     part = InMemoryGenotypes(people, cohort.variants[rows], cohort.genotypes[np.ix_(rows, samples)])
     found = variant_statistics(open_genotypes(cohort_bed), variants=rows, samples=samples)
     same(found, variant_statistics(part))
+    twice = np.concatenate([samples, samples])
+    doubled = variant_statistics(open_genotypes(cohort_bed), variants=rows, samples=twice)
+    np.testing.assert_array_equal(doubled.diploid, 2 * found.diploid)
 
 
 def test_packed_bytes_and_unpacked_genotypes_are_counted_alike(cohort_bed: Path, cohort: SimulatedCohort) -> None:

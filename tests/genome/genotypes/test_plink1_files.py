@@ -89,13 +89,14 @@ def test_scattered_variants_are_read_from_the_mapped_file(cohort_bed: Path, coho
     np.testing.assert_array_equal(open_genotypes(cohort_bed).genotypes(rows), cohort.genotypes[rows])
 
 
-def test_codes_of_contigs_sexes_and_nobody(tmp_path: Path) -> None:
+def test_codes_of_contigs_sexes_and_nobody_in_files_of_any_spacing(tmp_path: Path) -> None:
     (tmp_path / "a.fam").write_text("F1  a 0 0  1 -9\n F1 b a 0 2 -9\n0\tc\t0\t0\t0\t-9\n")
-    (tmp_path / "a.bim").write_text("23 rs1 0 5 A G\n25 . 0 6 0 G\n26 rs3 0.1 7 AT G\n")
+    (tmp_path / "a.bim").write_bytes(b"23\trs1\t0\t5\tA\tG\r\n25 . 0 6 0 G\r\n26 rs3 0.1 7 AT G\r\n\r\n")
     (tmp_path / "a.bed").write_bytes(b"\x6c\x1b\x01" + bytes(3))
     source = open_genotypes(tmp_path / "a.bim")
     assert source.variants["contig"].to_list() == ["X", "XY", "MT"]
     assert source.variants["alt"].to_list() == ["A", ".", "AT"]
+    assert source.variants["ref"].to_list() == ["G", "G", "G"]
     assert source.samples.rows() == [
         ("a", "F1", None, None, "male"),
         ("b", "F1", "a", None, "female"),

@@ -173,3 +173,13 @@ def test_as_plink2_writes_one_copy(cohort_bed: Path, tmp_path: Path, plink2: Cal
     expected, source = open_genotypes(cohort_bed), open_genotypes(tmp_path / "made.vcf.gz")
     assert source.variants.equals(expected.variants)
     np.testing.assert_array_equal(source.genotypes(slice(None)), expected.genotypes(slice(None)))
+
+
+def test_dosages_of_one_copy_are_plink2s(tmp_path: Path, plink2: Callable[..., None]) -> None:
+    text = line(5_000_000, "C", "GT:DS", "1:0.7", "0/1:0.7", "0:0.2").replace("20", "X", 1)
+    path = write(tmp_path / "x.vcf", [text], GT, DS, "##contig=<ID=X,length=155270560>")
+    (tmp_path / "sex").write_text("#IID SEX\ns0 1\ns1 2\ns2 1\n")
+    plink2("--vcf", path, "dosage=DS", "--update-sex", tmp_path / "sex", "--make-pgen", "--out", tmp_path / "x")
+    theirs = open_genotypes(tmp_path / "x.pgen").dosages(slice(None))
+    np.testing.assert_allclose(opened(path).dosages(slice(None)), theirs, atol=1e-4)
+    np.testing.assert_allclose(theirs, [[1.4, 0.7, 0.4]], atol=1e-4)

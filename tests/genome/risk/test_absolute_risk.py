@@ -68,7 +68,7 @@ def test_a_simulated_population_falls_ill_as_computed() -> None:
     """Simulated: times to a disease so rare that its baseline hazard is constant, and to other deaths."""
     draws = np.random.default_rng(5)
     table = Rates(np.array([40.0]), np.array([80.0]), np.array([0.001]), np.array([0.015]))
-    z = draws.normal(size=200_000)
+    z = draws.normal(size=60_000)
     computed = absolute_risk(table, ScoreEffect(0.6), z, from_age=40, to_age=70).risk[:, -1]
     ill = draws.exponential(size=z.size) / (0.001 * np.exp(0.6 * z - 0.18))
     dead = draws.exponential(size=z.size) / 0.015

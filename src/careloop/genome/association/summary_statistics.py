@@ -6,6 +6,7 @@ GWAS-SSF: Hayhurst et al., A community driven GWAS summary statistics standard, 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,15 @@ from careloop.genome.association.statistics.rows import additive, in_standard, n
 from careloop.genome.files.packed import UNREADABLE, open_packed
 from careloop.record.whole_file import whole_file, write_whole
 
-__all__ = ["NULLS", "REJECTS", "STATISTICS", "SummaryStatistics", "read_summary_statistics", "write_summary_statistics"]
+__all__ = [
+    "NULLS",
+    "REJECTS",
+    "STATISTICS",
+    "SummaryStatistics",
+    "p_text",
+    "read_summary_statistics",
+    "write_summary_statistics",
+]
 
 REJECTS = pl.Schema({"line": pl.Int64(), "reason": pl.String()})
 NULLS = ("", "NA", "#NA", "N/A", "nan", "NaN", "NAN", ".", "-", "NULL", "null", "None")
@@ -97,6 +106,17 @@ def write_summary_statistics(table: pl.DataFrame, path: Path, *, build: str | No
         "is_sorted": False,
     }
     write_whole(_metadata_path(path), yaml.safe_dump(metadata, sort_keys=False))
+
+
+def p_text(minus_log: float) -> str:
+    """A P value by its -log10 in three figures, the smallest too: `0.0412`, `2.38e-06`, `3.20e-412`."""
+    if minus_log < 3:
+        return f"{10**-minus_log:.4f}"
+    exponent = math.ceil(minus_log)
+    mantissa = f"{10 ** (exponent - minus_log):.2f}"
+    if mantissa == "10.00":
+        mantissa, exponent = "1.00", exponent - 1
+    return f"{mantissa}e-{exponent:02d}"
 
 
 def _metadata_path(path: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from careloop import InputError
 from careloop.genome.function.ontology import Ontology
 from careloop.genome.function.proteins import Reject
+from careloop.genome.function.text_lines import text_lines
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -88,9 +88,7 @@ def annotation_matrix(pairs: Iterable[tuple[str, int]], ontology: Ontology) -> t
     rows: dict[str, int] = {}
     places = [(rows.setdefault(protein, len(rows)), place) for protein, place in pairs]
     where: NDArray[np.int64] = np.array(places, dtype=np.int64).reshape(-1, 2)
-    direct = csr_matrix(
-        (np.ones(len(where), dtype=bool), (where[:, 0], where[:, 1])), shape=(len(rows), len(ontology))
-    )
+    direct = csr_matrix((np.ones(len(where), dtype=bool), (where[:, 0], where[:, 1])), shape=(len(rows), len(ontology)))
     return tuple(rows), ontology.propagated(direct)
 
 
@@ -105,12 +103,14 @@ def reasons(rejects: Iterable[Reject]) -> Mapping[str, int]:
 def _annotated(path: Path, evidence: frozenset[str] | None) -> Iterator[tuple[int, str, str, str]]:
     """Line, protein, term and why it does not count ("" where it does, "NOT" where it is denied)."""
     gaf = False
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(text_lines(path, "annotations come as a GAF file or a table"), start=1):
         if line.startswith("!"):
             gaf = gaf or line.lower().startswith("!gaf-version:")
+        elif not line.strip():
+            continue
         elif gaf:
             yield number, *_gaf_line(line, evidence)
-        elif line and not line.startswith("#"):
+        elif not line.startswith("#"):
             protein, *terms = line.replace(",", "\t").split()
             named = [term for term in terms if term.startswith("GO:")]
             if named or number > 1:  # the first line may name the columns
@@ -133,13 +133,3 @@ def _gaf_line(line: str, evidence: frozenset[str] | None) -> tuple[str, str, str
 
 def _why_unknown(term: str, ontology: Ontology) -> str:
     return "the term was withdrawn" if term in ontology.obsolete else "the ontology does not have the term"
-
-
-def _lines(path: Path) -> Iterator[str]:
-    try:
-        opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-        with opened as file:
-            for line in file:
-                yield line.rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"annotations come as a text file; {path} cannot be read as one: {error}") from error

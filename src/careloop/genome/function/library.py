@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -37,6 +36,7 @@ Progress = Callable[[str, int, int], None]
 
 FORMAT, FORMAT_VERSION = "careloop gene function library", 1
 DESCRIPTION, NETWORK = "library.json", "network"
+_REMEDY = "build it with careloop genome function-library"
 _FILES = ("proteins.fasta", "terms.parquet", "edges.parquet", "annotations.parquet")
 
 
@@ -104,17 +104,21 @@ def write_library(library: FunctionLibrary, folder: Path) -> None:
     Raises:
         InputError: the folder holds something else.
     """
-    if folder.exists() and any(folder.iterdir()) and not (folder / DESCRIPTION).exists():
+    there = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    if there - {DESCRIPTION, NETWORK, *_FILES}:
         raise InputError(f"a library is written to a new folder; {folder} holds other files: name another")
-    draft = folder.with_name(f".unfinished.{folder.name}")
-    shutil.rmtree(draft, ignore_errors=True)
+    draft, old = (folder.with_name(f".{what}.{folder.name}") for what in ("unfinished", "replaced"))
+    for left in (draft, old):
+        shutil.rmtree(left, ignore_errors=True)
     draft.mkdir(parents=True)
     try:
         _write_files(library, draft)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(draft, folder)
+        if folder.exists():
+            folder.replace(old)
+        draft.replace(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def read_library(folder: Path, *, embeddings: Path | None = None) -> FunctionLibrary:
@@ -152,7 +156,9 @@ def _write_files(library: FunctionLibrary, folder: Path) -> None:
     write_fasta(folder / "proteins.fasta", library.proteins.ids, library.proteins.sequences)
     terms = pl.DataFrame({"term": ontology.terms, "name": ontology.names, "aspect": aspects})
     terms.write_parquet(folder / "terms.parquet")
-    pl.DataFrame({"child": ontology.edges[:, 0], "parent": ontology.edges[:, 1]}).write_parquet(folder / "edges.parquet")
+    pl.DataFrame({"child": ontology.edges[:, 0], "parent": ontology.edges[:, 1]}).write_parquet(
+        folder / "edges.parquet"
+    )
     pairs = library.truth.tocoo()
     pl.DataFrame({"protein": pairs.row, "term": pairs.col}).write_parquet(folder / "annotations.parquet")
     if library.network is not None:
@@ -173,19 +179,20 @@ def _write_files(library: FunctionLibrary, folder: Path) -> None:
 def _read_description(folder: Path) -> dict[str, Any]:
     try:
         said = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        made, digests, _ = (said["format"], said["format_version"]), said["digests"], said["made_of"]
-        damaged = next((name for name in _FILES if digests[name] != _digest(folder / name)), None)
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{folder} is no whole library, {Path(error.filename).name} is missing; "
-            "build it with careloop genome function-library"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"{folder / DESCRIPTION} is damaged; build the library anew") from None
+        made = (said["format"], said["format_version"])
+        digests = {name: said["digests"].get(name) for name in _FILES}
+        said["made_of"] = dict(said["made_of"])
+    except FileNotFoundError:
+        raise InputError(f"{folder} is no library, it has no {DESCRIPTION}; {_REMEDY}") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{folder / DESCRIPTION} is damaged; {_REMEDY}") from None
     if made != (FORMAT, FORMAT_VERSION):
-        raise InputError(f"{folder} is a library of another version of careloop; build it anew")
-    if damaged:
-        raise InputError(f"{folder / damaged} is damaged: it is not what {DESCRIPTION} describes; build the library anew")
+        raise InputError(f"{folder} is a library of another version of careloop; {_REMEDY}")
+    for name, digest in digests.items():
+        if not (folder / name).is_file():
+            raise InputError(f"{folder} is no whole library, {name} is missing; {_REMEDY}")
+        if digest != _digest(folder / name):
+            raise InputError(f"{folder / name} is damaged: it is not what {DESCRIPTION} describes; {_REMEDY}")
     return said
 
 

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 LARGEST_EVALUE = 10.0  # the weight of an alignment falls to nearly nothing there
 LEAST_WEIGHT = 0.1
 SMALLEST_EVALUE = 1e-40  # alignments beyond are sure enough: one long protein shall not outvote all others
+AS_USUAL = SearchOptions()
 PRIOR_WEIGHT = 2.0  # what the prior counts beside neighbours: as much as one alignment of E-value 0.12
 
 
-def search(queries: Proteins, library: Proteins, *, options: SearchOptions = SearchOptions()) -> Hits:
+def search(queries: Proteins, library: Proteins, *, options: SearchOptions = AS_USUAL) -> Hits:
     """Find library proteins alike to each query, by DIAMOND where it is installed, else by this room's own search.
 
     Raises:
@@ -51,7 +52,12 @@ class Transfer:
     strength: NDArray[np.float32]
 
     def scores(
-        self, places: NDArray[np.int64], ontology: Ontology, prior: NDArray[np.floating], *, weight: float = PRIOR_WEIGHT
+        self,
+        places: NDArray[np.int64],
+        ontology: Ontology,
+        prior: NDArray[np.floating],
+        *,
+        weight: float = PRIOR_WEIGHT,
     ) -> NDArray[np.float32]:
         """(n, places) of terms in the ontology: the weighted share of neighbours with the term, the prior among them.
 

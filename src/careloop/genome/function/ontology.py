@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from careloop import InputError
+from careloop.genome.function.text_lines import text_lines
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -198,24 +198,14 @@ def _above(ontology: Ontology) -> list[list[int]]:
 def _stanzas(path: Path) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """The header (named "") and each stanza: its lines as (tag, value), comments and modifiers cut."""
     tag, pairs = "", list[tuple[str, str]]()
-    for line in _lines(path):
-        if line.startswith("[") and line.endswith("]"):
+    for line in text_lines(path, "an ontology is an OBO file in UTF-8"):
+        if line.startswith("["):
             yield tag, pairs
-            tag, pairs = line[1:-1], []
+            tag, pairs = line.strip(" []"), []
         elif ":" in line and not line.startswith("!"):
             key, _, value = line.partition(":")
             pairs.append((key.strip(), value.strip()))
     yield tag, pairs
-
-
-def _lines(path: Path) -> Iterator[str]:
-    try:
-        opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-        with opened as file:
-            for line in file:
-                yield line.strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"an ontology is an OBO file in UTF-8; {path} cannot be read as one: {error}") from error
 
 
 def _term(pairs: Iterable[tuple[str, str]]) -> tuple[str, Term]:

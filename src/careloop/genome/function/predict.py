@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from careloop import InputError
 from careloop.genome.function.consistent import consistent
 from careloop.genome.function.library import FunctionLibrary
-from careloop.genome.function.neighbours import PRIOR_WEIGHT, Transfer, search, transfer, weights
+from careloop.genome.function.neighbours import AS_USUAL, PRIOR_WEIGHT, Transfer, search, transfer, weights
 from careloop.genome.function.ontology import ASPECTS
 from careloop.genome.function.proteins import Proteins, Reject
 from careloop.genome.function.search.hits import Hits, SearchOptions
@@ -76,7 +76,7 @@ class PredictOptions:
 
     least_score: float = 0.1
     explained: int = 0
-    search: SearchOptions = SearchOptions()
+    search: SearchOptions = AS_USUAL
 
     def __post_init__(self) -> None:
         if not 0 <= self.least_score <= 1 or self.explained < 0:
@@ -140,7 +140,9 @@ def predict_function(
         InputError: DIAMOND is asked for and not installed.
     """
     hits = search(proteins, library.proteins, options=options.search)
-    shown = [_shown(parts, proteins, library, hits, options) for parts in score_parts(proteins, library, hits, progress)]
+    shown = [
+        _shown(parts, proteins, library, hits, options) for parts in score_parts(proteins, library, hits, progress)
+    ]
     table = pl.concat(shown) if shown else PREDICTIONS.to_frame()
     return FunctionPredictions(
         predictions=table,
@@ -192,7 +194,7 @@ def _shown(
 ) -> pl.DataFrame:
     """`PREDICTIONS` of the terms that reach the least score, roots left out."""
     ontology = library.ontology
-    reached = (parts.blended >= max(options.least_score, np.finfo(np.float32).tiny)) & ~ontology.is_root
+    reached = ((parts.blended >= options.least_score) & (parts.blended > 0)) & ~ontology.is_root
     row, term = np.nonzero(reached)
     aspect = ontology.aspects[term]
     order = np.lexsort((term, -parts.blended[row, term], aspect, row))
@@ -224,9 +226,7 @@ def _where(known: NDArray[np.bool_], values: NDArray[np.float32]) -> list[float 
     return [value if there else None for there, value in zip(known.tolist(), values.tolist(), strict=True)]
 
 
-def _named(
-    row: NDArray[np.int64], term: NDArray[np.int64], hits: Hits, library: FunctionLibrary
-) -> list[list[str]]:
+def _named(row: NDArray[np.int64], term: NDArray[np.int64], hits: Hits, library: FunctionLibrary) -> list[list[str]]:
     """Of each protein and term the neighbours with the term, the best alignments first."""
     ids = library.proteins.ids
     having: dict[int, list[tuple[str, set[int]]]] = {}
@@ -270,8 +270,12 @@ def _positions(
     from careloop.genome.function.learned.positions import stretches
 
     rows: list[tuple[str, str, int, int, float, float]] = []
-    asked = table.filter("specific", pl.col("network").is_not_null()).sort("score", descending=True, maintain_order=True)
-    chosen = {name: tuple(some["term"]) for (name,), some in asked.group_by("protein").head(explained).group_by("protein")}
+    asked = table.filter("specific", pl.col("network").is_not_null()).sort(
+        "score", descending=True, maintain_order=True
+    )
+    chosen = {
+        name: tuple(some["term"]) for (name,), some in asked.group_by("protein").head(explained).group_by("protein")
+    }
     for done, name in enumerate(proteins.ids, start=1):
         if name in chosen:
             for each in stretches(library.network, proteins.sequences[done - 1], chosen[name]):

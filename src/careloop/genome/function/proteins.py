@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from careloop import InputError
+from careloop.genome.function.text_lines import text_lines
 from careloop.record.whole_file import whole_file
 
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
@@ -50,7 +50,7 @@ class Proteins:
 
 
 def read_proteins(path: Path) -> Proteins:
-    """Read a FASTA file of proteins (also .gz). The id is the first word, of `sp|P69905|HBA_HUMAN` the accession P69905.
+    """Read a FASTA file of proteins (also .gz). The id is the first word; of `sp|P69905|HBA_HUMAN` P69905.
 
     Rejected, with the line of the header: no residues, letters that are no amino acids, nucleotides, an id that
     came before. A stop (`*`) at the end is cut, letters become upper case, and gaps (`-`) are refused.
@@ -95,14 +95,14 @@ def _unusable(sequence: str) -> str:
 def _records(path: Path) -> Iterator[tuple[str, int, str]]:
     """Id, line of the header and sequence of each record."""
     name, started, parts = "", 0, list[str]()
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(text_lines(path, "proteins come as a FASTA file"), start=1):
         if line.startswith(">"):
             if started:
                 yield name, started, _sequence(parts)
             name, started, parts = _accession(line), number, []
         elif started:
             parts.append(line)
-        elif line:
+        elif line.strip():
             raise InputError(f"a FASTA file begins with a line of > and an id; {path.name} line {number} does not")
     if started:
         yield name, started, _sequence(parts)
@@ -116,13 +116,3 @@ def _accession(header: str) -> str:
 
 def _sequence(parts: list[str]) -> str:
     return "".join("".join(parts).split()).upper().removesuffix("*")
-
-
-def _lines(path: Path) -> Iterator[str]:
-    try:
-        opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-        with opened as file:
-            for line in file:
-                yield line.strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"proteins come as a FASTA text file; {path} cannot be read as one: {error}") from error

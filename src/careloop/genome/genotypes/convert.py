@@ -51,31 +51,16 @@ def convert(
     people = source.samples if samples is None else source.samples[samples]
     if not selected.rows.size or not people.height:
         raise InputError(f"{source.path}: no variant or no sample is left to write; ask for more")
-    missing = 0
+    done = missing = 0
 
     def read() -> Iterator[NDArray[np.int8]]:
-        nonlocal missing
+        nonlocal done, missing
         for block in blocks(source, variants=selected.rows, samples=samples):
             missing += int(np.count_nonzero(block.values == MISSING))
             yield block.values
+            done += block.rows.size
             if progress:
-                progress(
-                    "writing genotypes", int(np.searchsorted(selected.rows, block.rows[-1])) + 1, selected.rows.size
-                )
+                progress("writing genotypes", done, selected.rows.size)
 
     bed = write_bed(out, people, source.variants[selected.rows], read())
     return ConvertSummary(bed, selected.rows.size, people.height, missing, selected.left_out, not source.hard_calls)
-
-
-def rows_of_samples(source: GenotypeSource, ids: frozenset[str]) -> NDArray[np.int64]:
-    """The rows of some people, in the file's order.
-
-    Raises:
-        InputError: none of the ids is in the file.
-    """
-    rows = np.flatnonzero(source.samples["sample_id"].is_in(list(ids)).to_numpy())
-    if not rows.size:
-        raise InputError(
-            f"{source.path}: none of the {len(ids):,} ids is a sample's; ids are those of the second column"
-        )
-    return rows

@@ -44,8 +44,10 @@ def genotype_counts(
 
     `variants` are rows of `source.variants`, ascending; `samples` rows of `source.samples`, None for all.
     """
-    if isinstance(source, Plink1) and samples is None and source.samples.height < 2**_FIELD_BITS:
-        return _of_calls(_packed_counts(source, variants, progress))
+    people = np.arange(source.samples.height) if samples is None else np.unique(samples)
+    as_asked = samples is None or people.size == samples.size  # nobody twice
+    if isinstance(source, Plink1) and as_asked and source.samples.height < 2**_FIELD_BITS:
+        return _of_calls(_packed_counts(source, variants, people, progress))
     kind: Kind = "genotypes" if source.hard_calls else "dosages"
     counts = np.zeros((variants.size, len(COUNTED)), np.int64)
     dosages, known, done = np.zeros(variants.size), np.zeros(variants.size, np.int64), 0
@@ -71,22 +73,30 @@ def _call_counts(calls: NDArray[np.int8]) -> NDArray[np.int64]:
     return np.stack([np.count_nonzero(calls == value, axis=1) for value in COUNTED], axis=1)
 
 
-def _packed_counts(source: Plink1, variants: NDArray[np.int64], progress: Progress | None) -> NDArray[np.int64]:
+def _packed_counts(
+    source: Plink1, variants: NDArray[np.int64], people: NDArray[np.int64], progress: Progress | None
+) -> NDArray[np.int64]:
     """The same from the file's two-bit bytes, four genotypes looked up at once."""
-    samples = source.samples.height
+    others = _bits_of_others(source.samples.height, people)
     counts = np.zeros((variants.size, len(COUNTED)), np.int64)
-    step = max(1, _BYTES_AT_ONCE // -(-samples // 4))
+    step = max(1, _BYTES_AT_ONCE // others.size)
+    looked_up = np.empty((step, others.size), np.uint64)
     for at in range(0, variants.size, step):
-        packed = source.packed(variants[at : at + step])
-        if samples % 4:
-            packed[:, -1] |= (0xFF << 2 * (samples % 4)) & 0xFF  # the bits behind the last sample count as no copies
-        sums = np.take(_of_four(), packed).sum(axis=1)
+        packed = source.packed(variants[at : at + step]) | others
+        sums = np.take(_of_four(), packed, out=looked_up[: len(packed)], mode="clip").sum(axis=1)  # fastest with `out`
         for column, shift in ((1, 0), (2, _FIELD_BITS), (3, 2 * _FIELD_BITS)):
             counts[at : at + step, column] = (sums >> np.uint64(shift)) & np.uint64(2**_FIELD_BITS - 1)
         if progress:
             progress("counting genotypes", min(at + step, variants.size), variants.size)
-    counts[:, 0] = samples - counts[:, 1:].sum(axis=1)
+    counts[:, 0] = people.size - counts[:, 1:].sum(axis=1)
     return counts
+
+
+def _bits_of_others(samples: int, people: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Bits that turn everyone but some people, and what stands behind the last sample, into no copies: (bytes,)."""
+    bits = np.full((-(-samples // 4), 4), CODES.index(0), np.uint8)
+    bits.ravel()[people] = 0
+    return np.bitwise_or.reduce(bits << np.array([0, 2, 4, 6], np.uint8), axis=1)
 
 
 @cache

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _TIES = 1e-8  # probabilities nearer than this share are equal: they were reached by different sums
+_WORTH_PARTING = 0.75  # below this share of variants whose tail goes on, the others are left out
 _NEGLIGIBLE = 1e-17  # of the largest term, under which the rest of a tail changes no sum
 
 
@@ -73,7 +74,7 @@ def _sums(
             state[3] = term * het * (het - 1) / ((minor - het + 2) * (major - het + 2))
         state[0] += step
         going = state[3] > np.minimum(most, 1) * _NEGLIGIBLE
-        if not going.all():
+        if going.mean() < _WORTH_PARTING:  # terms that are negligible may stay: they change no sum
             active, state = active[going], state[:, going]
         total[active] += state[3]
         tail[active] += np.where(state[3] <= state[4], state[3], 0)

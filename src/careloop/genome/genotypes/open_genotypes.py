@@ -9,6 +9,7 @@ from careloop import InputError
 from careloop.genome.genotypes.source import GenotypeSource
 
 _PLINK2_TABLE = re.compile(r"\.(psam|pvar|pvar\.zst)$", re.IGNORECASE)
+_PREFIXED = (".bed", ".pgen", ".bgen")  # what may be given by its prefix
 _ASKED = "give PLINK 1 (.bed), PLINK 2 (.pgen), BGEN, VCF, BCF or VCF-Zarr (.vcz, .zarr)"
 
 
@@ -56,7 +57,10 @@ def _found(path: Path) -> Path:
         return path.with_name(path.name[: table.start()] + ".pgen")
     if path.exists():
         return path
-    for ending in (".pgen", ".bed", ".bgen"):
-        if (beside := path.with_name(path.name + ending)).is_file():
-            return beside
-    raise InputError(f"{path}: no such file; check the path")
+    beside = [path.with_name(path.name + ending) for ending in _PREFIXED]
+    there = [file for file in beside if file.is_file()]
+    if len(there) > 1:
+        raise InputError(f"{path}: there are {' and '.join(file.name for file in there)}; name the one to read")
+    if not there:
+        raise InputError(f"{path}: no such file; check the path")
+    return there[0]

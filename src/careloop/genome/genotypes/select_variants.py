@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -88,24 +87,6 @@ def select_variants(
             left_out[reason] = leaving
         chosen &= passed
     return SelectedVariants(rows[chosen], left_out)
-
-
-def read_ids(path: Path) -> frozenset[str]:
-    """Read ids of variants or of samples, one a line (the first word), as plink2's --extract takes them.
-
-    Raises:
-        InputError: no such file, or none in it.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; check the path") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not a list of ids: it is not text") from None
-    ids = frozenset(words[0] for line in lines if (words := line.split()))
-    if not ids:
-        raise InputError(f"{path}: no id in this file; write one a line")
-    return ids
 
 
 def _or(asked: float | None, otherwise: float) -> float:

@@ -21,7 +21,8 @@ SAMPLES = pl.Schema(
         "sex": pl.String(),
     }
 )
-# One row an alternative allele, in the file's order; `position` counts from 1, as every file of this kind writes it.
+# One row an alternative allele, in the file's order; `position` counts from 1, as every file of this kind writes it;
+# `variant_id` is `.` where the file has none, `alt` where there is no alternative.
 VARIANTS = pl.Schema(
     {
         "contig": pl.String(),
@@ -36,8 +37,9 @@ VARIANTS = pl.Schema(
 class GenotypeSource(Protocol):
     """A genotype file that is open; what is counted is always `alt`.
 
-    `samples` and `variants` have the columns of `SAMPLES` and `VARIANTS`. `build` is "GRCh37", "GRCh38", "T2T" or None
-    where the file does not say. `hard_calls` tells whether genotypes are whole numbers throughout.
+    `samples` and `variants` have the columns of `SAMPLES` and `VARIANTS`. `build` is the assembly that the file tells
+    ("GRCh37", "GRCh38", "T2T-CHM13v2.0") or None. `hard_calls` tells whether genotypes are whole numbers throughout.
+    Who has one copy of a chromosome has genotypes from 0 to 2 all the same: 0 or 2 where they are called.
     """
 
     path: Path

@@ -40,20 +40,25 @@ def leading_eigenvectors(multiply: Multiply, size: int, count: int, *, seed: int
     width = min(count + EXTRA, size)
     block = _orthonormal(np.random.default_rng(seed).standard_normal((size, width)))
     basis, images = np.empty((size, 0)), np.empty((size, 0))
+    rounds = 0
     while True:
+        rounds += 1
         basis, images = np.hstack([basis, block]), np.hstack([images, multiply(block.astype(np.float32))])
-        found = _ritz(basis, images, count, rounds=basis.shape[1] // width)
-        block = images[:, -block.shape[1] :]
-        for _ in range(2):  # once is not enough against rounding
-            block = block - basis @ (basis.T @ block)
-        lengths = np.linalg.norm(block, axis=0)
-        exhausted = lengths.max() <= _EXHAUSTED * found.values[0] or basis.shape[1] + width > size
-        if found.residual <= TOLERANCE or exhausted or found.rounds >= MOST_ROUNDS:
+        found = _ritz(basis, images, count, rounds)
+        block = _beyond(basis, images[:, -block.shape[1] :], found.values[0])
+        if found.residual <= TOLERANCE or not block.size or rounds >= MOST_ROUNDS:
             return found
-        block = _orthonormal(block)
 
 
-def _ritz(basis: NDArray[np.float64], images: NDArray[np.float64], count: int, *, rounds: int) -> Eigenvectors:
+def _beyond(basis: NDArray[np.float64], images: NDArray[np.float64], largest: float) -> NDArray[np.float64]:
+    """Orthonormal directions of `images` outside of the subspace that `basis` spans; none where only rounding is."""
+    rest = images - basis @ (basis.T @ images)
+    directions, lengths, _ = np.linalg.svd(rest, full_matrices=False)
+    new = directions[:, lengths > _EXHAUSTED * largest][:, : len(basis) - basis.shape[1]]
+    return _orthonormal(new - basis @ (basis.T @ new))  # once more, against rounding
+
+
+def _ritz(basis: NDArray[np.float64], images: NDArray[np.float64], count: int, rounds: int) -> Eigenvectors:
     """The best eigenvectors within the subspace that `basis` spans; `images` is the matrix times it."""
     projected = basis.T @ images
     values, inner = np.linalg.eigh((projected + projected.T) / 2)

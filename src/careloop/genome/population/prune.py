@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from careloop import InputError
 from careloop.genome.files.contigs import canonical_contig
-from careloop.genome.genotypes.rows import row_numbers, runs
+from careloop.genome.genotypes.rows import row_numbers
 from careloop.genome.genotypes.source import MISSING, GenotypeSource
 
 Progress = Callable[[str, int, int], None]

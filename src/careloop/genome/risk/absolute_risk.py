@@ -19,6 +19,7 @@ LARGEST_LOG_RATIO = np.log(50.0)  # a hazard ratio a standard deviation beyond t
 _NODES = 80  # of Gauss-Hermite quadrature over a normal score
 _STEP_YEARS = 1.0  # the baseline hazard is constant within
 _NORMAL = 1.959963984540054
+_WITHIN = _NORMAL * np.array([0.0, -1.0, -0.5, 0.5, 1.0])  # a risk need not rise with the ratio all along its interval
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,8 @@ def absolute_risk(
     if not np.isfinite(z).all():
         raise InputError("an absolute risk needs a score of each person; leave those without one out")
     steps = _steps(rates, from_age, to_age)
-    ratios = effect.log_ratio + _NORMAL * effect.standard_error * np.array([0.0, -1.0, 1.0])
-    curves = np.stack([_risk(steps, _population(effect, ratio), ratio, z) for ratio in ratios])
+    spread = _WITHIN * effect.standard_error if effect.standard_error else _WITHIN[:1]
+    curves = np.stack([_risk(steps, effect, effect.log_ratio + away, z) for away in spread])
     population = _population(effect, effect.log_ratio)
     first = int(np.flatnonzero(steps.start >= from_age)[0])
     baseline, survivors = population.baseline(steps)
@@ -172,8 +173,8 @@ def _hazard_for(cumulative: float, ratio: NDArray[np.float64], share: NDArray[np
     return found
 
 
-def _risk(steps: _Steps, population: _Population, log_ratio: float, z: NDArray[np.float64]) -> NDArray[np.float64]:
-    baseline, _ = population.baseline(steps)
+def _risk(steps: _Steps, effect: ScoreEffect, log_ratio: float, z: NDArray[np.float64]) -> NDArray[np.float64]:
+    baseline, _ = _population(effect, log_ratio).baseline(steps)
     return _accumulated(steps, baseline, np.exp(log_ratio * z))
 
 

@@ -131,10 +131,10 @@ def percentiles(values: NDArray[np.float64], quantiles: NDArray[np.float64]) -> 
 
 def calibrate_table(
     scores: pl.DataFrame, components: pl.DataFrame, calibrations: Sequence[AncestryCalibration]
-) -> tuple[pl.DataFrame, int]:
+) -> tuple[pl.DataFrame, NDArray[np.bool_]]:
     """Add `NAME_z` and `NAME_percentile` behind each calibrated score's column, null where components are not known.
 
-    Both tables have `sample_id`. Also returns how many people lie beyond the reference's components.
+    Both tables have `sample_id`. Also returns of each person whether components lie beyond the reference's.
 
     Raises:
         InputError: a score or component that a calibration needs is not in the tables.
@@ -154,7 +154,7 @@ def calibrate_table(
         at = scores.columns.index(one.score) + 1
         for place, column in enumerate(added):
             scores = scores.insert_column(at + place, column)
-    return scores, int(beyond.sum())
+    return scores, beyond
 
 
 def aligned(

@@ -112,10 +112,11 @@ def simulate_cohort(
     male = draws.random(samples) < 0.5
     frequencies = _frequencies(variants, model, draws)
     genotypes = np.empty((variants, samples), np.int8)
+    on_x = (table["contig"] == "X").to_numpy()
     for rows, block in _genotype_blocks(table["contig"], (frequencies, population), model, draws):
-        haploid = (table["contig"] == "X").to_numpy()[rows]
+        one_copy = on_x[rows, None] & male
+        block[one_copy, 1] = block[one_copy, 0]
         genotypes[rows] = block.sum(axis=2, dtype=np.int8)
-        genotypes[rows] = np.where(haploid[:, None] & male, 2 * block[:, :, 0].astype(np.int8), genotypes[rows])
     effects, genetic = _genetic_values(genotypes, trait, draws)
     people = _samples(samples, male)
     phenotypes = _phenotypes(people["sample_id"], genetic, population, trait, draws)

@@ -116,7 +116,7 @@ def test_dosages_and_genotypes_of_one_file_score_alike(cohort: tuple[SimulatedCo
     dosages = np.where(made.genotypes < 0, np.nan, made.genotypes).astype(np.float32)
     other = InMemoryGenotypes(made.samples, made.variants, dosages)
     for missing in ("mean", "none"):
-        options = ScoreOptions(missing=missing)  # type: ignore[arg-type]
+        options = ScoreOptions(missing=missing)
         first = score(open_genotypes(folder / "people"), [folder / "MIXED.txt"], options=options).table
         second = score(other, [folder / "MIXED.txt"], options=options).table
         np.testing.assert_allclose(first["MIXED"].to_numpy(), second["MIXED"].to_numpy(), rtol=1e-5, atol=1e-5)

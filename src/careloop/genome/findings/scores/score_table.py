@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Literal
 import polars as pl
 
 from careloop import InputError
+from careloop.genome.association.people.person_table import read_person_table
 
 Kind = Literal["score", "pc", "burden", "dosage"]
 SAMPLE = "sample_id"
-SAMPLE_NAMES = (SAMPLE, "iid", "#iid")
 # What plink2's .sscore, .eigenvec and .raw and plink1.9's .profile have beside the values, in lower case.
 NOT_VALUES = {
     *("fid", "#fid", "sid", "#sid", "pat", "mat", "sex", "phenotype", "pheno", "pheno1", "cnt", "cnt2", "denom"),
@@ -22,27 +21,21 @@ NOT_VALUES = {
 }
 COUNTING = re.compile(r"n_.+|.+_(n|sum_weights|variants)")
 COMPONENT = re.compile(r"pc[_ ]?0*([1-9]\d*)", re.IGNORECASE)
-MISSING_WORDS = ("", "NA", "N/A", "nan", "NaN", "null", ".")
 NAME = re.compile(r"[^\s/*](?:/?[^\s/*])*")  # no blanks, no `*` and no `//`, which part codes and begin patterns
 
 
 def read_score_table(path: Path, *, kind: Kind, columns: Sequence[str] = ()) -> pl.DataFrame:
-    """Read a table: `sample_id` (text) and the columns to record, under the names that their codes will have.
+    """Read a table: `sample_id` and the columns to record (all text), under the names that their codes will have.
 
-    Parquet, or text parted by tabs, commas, semicolons or blanks (plain or gzip); the person's column is `sample_id` or
-    `IID`. `columns` are `NAME` or `NAME=NEW NAME`. Without them all that have numbers are taken, but those that say who
-    somebody is or how many variants were counted; of kind `pc` those called PC1, PC2 and so on, which become 1, 2.
+    Files are those of `read_person_table`, such as plink2's .sscore and .eigenvec. `columns` are `NAME` or
+    `NAME=NEW NAME`. Without them all that have numbers are taken, but those that say who somebody is or how many
+    variants were counted; of kind `pc` those called PC1, PC2 and so on, which become 1, 2.
 
     Raises:
-        InputError: no such file, not a table, no column of samples, none to record, or a name that no code can have.
+        InputError: as `read_person_table`; no column to record, or a name that no code can have.
     """
-    table = _read(path)
-    sample = next((name for name in table.columns if name.lower() in SAMPLE_NAMES), None)
-    if sample is None:
-        raise InputError(
-            f"{path}: a table of people needs a column sample_id (or IID); its first is {table.columns[0]}"
-        )
-    wanted = _asked(columns, table, path) if columns else _found(table.drop(sample), kind)
+    table = read_person_table(path).rows
+    wanted = _asked(columns, table, path) if columns else _found(table.drop(SAMPLE), kind)
     if not wanted:
         what = "column PC1, PC2 ..." if kind == "pc" else "column of numbers beside those that say who is who"
         raise InputError(f"{path}: there is no {what}; name those to record")
@@ -51,36 +44,7 @@ def read_score_table(path: Path, *, kind: Kind, columns: Sequence[str] = ()) -> 
             raise InputError(f"{path}: a name in a code has no blanks, no * and no //, got {new!r}; give NAME=NEWNAME")
     if len(set(wanted.values())) < len(wanted):
         raise InputError(f"{path}: two columns would be recorded under one name; give them new ones by NAME=NEWNAME")
-    return table.select(pl.col(sample).cast(pl.String).alias(SAMPLE), *(pl.col(a).alias(b) for a, b in wanted.items()))
-
-
-def _read(path: Path) -> pl.DataFrame:
-    try:
-        if path.suffix == ".parquet":
-            return pl.read_parquet(path)
-        return _read_text(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; check the path") from None
-    except (pl.exceptions.PolarsError, UnicodeDecodeError, OSError) as error:
-        raise InputError(f"{path}: not a readable table ({type(error).__name__}); export it again") from None
-
-
-def _read_text(path: Path) -> pl.DataFrame:
-    """All cells as text, so that one that is no number can be told from one that is missing."""
-    content = path.read_bytes()
-    if content[:2] == b"\x1f\x8b":
-        import gzip
-
-        content = gzip.decompress(content)
-    text = content.decode("utf-8-sig")
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("##")]
-    if not lines:
-        raise InputError(f"{path}: the table is empty; export it again")
-    parted_by = next((mark for mark in ("\t", ",", ";") if mark in lines[0]), None)
-    if parted_by is None:  # plink pads columns with blanks
-        parted_by, lines = "\t", ["\t".join(line.split()) for line in lines]
-    joined = io.BytesIO("\n".join(lines).encode())
-    return pl.read_csv(joined, separator=parted_by, infer_schema=False, null_values=list(MISSING_WORDS))
+    return table.select(SAMPLE, *(pl.col(old).alias(new) for old, new in wanted.items()))
 
 
 def _asked(columns: Sequence[str], table: pl.DataFrame, path: Path) -> dict[str, str]:

@@ -60,4 +60,5 @@ def _hits(query: np.ndarray, target: np.ndarray, aligned: Alignments, expected: 
 
 def _joined(parts: Sequence[Hits]) -> Hits:
     names = ("query", "target", "identity", "query_span", "target_span", "bit_score", "evalue")
-    return Hits(*(np.concatenate([getattr(hits, name) for hits in parts]) for name in names), parts[-1].program)
+    joined = {name: np.concatenate([getattr(hits, name) for hits in parts]) for name in names}
+    return Hits(**joined, program=parts[-1].program)

@@ -18,7 +18,7 @@ class SearchOptions:
     """How alike proteins are searched.
 
     `largest_evalue`: alignments expected by chance more often than this in the whole library are left out. `most_hits`:
-    at most so many library proteins a query, the best by bit score. `program`: None takes DIAMOND where it is installed.
+    at most so many library proteins a query, the best by bit score. `program`: None takes DIAMOND where installed.
     """
 
     largest_evalue: float = 10.0

@@ -127,9 +127,7 @@ def best_scores(
     return _in_batches(query, targets, scored, columns=1)[:, 0]
 
 
-def align(
-    query: NDArray[np.uint8], targets: Sequence[NDArray[np.uint8]], correction: NDArray[np.int16]
-) -> Alignments:
+def align(query: NDArray[np.uint8], targets: Sequence[NDArray[np.uint8]], correction: NDArray[np.int16]) -> Alignments:
     """The best local alignment of one query with each target; `correction` (n,) of its residues."""
 
     def aligned(padded: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -182,9 +180,7 @@ class _Row:
     along: NDArray[np.int16]
 
 
-def _rows(
-    query: NDArray[np.uint8], padded: NDArray[np.uint8], correction: NDArray[np.int16]
-) -> Iterator[_Row]:
+def _rows(query: NDArray[np.uint8], padded: NDArray[np.uint8], correction: NDArray[np.int16]) -> Iterator[_Row]:
     """Gotoh's recursion (J Mol Biol 1982;162:705), a row of all pairs at a time.
 
     A gap along the target is found for a whole row at once: of the scores left of a cell, each less the gap up to it,

@@ -6,6 +6,8 @@ Source: BGEN format specification 1.3, "Genotype data block (layout 2)"; the .sa
 from __future__ import annotations
 
 import threading
+from copy import copy
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +37,13 @@ class Bgen:
     hard_calls = False
     build: str | None = None
 
-    def __init__(self, path: Path, samples: pl.DataFrame, sites: pl.DataFrame, *, reader: Any) -> None:
+    def __init__(self, path: Path, samples: pl.DataFrame, found: list[Any], *, reader: Any) -> None:
         self.path = path
         self.samples = samples
-        self.variants, self._rows = one_row_an_allele(sites)
-        self._reader = reader
-        self._lock = threading.Lock()  # a reader has one place in the file
+        self.variants, self._rows = one_row_an_allele(_sites(found, path))
+        self._found = found  # bgen's variants, each of which knows its place in the file
+        self._reader = reader  # closes the file when nobody holds it
+        self._lock = threading.Lock()  # variants share the open file
 
     def genotypes(
         self, variants: NDArray[np.int64] | slice, samples: NDArray[np.int64] | None = None
@@ -71,20 +74,20 @@ class Bgen:
         return values
 
     def _dosages(self, site: int, allele: int) -> NDArray[np.float32]:
+        variant = copy(self._found[site])  # one that was read keeps its probabilities in memory
         try:
-            variant = self._reader[site]
             ploidy = variant.ploidy
-            if ploidy.max(initial=0) > 2:
-                raise InputError(f"{self.path}: a sample has at most two copies; variant {site + 1} has more")
-            if len(variant.alleles) == 2:
-                dosages = variant.alt_dosage * (2 / np.maximum(ploidy, 1).astype(np.float32))
-            else:
-                dosages = _of_several(variant, allele, ploidy)
-        except _UNREADABLE as error:
-            if isinstance(error, InputError):
-                raise
+            several = len(variant.alleles) > 2
+            values = variant.probabilities if several else variant.alt_dosage
+        except _UNREADABLE:
             raise _cut_off(self.path) from None
-        return np.clip(dosages, 0, 2)
+        if ploidy.max(initial=0) > 2:
+            raise InputError(f"{self.path}: a sample has at most two copies; variant {site + 1} has more")
+        if several:
+            values = _of_several(values, allele, (variant.is_phased, len(variant.alleles), ploidy))
+        else:
+            values = values * (2 / np.maximum(ploidy, 1).astype(np.float32))
+        return np.clip(values, 0, 2)
 
 
 def open_bgen(path: Path, *, sample_file: Path | None = None) -> Bgen:
@@ -100,18 +103,20 @@ def open_bgen(path: Path, *, sample_file: Path | None = None) -> Bgen:
         raise InputError('BGEN files need bgen; pip install "careloop[genome]"') from None
     try:
         reader = bgen.BgenReader(path, delay_parsing=True)
-        layout, count = reader.header.layout, reader.header.nsamples
-        found, end = _variants(bgen.BgenReader(path, delay_parsing=True))
+        header, names = reader.header, list(reader.samples)
+        found = list(islice(reader, None))  # without asking for a length, which an index of another file would answer
+        cut_off = bool(found) and found[-1].next_variant_offset > path.stat().st_size
     except _UNREADABLE:
         raise _cut_off(path) from None
-    if end > path.stat().st_size:
+    if cut_off:
         raise _cut_off(path)
-    if layout != _LAYOUT:
+    if header.layout != _LAYOUT:
         raise InputError(f"{path}: BGEN 1.1 is not read, but 1.2 and 1.3; make it again by plink2 --export bgen-1.3")
-    samples = _samples(path, sample_file, reader)
-    if samples.height != count:
-        raise InputError(f"{path}: it has {count:,} samples and the .sample file {samples.height:,}; give its own")
-    return Bgen(path, samples, _sites(found, path), reader=reader)
+    samples = _samples(path, sample_file, names if header.has_sample_ids else None)
+    if samples.height != header.nsamples:
+        given = f"it has {header.nsamples:,} samples and the .sample file {samples.height:,}"
+        raise InputError(f"{path}: {given}; give its own")
+    return Bgen(path, samples, found, reader=reader)
 
 
 def read_sample_file(path: Path) -> pl.DataFrame:
@@ -136,28 +141,19 @@ def _renamed(names: dict[str, str]) -> list[pl.Expr]:
     return [pl.col(name).alias(new) for name, new in names.items()]
 
 
-def _samples(path: Path, sample_file: Path | None, reader: Any) -> pl.DataFrame:
+def _samples(path: Path, sample_file: Path | None, names: list[str] | None) -> pl.DataFrame:
     beside = path.with_suffix(".sample")
     if sample_file or beside.is_file():
         return read_sample_file(sample_file or beside)
-    if not reader.header.has_sample_ids:
+    if names is None:
         raise InputError(f"{path}: no sample ids in this file and no {beside.name} beside it; give a .sample file")
-    return samples_table(pl.DataFrame({"sample_id": list(reader.samples)}), path)
+    return samples_table(pl.DataFrame({"sample_id": names}), path)
 
 
-def _variants(reader: Any) -> tuple[list[tuple[str, int, str, list[str]]], int]:
-    """Contig, position, id and alleles of each variant, and the first byte behind the last."""
-    found, end = [], 0
-    for one in reader:
-        found.append((one.chrom, one.pos, _identifier(one), one.alleles))
-        end = one.next_variant_offset
-    return found, end
-
-
-def _sites(found: list[tuple[str, int, str, list[str]]], path: Path) -> pl.DataFrame:
+def _sites(found: list[Any], path: Path) -> pl.DataFrame:
     rows = [
-        (contig.lstrip("0") or contig, position, identifier, alleles[0], ",".join(alleles[1:]))
-        for contig, position, identifier, alleles in found
+        (one.chrom.lstrip("0") or one.chrom, one.pos, _identifier(one), one.alleles[0], ",".join(one.alleles[1:]))
+        for one in found
     ]
     table = pl.DataFrame(rows, schema=VARIANTS, orient="row")
     return variants_table(table, path).with_columns(pl.col("alt").str.split(","))
@@ -167,10 +163,15 @@ def _identifier(variant: Any) -> str:
     return variant.rsid if variant.rsid not in ("", ".") else variant.varid or "."
 
 
-def _of_several(variant: Any, allele: int, ploidy: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Dosages of one of several alternatives: (samples,), NaN where missing."""
-    alleles, probabilities = len(variant.alleles), variant.probabilities
-    if variant.is_phased:
+def _of_several(
+    probabilities: NDArray[np.float32], allele: int, made_of: tuple[bool, int, NDArray[np.uint8]]
+) -> NDArray[np.float32]:
+    """Dosages of one of several alternatives: (samples,), NaN where missing.
+
+    `made_of`: whether probabilities are phased, the number of alleles, and each sample's copies of the chromosome.
+    """
+    phased, alleles, ploidy = made_of
+    if phased:
         of_haplotypes = probabilities.reshape(len(ploidy), -1, alleles)[:, :, allele]
         known = ~np.isnan(of_haplotypes)
         share = np.where(known, of_haplotypes, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)

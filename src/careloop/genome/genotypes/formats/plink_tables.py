@@ -89,14 +89,14 @@ def _read_csv(path: Path, source: Path | bytes, **options: Any) -> pl.DataFrame:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a text file, unpacked where it is gzip.
+    """The content of a text file without blank lines at its end, unpacked where it is gzip.
 
     Raises:
         InputError: no such file, or not readable.
     """
     try:
         with open_packed(path) as file:
-            return file.read()
+            return file.read().rstrip()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; it belongs to the genotypes beside it") from None
     except UNREADABLE:
@@ -104,10 +104,9 @@ def read_bytes(path: Path) -> bytes:
 
 
 def _parted_by_tabs(text: bytes) -> bytes:
-    first = text[: text.find(b"\n") + 1 or None]
-    if b" " not in first.strip() and not first[:1].isspace():
+    if b" " not in text and b"\r" not in text:
         return text
-    return b"\n".join(b"\t".join(line.split()) for line in text.splitlines())
+    return b"\n".join(b"\t".join(line.split()) for line in text.split(b"\n"))
 
 
 def samples_table(table: pl.DataFrame, path: Path) -> pl.DataFrame:

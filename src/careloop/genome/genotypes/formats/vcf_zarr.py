@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from careloop import InputError
 from careloop.genome.files.builds import UNKNOWN, detect_build
-from careloop.genome.genotypes.formats.alternatives import NO_ALLELE, copies_called, one_row_an_allele
+from careloop.genome.genotypes.formats.alternatives import NO_ALLELE, UNKNOWN_ALLELE, copies_called, one_row_an_allele
 from careloop.genome.genotypes.formats.plink_tables import require_unique_samples, samples_table
 from careloop.genome.genotypes.nearest_call import nearest_call
 from careloop.genome.genotypes.rows import row_numbers, sample_numbers
@@ -30,7 +30,7 @@ class VcfZarr:
     """An open VCF-Zarr store, as `GenotypeSource` describes it: one row an alternative allele.
 
     Where the store has the field DS, that is the dosage, and the genotype is the call nearest to it; where DS is
-    missing or there is none, the genotype GT is both.
+    missing or there is none, the genotype GT is both. DS of a sample with one copy in GT is from 0 to 1 and is doubled.
     """
 
     def __init__(
@@ -53,7 +53,8 @@ class VcfZarr:
         """
         if not self.hard_calls:
             return nearest_call(self.dosages(variants, samples))
-        return self._calls(variants, samples)
+        rows = row_numbers(variants, self.variants.height)
+        return copies_called(*self._alleles(rows, samples), self._rows.allele[rows][:, None])
 
     def dosages(
         self, variants: NDArray[np.int64] | slice, samples: NDArray[np.int64] | None = None
@@ -63,25 +64,30 @@ class VcfZarr:
         Raises:
             InputError: as `genotypes`.
         """
-        calls = self._calls(variants, samples)
+        rows = row_numbers(variants, self.variants.height)
+        first, second = self._alleles(rows, samples)
+        calls = copies_called(first, second, self._rows.allele[rows][:, None])
         dosages = np.where(calls == MISSING, np.nan, calls).astype(np.float32)
         if self.hard_calls:
             return dosages
-        rows = row_numbers(variants, self.variants.height)
         given = self._read(_DOSAGES, rows, samples)
-        of_allele = self._rows.allele[rows] - 1
-        given = given[np.arange(rows.size), :, of_allele] if given.ndim == 3 else given
+        if given.ndim == 3:  # a dosage of each alternative
+            given = given[np.arange(rows.size), :, self._rows.allele[rows] - 1]
+        with np.errstate(invalid="ignore"):  # the NaN that says "missing" is a signalling one
+            given = np.clip(given * np.where(second == NO_ALLELE, 2, 1), 0, 2)
         return np.where(np.isnan(given), dosages, given).astype(np.float32)
 
-    def _calls(self, variants: NDArray[np.int64] | slice, samples: NDArray[np.int64] | None) -> NDArray[np.int8]:
-        rows = row_numbers(variants, self.variants.height)
+    def _alleles(
+        self, rows: NDArray[np.int64], samples: NDArray[np.int64] | None
+    ) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+        """The two alleles that were called, each (rows, samples)."""
         if _CALLS not in self._group:
             count = self.samples.height if samples is None else len(samples)
-            return np.full((rows.size, count), MISSING, np.int8)
+            unknown = np.full((rows.size, count), UNKNOWN_ALLELE, np.int8)
+            return unknown, unknown
         alleles = self._read(_CALLS, rows, samples)
         first = alleles[:, :, 0]
-        second = alleles[:, :, 1] if alleles.shape[2] > 1 else np.full_like(first, NO_ALLELE)
-        return copies_called(first, second, self._rows.allele[rows][:, None])
+        return first, alleles[:, :, 1] if alleles.shape[2] > 1 else np.full_like(first, NO_ALLELE)
 
     def _read(self, name: str, rows: NDArray[np.int64], samples: NDArray[np.int64] | None) -> NDArray[Any]:
         """An array's part: (rows, samples, ...), each site read once."""

@@ -19,6 +19,8 @@ from careloop.genome.population.identity.kinship import SECOND_DEGREE, relatedne
 Progress = Callable[[str, int, int], None]
 FEWEST_PEOPLE = 50  # of a panel, under which components say little
 _RELATED_VARIANTS = 20_000  # kinship of a panel's people needs no more
+_PERSON_NAMES = ("sample_id", "iid", "sample", "sampleid", "id")
+_GROUP_NAMES = ("group", "population", "pop", "superpop", "superpopulation", "super_pop", "ancestry")
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def make_panel(
     *,
     count: int = 10,
     variants: NDArray[np.int64] | None = None,
-    choice: ChoiceOptions = ChoiceOptions(),
+    choice: ChoiceOptions | None = None,
     progress: Progress | None = None,
 ) -> Panel:
     """Make a panel of the people whose group is known (`groups`: sample_id, group), without relatives.
@@ -73,7 +75,9 @@ def make_panel(
             f"{source.samples.height:,} have one: are the sample ids the same in both files?"
         )
     people = known["row"].cast(pl.Int64).to_numpy()
-    chosen = variants_for_components(source, choice, variants=variants, samples=people, progress=progress)
+    chosen = variants_for_components(
+        source, choice or ChoiceOptions(), variants=variants, samples=people, progress=progress
+    )
     thinned = chosen.rows[:: max(1, -(-chosen.rows.size // _RELATED_VARIANTS))]
     found = relatedness(source, min_kinship=SECOND_DEGREE, variants=thinned, samples=people, progress=progress)
     kept = unrelated(known["sample_id"].to_list(), found.pairs.select("sample_id_1", "sample_id_2").iter_rows())
@@ -114,7 +118,7 @@ def read_groups(path: Path) -> pl.DataFrame:
     separator = next((mark for mark in ("\t", ",", ";") if mark in head), " ")
     table = pl.read_csv(text.encode(), separator=separator, infer_schema=False, truncate_ragged_lines=True)
     names = {name.lstrip("#").lower(): name for name in table.columns}
-    person = next((names[name] for name in ("sample_id", "iid", "sample", "sampleid", "id") if name in names), None)
+    person = next((names[name] for name in _PERSON_NAMES if name in names), None)
     group = next((names[name] for name in _GROUP_NAMES if name in names), None)
     if person is None or group is None:
         raise InputError(f"{path}: a table of groups has columns sample_id and group; got {', '.join(table.columns)}")
@@ -122,6 +126,3 @@ def read_groups(path: Path) -> pl.DataFrame:
     if twice := found.filter(pl.col("sample_id").is_duplicated()).height:
         raise InputError(f"{path}: each person has one group; {twice} rows are for a person named more than once")
     return found
-
-
-_GROUP_NAMES = ("group", "population", "pop", "superpop", "superpopulation", "super_pop", "ancestry")

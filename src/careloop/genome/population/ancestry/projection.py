@@ -19,6 +19,7 @@ from careloop.genome.population.standardised import scales
 
 Progress = Callable[[str, int, int], None]
 FEWEST_SHARED = 500  # variants with the panel, under which people cannot be placed
+_LEAST_SEEN = 0.02  # of a component's loadings, squared and summed up: with less, noise is blown up
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,6 @@ class _Sums:
         enough = np.linalg.eigvalsh(gram)[:, 0] > _LEAST_SEEN
         found[enough] = np.linalg.solve(gram[enough], self.products[enough][:, :, None])[:, :, 0]
         return found
-
-
-_LEAST_SEEN = 0.02  # of a component's loadings, squared and summed up: with less, noise is blown up
 
 
 def unshrunk(

@@ -40,10 +40,11 @@ def heterozygosity(
     copies: NDArray[np.int64] | None = None,
     progress: Progress | None = None,
 ) -> Heterozygosity:
-    """Count homozygous calls of each person over `variants` (rows, ascending), as plink2 --het and --check-sex do.
+    """Count homozygous calls of each person over `variants` (rows, ascending), as plink2 --het small-sample.
 
     `copies` (people,) are each person's chromosomes, 1 for males on X, by default 2; they count in frequencies. The
-    expected share of heterozygotes is 2pq 2n/(2n-1) with n people (Nei, Genetics 1978;89:583).
+    expected share of heterozygotes is 2pq 2n/(2n-1) with n people (Nei, Genetics 1978;89:583;
+    plink 1.9's --check-sex leaves that correction out).
     """
     people = source.samples.height
     weights = np.full(people, 2, np.int64) if copies is None else copies

@@ -1,4 +1,4 @@
-"""What the genotypes of two people have in common, counted over variants for all pairs of two sets of people at once."""
+"""What two people's genotypes have in common, counted over variants for all pairs of two sets of people at once."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class PairCounts:
             self._second_het -= one.missing.T @ other.het
 
     @property
-    def opposite(self) -> NDArray[np.float32]:
+    def opposite(self) -> NDArray[np.float64]:
         """Where the two are homozygous for different alleles, sharing none (IBS 0)."""
         homozygous = self.called - self._first_het - self._second_het + self.both_het
-        return (homozygous - self._signs) / 2
+        return (homozygous - self._signs).astype(np.float64) / 2
 
     @property
-    def equal(self) -> NDArray[np.float32]:
+    def equal(self) -> NDArray[np.float64]:
         """Where the two have the same genotype."""
         return self.called - self._first_het - self._second_het + 2 * self.both_het - self.opposite
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -132,6 +134,27 @@ def match_known(source: GenotypeSource, known: pl.DataFrame, *, error_rate: floa
     )
 
 
+def read_known(path: Path) -> pl.DataFrame:
+    """Read known genotypes: CSV or TSV with columns sample_id, variant_id and copies (of the file's alt, 0 to 2).
+
+    Raises:
+        InputError: no such file or columns, or copies that are none.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (FileNotFoundError, UnicodeDecodeError):
+        raise InputError(f"{path}: no such file, or no text; known genotypes are a CSV or TSV table") from None
+    separator = "\t" if "\t" in text.split("\n", 1)[0] else ","
+    table = pl.read_csv(text.encode(), separator=separator, infer_schema=False, truncate_ragged_lines=True)
+    if absent := sorted({"sample_id", "variant_id", "copies"} - set(table.columns)):
+        raise InputError(f"{path}: known genotypes have columns sample_id, variant_id, copies; {absent[0]} is absent")
+    found = table.select("sample_id", "variant_id", pl.col("copies").cast(pl.Float64, strict=False))
+    wrong = found.filter(~pl.col("copies").is_between(0, 2).fill_null(value=False) & table["copies"].is_not_null())
+    if wrong.height:
+        raise InputError(f"{path}: copies of an allele are numbers from 0 to 2; {wrong.height} rows have others")
+    return found
+
+
 def _claimed(known: pl.DataFrame, people: list[str], variant_ids: list[str]) -> NDArray[np.int8]:
     """Known copies as (variants, people), `MISSING` where not known."""
     claimed = np.full((len(variant_ids), len(people)), MISSING, np.int8)
@@ -166,8 +189,8 @@ def _judged(
     ids: tuple[list[str], list[str]],
     similarity: NDArray[np.float64],
     least: float,
-    concordance: NDArray[np.float64],
-    variants: NDArray[np.floating],
+    concordance: NDArray[np.floating[Any]],
+    variants: NDArray[np.floating[Any]],
 ) -> pl.DataFrame:
     """The table of `SWAPS`: each of the second ids beside those of the first that `similarity` is of."""
     place = {name: number for number, name in enumerate(ids[0])}
@@ -180,11 +203,8 @@ def _judged(
         same = bool(column[closest] > least)
         verdict = _verdict(closest == own, same, named=own is not None)
         figures = (_finite(column[closest]), None if own is None else _finite(column[own]))
-        share = _finite(concordance[closest, number])
-        rows.append(
-            (name, ids[0][closest] if same else None, verdict, ids[0][closest], *figures, share)
-            + (int(variants[closest, number]),)
-        )
+        share, compared = _finite(concordance[closest, number]), int(variants[closest, number])
+        rows.append((name, ids[0][closest] if same else None, verdict, ids[0][closest], *figures, share, compared))
     return pl.DataFrame(rows, schema=SWAPS, orient="row")
 
 

@@ -90,7 +90,7 @@ def match(
     refused = (haploid | pl.col("third_alleles")) & curved & pl.col("reason").is_null()
     table = table.with_columns(pl.when(refused).then(pl.lit(NOT_ADDITIVE)).otherwise("reason").alias("reason"))
     terms = terms_of(table.filter(pl.col("reason").is_null()), variants)
-    return Matching(table.drop("contig", "fit"), terms, found.notes)
+    return Matching(table.drop("contig", "fit", "equal", "seen", "third_alleles"), terms, found.notes)
 
 
 def _unfit(found: Found) -> pl.Expr:

@@ -16,6 +16,7 @@ from careloop import InputError
 _ROUNDS = 3  # of weighting by the variances that the last estimate implies
 _PARTS = 200  # of the jackknife, as ldsc has it
 _MIN_VARIANTS = 10
+_LEAST_RANGE = 0.01  # of LD scores, below which the regression has no slope to tell from an intercept
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ def ld_score_regression(
 ) -> Heritability:
     """Regress test statistics on LD scores, variants in the order of the genome, each array (variants,).
 
+    The intercept is estimated unless it is given; it is 1 where all LD scores are alike, as of independent variants.
+
     Raises:
         InputError: fewer than ten variants.
     """
@@ -48,7 +51,7 @@ def ld_score_regression(
         raise InputError(f"LD score regression needs {_MIN_VARIANTS} variants at least; got {chi_squared.size}")
     scores = np.maximum(scores, 1)
     slope_of = people * scores / chi_squared.size  # what h2 is multiplied by
-    free = intercept is None
+    free = intercept is None and bool(np.ptp(scores) > _LEAST_RANGE)
     h2, constant = max(float((chi_squared.mean() - 1) / slope_of.mean()), 0.0), 1.0 if intercept is None else intercept
     parts = np.array_split(np.arange(chi_squared.size), min(_PARTS, chi_squared.size))
     for _ in range(_ROUNDS):

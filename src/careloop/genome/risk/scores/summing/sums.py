@@ -80,6 +80,8 @@ def sum_scores(
     `frequencies` of `alt` (all variants of the source,), NaN where not known; those that are not known are counted
     among founders (people without parents in the file, or everyone where there is none).
     """
+    from threadpoolctl import threadpool_limits
+
     joined = _joined(terms)
     samples = source.samples.height
     shape = (len(terms), samples)
@@ -104,7 +106,8 @@ def sum_scores(
                     progress("scoring", min(next(done) * adder.step, joined.rows.size), joined.rows.size)
             return sums, absent
 
-        with ThreadPoolExecutor(WORKERS, thread_name_prefix="scores") as pool:
+        # Two threads of ours are enough: BLAS's own would wait for each other at matrices as small as a block's.
+        with threadpool_limits(1, "blas"), ThreadPoolExecutor(WORKERS, thread_name_prefix="scores") as pool:
             shares = list(pool.map(share, range(min(WORKERS, len(blocks)))))
         sums, absent = (np.sum([one[which] for one in shares], axis=0) for which in (0, 1))
         total.sums[:] += (adder.constant[:, None] + sums) * people.takes_part * people.scale
