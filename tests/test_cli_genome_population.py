@@ -15,7 +15,7 @@ from careloop.cli.genome import genome
 from careloop.cli.genome_population import ancestry, check_command
 from careloop.genome.findings.scores.dosage_table import dosage_table
 from careloop.genome.findings.scores.score_events import record_scores
-from careloop.genome.genotypes.in_memory import InMemoryGenotypes
+from careloop.genome.genotypes.open_genotypes import open_genotypes
 from careloop.genome.genotypes.write_bed import write_bed
 from careloop.genome.simulate.cohort import GenotypeModel, simulate_cohort
 from careloop.record import Record, subject_ids
@@ -73,14 +73,11 @@ def test_a_files_own_components(files: Path, tmp_path: Path) -> None:
 
 
 def test_swapped_samples_are_noticed_beside_a_file_and_a_record(files: Path, tmp_path: Path) -> None:
-    bed = pl.read_csv(files / "people.fam", separator="\t", has_header=False)["column_2"].cast(pl.String)
-    record = Record.create(tmp_path / "record", shards=1)
-    visits = pl.DataFrame({"subject_id": subject_ids(record, bed), "time": datetime(2024, 1, 1, tzinfo=UTC)})
-    record.append(visits.with_columns(pl.lit("VISIT").alias("code")), key="visits")
-    from careloop.genome.genotypes.open_genotypes import open_genotypes
-
     source = open_genotypes(files / "people")
-    assert not isinstance(source, InMemoryGenotypes)
+    record = Record.create(tmp_path / "record", shards=1)
+    ids = subject_ids(record, source.samples["sample_id"])
+    visits = pl.DataFrame({"subject_id": ids, "time": datetime(2024, 1, 1, tzinfo=UTC), "code": "VISIT"})
+    record.append(visits, key="visits")
     record_scores(record.path, dosage_table(source, [f"rs{number}" for number in range(1, 80)]), kind="dosage")
     beside = ("--against", files / "people", "--record", record.path)
     shown = invoke(check_command, files / "again", "--out", tmp_path / "out", *beside)

@@ -51,7 +51,7 @@ def test_terms_neighbours_and_positions_stand_beside_each_score(found: FunctionP
     text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
     for words in (
         "heme binding GO:2 0.90 0.90 0.40 0.10 N1, N2, residues 41–60",
-        "1 broader terms",
+        "1 broader term ",
         "Nearest in the library: N1, 42 % identical over 90 % of this protein",
         "No alike protein is in the library",
         "No term reaches the least score",

@@ -21,7 +21,7 @@ NOT_CLINICAL = "Research software, not for clinical use."
 
 @cli.group()
 def genome() -> None:
-    """Genomes: variants from reads, what they do, how genes decide on drugs; every absent site is accounted for."""
+    """Genomes: variants from reads and what they do, genes that decide on drugs, disease risk, and gene function."""
 
 
 def reference_option(*, required: bool) -> Callable[[Any], Any]:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--panel", "panel_path", type=FOLDER, metavar="DIR", help="A panel that --save-panel wrote.")
 @click.option("--save-panel", type=FOLDER, metavar="DIR", help="Keep the panel; it has nobody's genotypes.")
 @click.option("--components", type=click.IntRange(1), default=10, show_default=True)
-@click.option("--samples", type=FOLDER, metavar="FILE", help=".sample file of a BGEN file.")
+@click.option("--sample-file", type=FOLDER, metavar="FILE", help="The .sample file of a BGEN file.")
 @click.option("--person", metavar="ID", help="Whose place the page marks.")
 @click.option("--simulated", is_flag=True, help="Say on the page that the data are simulated.")
 @json_option
@@ -45,7 +45,7 @@ def ancestry(
     panel_path: Path | None,
     save_panel: Path | None,
     components: int,
-    samples: Path | None,
+    sample_file: Path | None,
     person: str | None,
     simulated: bool,
     as_json: bool,
@@ -61,7 +61,7 @@ def ancestry(
 
     if (reference is None) != (groups is None) or (reference is not None and panel_path is not None):
         raise click.UsageError("give --reference with --groups, or --panel, or none of them")
-    source = open_genotypes(genotypes, sample_file=samples)
+    source = open_genotypes(genotypes, sample_file=sample_file)
     with counter() as progress:
         panel = _panel(source, (reference, groups), panel_path, components, progress)
         shown, lines = _placed(source, panel, progress) if panel else _own(source, components, progress)
@@ -150,10 +150,10 @@ def _write(table: pl.DataFrame, path: Path) -> None:
 @click.option("--against", type=FOLDER, metavar="GENOTYPES", help="Another file of the same people: swaps are noticed.")
 @click.option("--known", type=FOLDER, metavar="TSV", help="Known genotypes: columns sample_id, variant_id, copies.")
 @click.option("--record", "record_path", type=FOLDER, metavar="DIR", help="Known genotypes are a record's dosages.")
-@click.option("--subjects", type=FOLDER, metavar="CSV", help="Whose each sample is: columns sample, subject.")
+@click.option("--samples", type=FOLDER, metavar="CSV", help="Whose each sample is: columns sample, subject.")
 @click.option("--min-kinship", type=float, default=0.0442, show_default=True, help="Of pairs that are listed.")
 @click.option("--max-missing", type=float, default=0.05, show_default=True, help="Share of a person's genotypes.")
-@click.option("--samples", type=FOLDER, metavar="FILE", help=".sample file of a BGEN file.")
+@click.option("--sample-file", type=FOLDER, metavar="FILE", help="The .sample file of a BGEN file.")
 @click.option("--simulated", is_flag=True, help="Say on the page that the data are simulated.")
 @json_option
 def check_command(
@@ -162,10 +162,10 @@ def check_command(
     against: Path | None,
     known: Path | None,
     record_path: Path | None,
-    subjects: Path | None,
+    samples: Path | None,
     min_kinship: float,
     max_missing: float,
-    samples: Path | None,
+    sample_file: Path | None,
     simulated: bool,
     as_json: bool,
 ) -> None:
@@ -178,10 +178,10 @@ def check_command(
     from careloop.report.population_page import ShownPeople, write_population_page
 
     options = CheckOptions(max_missing=max_missing, min_kinship=min_kinship)
-    source = open_genotypes(genotypes, sample_file=samples)
+    source = open_genotypes(genotypes, sample_file=sample_file)
     with counter() as progress:
         checked = check_samples(source, options, progress=progress)
-        matches = _matched(source, (against, known, record_path, subjects), progress)
+        matches = _matched(source, (against, known, record_path, samples), progress)
     _write(checked.people, out / "people.tsv")
     _write(checked.parents, out / "parents.tsv")
     if checked.relatives is not None:
@@ -199,7 +199,7 @@ def _matched(
     """What the samples are beside another file, beside known genotypes, and beside a record's."""
     from careloop.genome.population.identity.swaps import match_known, match_samples, read_known
 
-    against, known, record_path, subjects = others
+    against, known, record_path, samples = others
     found = []
     if against is not None:
         from careloop.genome.genotypes.open_genotypes import open_genotypes
@@ -212,7 +212,7 @@ def _matched(
         from careloop.genome.findings.scores.score_events import SampleSubjects
         from careloop.ingest.links import read_links
 
-        links = SampleSubjects(read_links(subjects))
+        links = SampleSubjects(read_links(samples))
         found.append((record_path.name, match_known(source, recorded_genotypes(record_path, source, subjects=links))))
     return found
 

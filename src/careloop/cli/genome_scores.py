@@ -57,7 +57,7 @@ FAR_OUT = "This person is farther out in ancestry than anyone that the score was
 )
 @click.option("--frequencies", type=FOLDER, metavar="AFREQ", help="Allele frequencies, as plink2 --freq writes them.")
 @click.option("--min-overlap", type=float, default=0.0, show_default=True, help="Leave scores out that use less.")
-@click.option("--samples", type=FOLDER, metavar="FILE", help=".sample file of a BGEN file.")
+@click.option("--sample-file", type=FOLDER, metavar="FILE", help="The .sample file of a BGEN file.")
 @click.option("--matches", type=FOLDER, metavar="TSV", help="Write what became of each variant of each score.")
 @click.option("--pcs", type=FOLDER, metavar="TABLE", help="Principal components by which scores are calibrated.")
 @click.option("--components", type=int, default=4, show_default=True, help="How many of them.")
@@ -71,7 +71,7 @@ def score(
     genotypes: Path,
     weights: tuple[Path, ...],
     out: Path,
-    samples: Path | None,
+    sample_file: Path | None,
     matches: Path | None,
     page: Path | None,
     person: str | None,
@@ -92,7 +92,7 @@ def score(
     calibrating = {name: given.pop(name) for name in ("pcs", "components", "reference", "calibration")}
     options = ScoreOptions(matching=_matching(given.pop("ambiguous")), **given)
     with counter() as progress:
-        done = scored(open_genotypes(genotypes, sample_file=samples), weights, options=options, progress=progress)
+        done = scored(open_genotypes(genotypes, sample_file=sample_file), weights, options=options, progress=progress)
     table, notes, beyond = _calibrated(done, out, **calibrating)
     with whole_file(out) as draft:
         table.write_csv(draft, separator="\t", float_precision=None)

@@ -20,7 +20,7 @@ from careloop.genome.population.identity.check import SampleCheck
 from careloop.genome.population.identity.swaps import SampleMatches
 from careloop.record.whole_file import write_whole
 from careloop.report.image_montage import NOT_CLINICAL
-from careloop.report.page_parts import Row, figure, template
+from careloop.report.page_parts import Row, template
 from careloop.report.population_pictures import Cloud, components_picture
 
 MOST_ROWS = 100  # of a table; the rest is in the files beside
@@ -140,7 +140,7 @@ def _person(people: pl.DataFrame, person: str) -> Row:
         "nearest": row["nearest"],
         "like_none": row["like_none"],
         "known": row[f"probability_{names[0]}"] is not None,
-        "p_value": "none" if row["p_value"] is None else figure(row["p_value"]),
+        "p_value": _percent(row["p_value"]),
         "variants": f"{row['variants']:,}",
         "groups": sorted(groups, key=lambda group: group["order"]),
         "has_mixture": any(name.startswith("mixture_") for name in row),

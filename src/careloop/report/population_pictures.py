@@ -46,7 +46,8 @@ def components_picture(
             axes.plot(points[:, x], points[:, y], "o", color=colour, label=cloud.name, **marks)
         if people is not None:
             points = _thinned(people, MOST_POINTS)
-            ring = {"markerfacecolor": "none", "markeredgecolor": "black", "markersize": 4, "markeredgewidth": 0.6}
+            ring = {"markerfacecolor": "none", "markeredgecolor": "black", "markersize": 4, "markeredgewidth": 0.4}
+            ring |= {"alpha": 0.35}
             axes.plot(points[:, x], points[:, y], "o", linestyle="", label="people of the file", **ring)
         if person is not None and np.isfinite(person[[x, y]]).all():
             star = {"color": COLOURS[1], "markersize": 16, "markeredgecolor": "black", "markeredgewidth": 0.8}

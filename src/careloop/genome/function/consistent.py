@@ -13,9 +13,7 @@ def consistent(scores: NDArray[np.floating], ontology: Ontology) -> NDArray[np.f
 
     The lowest scores that are consistent and nowhere below those given; consistent ones stay as they are.
     """
-    lifted = np.ascontiguousarray(scores.T)
-    if lifted.base is scores or np.shares_memory(lifted, scores):
-        lifted = lifted.copy()
+    lifted = np.array(scores.T, order="C")  # a row a term, which is lifted at once
     for child, parent in _children_first(ontology):
         np.maximum(lifted[parent], lifted[child], out=lifted[parent])
     return np.ascontiguousarray(lifted.T)

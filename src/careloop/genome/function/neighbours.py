@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,14 +19,18 @@ from careloop.genome.function.search.hits import Hits, SearchOptions
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
+Progress = Callable[[str, int, int], None]
+
 LARGEST_EVALUE = 10.0  # the weight of an alignment falls to nearly nothing there
 LEAST_WEIGHT = 0.1
 SMALLEST_EVALUE = 1e-40  # alignments beyond are sure enough: one long protein shall not outvote all others
 AS_USUAL = SearchOptions()
-PRIOR_WEIGHT = 2.0  # what the prior counts beside neighbours: as much as one alignment of E-value 0.12
+PRIOR_WEIGHT = 2.0  # what the prior counts beside neighbours: as much as one alignment of E-value 0.13
 
 
-def search(queries: Proteins, library: Proteins, *, options: SearchOptions = AS_USUAL) -> Hits:
+def search(
+    queries: Proteins, library: Proteins, *, options: SearchOptions = AS_USUAL, progress: Progress | None = None
+) -> Hits:
     """Find library proteins alike to each query, by DIAMOND where it is installed, else by this room's own search.
 
     Raises:
@@ -33,7 +38,7 @@ def search(queries: Proteins, library: Proteins, *, options: SearchOptions = AS_
     """
     if options.program == "diamond" or (options.program is None and diamond_path()):
         return search_by_diamond(queries.sequences, library.sequences, options=options)
-    return search_embedded(queries.sequences, library.sequences, options=options)
+    return search_embedded(queries.sequences, library.sequences, options=options, progress=progress)
 
 
 def weights(hits: Hits) -> NDArray[np.float64]:

@@ -139,7 +139,7 @@ def predict_function(
     Raises:
         InputError: DIAMOND is asked for and not installed.
     """
-    hits = search(proteins, library.proteins, options=options.search)
+    hits = search(proteins, library.proteins, options=options.search, progress=progress)
     shown = [
         _shown(parts, proteins, library, hits, options) for parts in score_parts(proteins, library, hits, progress)
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -18,14 +18,19 @@ from careloop.genome.function.search.smith_waterman import (
     local_correction,
 )
 
+Progress = Callable[[str, int, int], None]
+
 MOST_ALIGNED = 100  # library proteins of a query that are aligned, where fewer hits are asked for
 
 
-def search_embedded(queries: Sequence[str], library: Sequence[str], *, options: SearchOptions) -> Hits:
+def search_embedded(
+    queries: Sequence[str], library: Sequence[str], *, options: SearchOptions, progress: Progress | None = None
+) -> Hits:
     """Hits of each query: library proteins by shared spaced seeds and ungapped score, aligned with gaps.
 
-    Scores are corrected for the query's composition, as DIAMOND's are, which is faster and finds more of the far
-    relatives. Of sequences over `smith_waterman.LONGEST` residues the first so many are aligned.
+    Scores are corrected for the query's composition, as DIAMOND's are; DIAMOND is many times faster (this takes about
+    half a second of one core a query among 16,000 proteins). Of sequences over `smith_waterman.LONGEST` residues the
+    first so many are aligned.
     """
     targets = [encoded(sequence) for sequence in library]
     index = SeedIndex(targets)
@@ -40,6 +45,8 @@ def search_embedded(queries: Sequence[str], library: Sequence[str], *, options: 
         kept = best[expected[best] <= options.largest_evalue][: options.most_hits]
         aligned = align(query, [targets[target] for target in found[kept]], correction)
         parts.append(_hits(np.full(len(kept), place, dtype=np.int64), found[kept], aligned, expected[kept]))
+        if progress:
+            progress("searching alike proteins", place + 1, len(queries))
     none = np.zeros(0, dtype=np.int64)
     parts.append(_hits(none, none, align(none.astype(np.uint8), [], none.astype(np.int16)), none.astype(np.float64)))
     return _joined(parts)

@@ -42,7 +42,8 @@ PARENTS = pl.Schema(
 class CheckOptions:
     """`max_missing`: the largest share of gaps of a person. `min_kinship`: of pairs that are listed.
 
-    With few variants, those that chance may have brought are not. `most_variants`: spread over the autosomes, are looked at; more add little.
+    With few variants, those that chance may have brought are not. At most `most_variants`, spread over the autosomes,
+    are looked at; more add little.
     """
 
     max_missing: float = 0.05
