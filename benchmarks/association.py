@@ -13,16 +13,13 @@ largest relative difference of the standard error.
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+from launched import launched
 from numpy.typing import NDArray
 
 from careloop.genome.genotypes.open_genotypes import open_genotypes
@@ -33,28 +30,6 @@ from careloop.genome.simulate.cohort import GenotypeModel, TraitModel, simulate_
 CHECKED = 300  # variants fitted to the end in double precision
 CAUSAL, HERITABILITY = 50, 0.3
 NAMES = {"beta": "BETA", "standard_error": "SE", "p_value": "P"}  # ours, plink2's
-
-
-@dataclass(frozen=True)
-class Run:
-    """One command: seconds by the clock and of the processors, peak memory in MB."""
-
-    seconds: float
-    processor_seconds: float
-    megabytes: float
-
-    def __str__(self) -> str:
-        return f"{self.seconds:7.2f} s {self.processor_seconds:7.2f} s {self.megabytes:6.0f} MB"
-
-
-def run(command: list[str]) -> Run:
-    """Run a command to its end."""
-    begin = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    _, status, used = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{command[0]} failed: {process.stderr.read() if process.stderr else ''}")
-    return Run(time.perf_counter() - begin, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 
 def write_cohort(folder: Path, samples: int, variants: int, covariates: int, missing: float) -> Path:
@@ -112,7 +87,7 @@ def compare(prefix: Path, folder: Path, name: str) -> None:
             ours += ["--covariates", str(tables[1])]
         else:
             plink.insert(plink.index("hide-covar"), "allow-no-covars")
-        peer, own = run(plink), run(ours)
+        peer, own = launched(plink), launched(ours)
         written = next(folder.glob(f"plink2.{trait}.glm.*"))
         differences = worst(folder / "ours.tsv", written)
         if trait == "BT":

@@ -11,12 +11,12 @@ three runs by time. plink2 is given ids and alleles that fit; careloop finds out
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+from launched import Run, launched
 
 SCORES = 10  # of the row with many scores in one pass
 RUNS = 3
@@ -72,17 +72,9 @@ def plink2(folder: Path, genotypes: list[str], scores: int) -> list[str]:
     return ["plink2", *genotypes, *asked, *columns, "--out", str(folder / "theirs")]
 
 
-def measured(command: list[str]) -> tuple[float, float, float]:
+def measured(command: list[str]) -> Run:
     """Wall seconds, processor seconds and MB at peak: the best of some runs, each in a process of its own."""
-    runs = []
-    for _ in range(RUNS):
-        start = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        _, status, used = os.wait4(process.pid, 0)
-        if status:
-            raise SystemExit(f"failed: {' '.join(command)}")
-        runs.append((time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024))
-    return min(runs)
+    return min(launched(command) for _ in range(RUNS))
 
 
 def agreement(folder: Path) -> str:
@@ -127,9 +119,7 @@ def main() -> None:
         ):
             commands = {"careloop": careloop(folder, genotypes, scores), "plink2": plink2(folder, theirs, scores)}
             for at, (who, command) in enumerate(commands.items()):
-                seconds, processor, megabytes = measured(command)
-                row = f"{'' if at else what:<24} {who:<9} {seconds:>8.2f} {processor:>10.2f} {megabytes:>6.0f}"
-                print(row, flush=True)
+                print(f"{'' if at else what:<24} {who:<9} {measured(command)}", flush=True)
             print(f"{'':<24} {agreement(folder)}", flush=True)
 
 

@@ -41,6 +41,5 @@ def recorded_genotypes(path: Path, source: GenotypeSource, *, subjects: SampleSu
     if found.is_empty():
         raise InputError(f"{path}: the record has no {CODES['dosage']} of this file's variants and people")
     copies = pl.when(pl.col("counted") == "counts_ref").then(2 - pl.col("copies")).otherwise("copies")
-    return found.select(SAMPLE, "variant_id", copies.alias("copies")).unique(
-        [SAMPLE, "variant_id"], maintain_order=True
-    )
+    known = found.select(SAMPLE, "variant_id", copies.alias("copies"))
+    return known.unique([SAMPLE, "variant_id"]).sort(SAMPLE, "variant_id")
