@@ -258,7 +258,8 @@ def show_scores(rows: list[dict[str, object]], expected: dict[str, tuple[float, 
 
 def mean(values: pl.Series) -> str:
     """The mean over simulated traits with its 95 % interval."""
-    found, half = float(np.mean(values)), Z_95 * float(np.std(values, ddof=1)) / np.sqrt(len(values))
+    each = values.to_numpy()
+    found, half = float(each.mean()), Z_95 * float(each.std(ddof=1)) / np.sqrt(len(each))
     return f"{found:.4f} ({found - half:.4f}-{found + half:.4f})"
 
 

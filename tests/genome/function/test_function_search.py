@@ -41,6 +41,21 @@ def test_each_family_is_found_and_no_other(program: str, families: tuple[Protein
     assert len(search(queries, library, options=SearchOptions(1e-3, 2, options.program)).of_query(0)) == 2
 
 
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_peptides_that_might_be_dna_stop_no_other_search(program: str, families: tuple[Proteins, Proteins]) -> None:
+    library, queries = families
+    peptide = "ACGTNACGTNAC"
+    options = SearchOptions(largest_evalue=1e-6, program=program)  # type: ignore[arg-type]
+    alone = search(queries, library, options=options)
+    more = Proteins(("dna", *queries.ids), (peptide, *queries.sequences))
+    mixed = search(more, Proteins((*library.ids, "dna"), (*library.sequences, peptide)), options=options)
+    others = mixed.chosen(mixed.query > 0)
+    np.testing.assert_array_equal(others.query - 1, alone.query)
+    np.testing.assert_array_equal(others.target, alone.target)
+    if program == "diamond":
+        assert len(search(more.take([0]), library, options=options)) == 0
+
+
 @pytest.mark.skipif(diamond_path() is None, reason="DIAMOND is not installed")
 def test_both_programs_score_alike(families: tuple[Proteins, Proteins]) -> None:
     library, queries = families

@@ -14,7 +14,7 @@ from careloop.record.whole_file import whole_file
 
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
 LETTERS = AMINO_ACIDS + "BZXJUO"  # ambiguous, unknown, selenocysteine and pyrrolysine (IUPAC-IUB JCBN 1983)
-_NUCLEOTIDES = frozenset("ACGTUN")
+NUCLEOTIDES = frozenset("ACGTUN")
 _ENOUGH = 30  # letters from which a sequence of nucleotides only is taken for one
 
 
@@ -87,7 +87,7 @@ def _unusable(sequence: str) -> str:
     letters = set(sequence)
     if not letters <= set(LETTERS):
         return f"letters that are no amino acids: {' '.join(sorted(letters - set(LETTERS)))[:20]}"
-    if letters <= _NUCLEOTIDES and len(sequence) >= _ENOUGH:
+    if letters <= NUCLEOTIDES and len(sequence) >= _ENOUGH:
         return "nucleotides, not amino acids: translate it first"
     return ""
 

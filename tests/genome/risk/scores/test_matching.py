@@ -152,6 +152,10 @@ def test_alleles_of_a_site_with_three_are_told_apart_and_ref_is_what_none_of_the
     ref = 2 - genotypes[0] - genotypes[1]
     np.testing.assert_allclose(done.table["S"], 10 * genotypes[1] + ref + 100 * genotypes[2])
     assert done.table["n_variants_S"].to_list() == [3] * 5
+    alone = score_file(tmp_path, [row(variants, 0, 1, rsID=None, effect_allele="A", other_allele=None)])
+    assert match(alone, variants).notes == ()  # both alternatives fit, yet no variant is there twice
+    twice = match(alone, variants.with_columns(alt=pl.lit("C")))
+    assert "more than once" in twice.notes[0]
 
 
 def test_rows_for_one_variant_count_once_and_contradictions_not_at_all(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from careloop import InputError
-from careloop.genome.function.proteins import write_fasta
+from careloop.genome.function.proteins import NUCLEOTIDES, write_fasta
 from careloop.genome.function.search.hits import Hits, SearchOptions
 
 _COLUMNS = (
@@ -37,16 +37,33 @@ def search_by_diamond(queries: Sequence[str], library: Sequence[str], *, options
     if program is None:
         raise InputError("the search was to use DIAMOND, which is not installed: install diamond-aligner")
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for what, sequences in (("queries", queries), ("library", library)):
-            write_fasta(folder / f"{what}.fasta", [str(place) for place in range(len(sequences))], sequences)
-        shared = ["--threads", str(options.threads), "--quiet"]
-        database, found = f"{folder}/library.dmnd", f"{folder}/hits.tsv"
-        _run([program, "makedb", "--in", f"{folder}/library.fasta", "--db", database, *shared])
-        asked = ["--query", f"{folder}/queries.fasta", "--db", database, "--out", found, "--very-sensitive"]
-        limits = ["--evalue", str(options.largest_evalue), "--max-target-seqs", str(options.most_hits)]
-        _run([program, "blastp", *asked, *limits, "--max-hsps", "1", "--outfmt", "6", *_COLUMNS, *shared])
-        return _read_hits(Path(found))
+        folder, found = Path(name), Path(name) / "hits.tsv"
+        asked = _write_searched(queries, folder / "queries.fasta")
+        known = _write_searched(library, folder / "library.fasta")
+        if not asked or not known:
+            found.touch()
+        else:
+            _align(program, folder, found, options)
+        return _read_hits(found)
+
+
+def _write_searched(sequences: Sequence[str], path: Path) -> int:
+    """Write sequences under their places; how many. DIAMOND refuses all for one whose letters might be DNA.
+
+    Such a protein is a short peptide (longer ones are rejected as nucleotides), and like nothing by chance alone.
+    """
+    places = [place for place, sequence in enumerate(sequences) if set(sequence) - NUCLEOTIDES]
+    write_fasta(path, [str(place) for place in places], [sequences[place] for place in places])
+    return len(places)
+
+
+def _align(program: str, folder: Path, found: Path, options: SearchOptions) -> None:
+    shared = ["--threads", str(options.threads), "--quiet"]
+    database = f"{folder}/library.dmnd"
+    _run([program, "makedb", "--in", f"{folder}/library.fasta", "--db", database, *shared])
+    asked = ["--query", f"{folder}/queries.fasta", "--db", database, "--out", str(found), "--very-sensitive"]
+    limits = ["--evalue", str(options.largest_evalue), "--max-target-seqs", str(options.most_hits)]
+    _run([program, "blastp", *asked, *limits, "--max-hsps", "1", "--outfmt", "6", *_COLUMNS, *shared])
 
 
 def _read_hits(path: Path) -> Hits:

@@ -106,9 +106,10 @@ def make_weights(
     checked = check_quality(aligned, linkage.frequency[rows], linkage.spread[rows], trait=options.trait).aligned
     used = linkage.only(checked.rows)
     if options.shrinkage == "infinitesimal":
-        h2 = ld_score_regression(checked.chi_squared, used.scores, checked.people)
-        effects = shrink_infinitesimal(checked, used, h2=h2.h2)
-        return _made(checked, linkage, effects * checked.scale, (h2, {}, None))
+        known = (checked.chi_squared, used.scores, checked.people)
+        h2 = ld_score_regression(*known, intercept=1.0).h2  # as LDpred2: the slope alone is too uncertain to shrink by
+        effects = shrink_infinitesimal(checked, used, h2=h2)
+        return _made(checked, linkage, effects * checked.scale, (ld_score_regression(*known), {"h2": h2}, None))
     found = shrink_auto(checked, used, options=options.auto, progress=progress)
     facts = {
         "h2": found.h2[0],

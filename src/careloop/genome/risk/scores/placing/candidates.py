@@ -96,7 +96,7 @@ def _best(joined: pl.DataFrame, found_by: str) -> tuple[pl.DataFrame, pl.Series]
     fitted = joined.with_columns(fit=fit())
     fits = fitted.filter(pl.col("fit").is_not_null())
     if not fits["row"].is_unique().all():
-        fits = fits.sort("row", "fit", "variant").with_columns(equal=pl.len().over("row", "fit"))
+        fits = fits.sort("row", "fit", "variant").with_columns(equal=pl.len().over("row", "fit", "ref", "alt"))
         fits = fits.unique("row", keep="first", maintain_order=True)
     else:
         fits = fits.with_columns(equal=pl.lit(1))

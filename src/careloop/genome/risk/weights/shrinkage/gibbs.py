@@ -21,6 +21,7 @@ Model = Literal["auto", "grid"]
 Progress = Callable[[str, int, int], None]
 MIN_H2 = 1e-4  # a heritability of a chain is never taken as less
 SHARES = (1e-5, 1.0)  # the least and the largest share of causal variants
+_SQUARES_FREE = 1.0  # a sum of squared effects up to this never counts as divergence, for a few variants may reach it
 _REFRESH = 50  # sweeps after which sums that were kept up to date are made anew, against rounding
 
 
@@ -86,7 +87,7 @@ def sample(
     count, total = marginal.size, schedule.burn_in + schedule.sweeps
     shares, h2s = np.zeros((total, share.size)), np.zeros((total, share.size))
     diverged = np.zeros(share.size, bool)
-    most = 2 * float((marginal**2).sum())
+    most = _SQUARES_FREE + 2 * float((marginal**2).sum())
     for sweep in range(total):
         figures = sum(
             _sweep(state, share, h2 / (count * share), draws, weight=int(sweep >= schedule.burn_in)) for state in states

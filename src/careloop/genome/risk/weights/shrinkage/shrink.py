@@ -50,8 +50,9 @@ class Shrunk:
     """Shrunk effects: `effects` (variants,) on the standardised scale, `weights` (variants,) of one copy of `alt`.
 
     `causal` (variants,): probability of an effect. `h2` and `share` of causal variants with 95 % intervals over the
-    sweeps of the chains that were kept. `r2`: the share of the trait's variance that the score is expected to explain
-    in people like the panel's. `chains`: one row a chain with where it started, what it found, and why it was left out.
+    sweeps of the chains that were kept; `regression` is what LD score regression finds, its intercept estimated. `r2`:
+    the share of the trait's variance that the score is expected to explain in people like the panel's. `chains`: one
+    row a chain with where it started, what it found, and why it was left out.
     """
 
     effects: NDArray[np.float64]
@@ -76,8 +77,9 @@ def shrink_auto(
     """
     _require_same(aligned, linkage)
     regression = ld_score_regression(aligned.chi_squared, linkage.scores, aligned.people)
+    first_h2 = ld_score_regression(aligned.chi_squared, linkage.scores, aligned.people, intercept=1.0).h2
     shares = np.geomspace(*FIRST_SHARES, options.chains) if options.chains > 1 else np.array(FIRST_SHARES[1:])
-    start = (shares, np.full(shares.size, min(max(regression.h2, MIN_H2), MOST_H2)))
+    start = (shares, np.full(shares.size, min(max(first_h2, MIN_H2), MOST_H2)))
     stacks = stacked(linkage.blocks, kept=options.kept)
     drawn = sample(
         *(stacks, aligned.marginal, aligned.people),
