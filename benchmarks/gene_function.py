@@ -46,16 +46,16 @@ from metastudent import (
 from numpy.typing import NDArray
 
 from careloop.evaluate.ontology_terms import TermEvaluation, difference, evaluate_terms, fmax, information_accretion
-from careloop.genome.function.annotations import Annotations
-from careloop.genome.function.consistent import consistent
 from careloop.genome.function.learned.train import LearnSettings
 from careloop.genome.function.library import FunctionLibrary, build_library, with_network
 from careloop.genome.function.neighbours import search, transfer
-from careloop.genome.function.ontology import ASPECTS, Ontology
 from careloop.genome.function.predict import score_parts
-from careloop.genome.function.prior import informative
 from careloop.genome.function.proteins import Proteins
 from careloop.genome.function.search.hits import Hits, SearchOptions
+from careloop.genome.function.terms.annotations import Annotations
+from careloop.genome.function.terms.consistent import consistent
+from careloop.genome.function.terms.ontology import ASPECTS, Ontology
+from careloop.genome.function.terms.prior import informative
 
 METHODS = ("naive", "DIAMOND alone", "naive + DIAMOND", "neighbours + prior", "network", "careloop")
 PEER = "naive + DIAMOND"

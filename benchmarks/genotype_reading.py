@@ -34,7 +34,7 @@ def ours_statistics(path: Path, out: str) -> None:
     import numpy as np
 
     from careloop.genome.genotypes.open_genotypes import open_genotypes
-    from careloop.genome.genotypes.statistics import variant_statistics
+    from careloop.genome.genotypes.quality.statistics import variant_statistics
 
     found = variant_statistics(open_genotypes(path))
     np.savez(out, frequency=found.frequency, missing=found.missing_share, p=found.hardy_weinberg_p)

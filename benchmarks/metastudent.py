@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from careloop.genome.function.annotations import annotation_matrix
 from careloop.genome.function.clusters import identity_clusters, split_by_cluster
 from careloop.genome.function.neighbours import search
-from careloop.genome.function.ontology import ASPECTS, Ontology, Term, made_ontology
 from careloop.genome.function.proteins import Proteins
 from careloop.genome.function.search.hits import SearchOptions
+from careloop.genome.function.terms.annotations import annotation_matrix
+from careloop.genome.function.terms.ontology import ASPECTS, Ontology, Term, made_ontology
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

@@ -102,7 +102,7 @@ def associate(
     rows = None
     if min_frequency is not None or regions:
         from careloop.genome.files.regions import Regions, parse_region
-        from careloop.genome.genotypes.select_variants import VariantFilter, select_variants
+        from careloop.genome.genotypes.quality.select_variants import VariantFilter, select_variants
 
         inside = Regions(map(parse_region, regions)) if regions else None
         wanted = VariantFilter(regions=inside, min_frequency=min_frequency)

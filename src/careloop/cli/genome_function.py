@@ -46,10 +46,10 @@ def function_library(
     as_json: bool,
 ) -> None:
     """Make a library of annotated proteins, from which `careloop genome function` predicts."""
-    from careloop.genome.function.annotations import read_annotations, reasons
     from careloop.genome.function.library import build_library, with_network, write_library
-    from careloop.genome.function.ontology import read_ontology
     from careloop.genome.function.proteins import read_proteins
+    from careloop.genome.function.terms.annotations import read_annotations, reasons
+    from careloop.genome.function.terms.ontology import read_ontology
 
     terms = read_ontology(ontology)
     proteins = read_proteins(sequences)

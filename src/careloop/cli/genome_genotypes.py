@@ -14,7 +14,7 @@ from careloop.cli.output import counter, show
 
 if TYPE_CHECKING:
     from careloop.genome.genotypes.convert import ConvertSummary
-    from careloop.genome.genotypes.select_variants import VariantFilter
+    from careloop.genome.genotypes.quality.select_variants import VariantFilter
 
 SHARE = click.FloatRange(0, 1)
 
@@ -54,7 +54,7 @@ def convert(
 def _wanted(*, extract: Path | None, regions: tuple[str, ...], **figures: float | None) -> VariantFilter:
     from careloop.genome.files.regions import Regions, parse_region
     from careloop.genome.genotypes.id_lists import read_variant_ids
-    from careloop.genome.genotypes.select_variants import VariantFilter
+    from careloop.genome.genotypes.quality.select_variants import VariantFilter
 
     return VariantFilter(
         ids=None if extract is None else read_variant_ids(extract),

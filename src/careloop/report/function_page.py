@@ -12,9 +12,9 @@ import polars as pl
 from markupsafe import Markup, escape
 
 import careloop
-from careloop.genome.function.annotations import reasons
-from careloop.genome.function.ontology import ASPECTS
 from careloop.genome.function.predict import FunctionPredictions
+from careloop.genome.function.terms.annotations import reasons
+from careloop.genome.function.terms.ontology import ASPECTS
 from careloop.record.whole_file import write_whole
 from careloop.report.image_montage import NOT_CLINICAL
 from careloop.report.page_parts import Row, template

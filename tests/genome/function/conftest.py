@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from careloop.genome.function.annotations import Annotations, read_annotations
 from careloop.genome.function.library import FunctionLibrary, build_library
-from careloop.genome.function.ontology import Ontology, read_ontology
 from careloop.genome.function.proteins import AMINO_ACIDS, Proteins
+from careloop.genome.function.terms.annotations import Annotations, read_annotations
+from careloop.genome.function.terms.ontology import Ontology, read_ontology
 
 OBO = """format-version: 1.2
 data-version: simulated/1

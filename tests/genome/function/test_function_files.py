@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from careloop import InputError
-from careloop.genome.function.annotations import EXPERIMENTAL, read_annotations, reasons
-from careloop.genome.function.ontology import Ontology
 from careloop.genome.function.proteins import read_proteins, write_fasta
+from careloop.genome.function.terms.annotations import EXPERIMENTAL, read_annotations, reasons
+from careloop.genome.function.terms.ontology import Ontology
 
 FASTA = """>sp|P69905|HBA_HUMAN Hemoglobin
 mvlspadktnv KAAWGKVGAH*

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
 from careloop import InputError
-from careloop.genome.function.consistent import consistent, is_consistent
-from careloop.genome.function.ontology import ASPECTS, Ontology, Term, made_ontology, read_ontology
+from careloop.genome.function.terms.consistent import consistent, is_consistent
+from careloop.genome.function.terms.ontology import ASPECTS, Ontology, Term, made_ontology, read_ontology
 
 CIRCLE = "".join(f"[Term]\nid: {a}\nnamespace: cellular_component\nis_a: {b}\n" for a, b in ("AB", "BA"))
 

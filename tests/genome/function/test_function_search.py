@@ -10,12 +10,12 @@ from careloop import InputError
 from careloop.genome.function.clusters import identity_clusters, split_by_cluster
 from careloop.genome.function.library import FunctionLibrary
 from careloop.genome.function.neighbours import PRIOR_WEIGHT, search, transfer, weights
-from careloop.genome.function.ontology import Ontology
-from careloop.genome.function.prior import informative, prior
 from careloop.genome.function.proteins import AMINO_ACIDS, Proteins
 from careloop.genome.function.search.diamond import diamond_path
 from careloop.genome.function.search.hits import Hits, SearchOptions
 from careloop.genome.function.search.smith_waterman import LONGEST
+from careloop.genome.function.terms.ontology import Ontology
+from careloop.genome.function.terms.prior import informative, prior
 
 PROGRAMS = [
     "embedded",

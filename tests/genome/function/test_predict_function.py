@@ -11,11 +11,8 @@ import polars as pl
 import pytest
 
 from careloop import InputError
-from careloop.genome.function.annotations import Annotations
-from careloop.genome.function.consistent import is_consistent
 from careloop.genome.function.library import FunctionLibrary, build_library, read_library, write_library
 from careloop.genome.function.neighbours import search
-from careloop.genome.function.ontology import Ontology
 from careloop.genome.function.predict import (
     NETWORK_WEIGHT,
     FunctionPredictions,
@@ -26,6 +23,9 @@ from careloop.genome.function.predict import (
 )
 from careloop.genome.function.proteins import Proteins, Reject
 from careloop.genome.function.search.hits import SearchOptions
+from careloop.genome.function.terms.annotations import Annotations
+from careloop.genome.function.terms.consistent import is_consistent
+from careloop.genome.function.terms.ontology import Ontology
 
 OWN = SearchOptions(program="embedded")
 

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from careloop.genome.genotypes.hardy_weinberg import hardy_weinberg_p
 from careloop.genome.genotypes.in_memory import InMemoryGenotypes
 from careloop.genome.genotypes.open_genotypes import open_genotypes
-from careloop.genome.genotypes.statistics import VariantStatistics, variant_statistics
+from careloop.genome.genotypes.quality.hardy_weinberg import hardy_weinberg_p
+from careloop.genome.genotypes.quality.statistics import VariantStatistics, variant_statistics
 from careloop.genome.simulate.cohort import SimulatedCohort
 
 

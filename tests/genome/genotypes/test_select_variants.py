@@ -14,7 +14,7 @@ from careloop.genome.genotypes.convert import convert
 from careloop.genome.genotypes.id_lists import rows_of_samples
 from careloop.genome.genotypes.in_memory import InMemoryGenotypes
 from careloop.genome.genotypes.open_genotypes import open_genotypes
-from careloop.genome.genotypes.select_variants import VariantFilter, select_variants
+from careloop.genome.genotypes.quality.select_variants import VariantFilter, select_variants
 from careloop.genome.simulate.cohort import GenotypeModel, SimulatedCohort, simulate_cohort
 
 

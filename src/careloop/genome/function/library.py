@@ -21,10 +21,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from careloop import InputError
-from careloop.genome.function.annotations import Annotations
-from careloop.genome.function.ontology import ASPECTS, Ontology
-from careloop.genome.function.prior import prior
 from careloop.genome.function.proteins import Proteins, read_proteins, write_fasta
+from careloop.genome.function.terms.annotations import Annotations
+from careloop.genome.function.terms.ontology import ASPECTS, Ontology
+from careloop.genome.function.terms.prior import prior
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

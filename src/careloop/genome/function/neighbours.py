@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from careloop.genome.function.ontology import ASPECTS, Ontology
-from careloop.genome.function.prior import informative
 from careloop.genome.function.proteins import Proteins
 from careloop.genome.function.search.diamond import diamond_path, search_by_diamond
 from careloop.genome.function.search.embedded import search_embedded
 from careloop.genome.function.search.hits import Hits, SearchOptions
+from careloop.genome.function.terms.ontology import ASPECTS, Ontology
+from careloop.genome.function.terms.prior import informative
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

@@ -11,12 +11,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from careloop import InputError
-from careloop.genome.function.consistent import consistent
 from careloop.genome.function.library import FunctionLibrary
 from careloop.genome.function.neighbours import AS_USUAL, PRIOR_WEIGHT, Transfer, search, transfer, weights
-from careloop.genome.function.ontology import ASPECTS
 from careloop.genome.function.proteins import Proteins, Reject
 from careloop.genome.function.search.hits import Hits, SearchOptions
+from careloop.genome.function.terms.consistent import consistent
+from careloop.genome.function.terms.ontology import ASPECTS
 from careloop.record.whole_file import whole_file
 
 Progress = Callable[[str, int, int], None]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from careloop import InputError
 from careloop.genome.genotypes.blocks import blocks
-from careloop.genome.genotypes.select_variants import VariantFilter, select_variants
+from careloop.genome.genotypes.quality.select_variants import VariantFilter, select_variants
 from careloop.genome.genotypes.source import MISSING, GenotypeSource
 from careloop.genome.genotypes.write_bed import write_bed
 

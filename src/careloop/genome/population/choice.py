@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from careloop import InputError
 from careloop.genome.files.contigs import canonical_contig
+from careloop.genome.genotypes.quality.statistics import variant_statistics
 from careloop.genome.genotypes.rows import row_numbers
 from careloop.genome.genotypes.source import GenotypeSource
-from careloop.genome.genotypes.statistics import variant_statistics
 from careloop.genome.population.components import autosomal_rows
 from careloop.genome.population.prune import PruneOptions, prune
 

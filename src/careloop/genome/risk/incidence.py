@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from careloop import InputError
-from careloop.genome.files.packed import UNREADABLE, open_packed
+from careloop.genome.files.packed import read_packed
 
 SEXES = {"1": "male", "m": "male", "male": "male", "2": "female", "f": "female", "female": "female"}
 _PER = {"incidence": 1.0, "incidence_per_100000": 1e-5, "mortality": 1.0, "mortality_per_100000": 1e-5}
@@ -69,13 +69,7 @@ def read_rates(path: Path, *, sex: str | None = None) -> Rates:
 
 
 def _read(path: Path) -> pl.DataFrame:
-    try:
-        with open_packed(path) as file:
-            content = file.read()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; check the path") from None
-    except UNREADABLE:
-        raise InputError(f"{path}: file ends early or is not readable; copy it again") from None
+    content = read_packed(path)
     lines = b"\n".join(line for line in content.splitlines() if line.strip() and not line.startswith(b"#"))
     if not lines:
         raise InputError(f"{path}: no row of rates in this file")

@@ -16,8 +16,8 @@ from careloop.genome.function.learned.model import read_network, write_network
 from careloop.genome.function.learned.network import LONGEST, ProteinNetwork, letters_of
 from careloop.genome.function.learned.positions import replaced, stretches
 from careloop.genome.function.learned.train import LearnSettings, train_network
-from careloop.genome.function.ontology import Term, made_ontology
 from careloop.genome.function.proteins import Proteins
+from careloop.genome.function.terms.ontology import Term, made_ontology
 
 MOTIFS = {"GO:1": "HEXXHWCWCW".replace("X", "D"), "GO:2": "KKRKRKKKRK"}
 ROOT = "GO:0"

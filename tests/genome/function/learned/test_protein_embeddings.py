@@ -18,8 +18,8 @@ from careloop.genome.function.learned import embeddings
 from careloop.genome.function.learned.embeddings import embed, encoder_sha256, open_encoder, window_starts
 from careloop.genome.function.learned.model import read_network, write_network
 from careloop.genome.function.learned.train import LearnSettings, train_network
-from careloop.genome.function.ontology import Term, made_ontology
 from careloop.genome.function.proteins import AMINO_ACIDS, Proteins
+from careloop.genome.function.terms.ontology import Term, made_ontology
 
 pytest.importorskip("transformers")
 PROTEINS = ["MKTAYIAKQRQISFVK", "MVLSPADKTNVKAAWGKVGAHAGEYGAEALERMFLSF", "GX", "MUKBWZC"]

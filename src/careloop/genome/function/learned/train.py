@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from careloop import InputError
 from careloop.genome.function.learned.composition import composition
 from careloop.genome.function.learned.model import LearnedFunction, Scaling
-from careloop.genome.function.ontology import ASPECTS, Ontology
-from careloop.genome.function.prior import informative
 from careloop.genome.function.proteins import Proteins
+from careloop.genome.function.terms.ontology import ASPECTS, Ontology
+from careloop.genome.function.terms.prior import informative
 
 if TYPE_CHECKING:
     import torch

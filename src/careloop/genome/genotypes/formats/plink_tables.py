@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from careloop import InputError
-from careloop.genome.files.packed import UNREADABLE, open_packed
+from careloop.genome.files.packed import read_packed
 from careloop.genome.genotypes.source import SAMPLES, VARIANTS
 
 FAM_COLUMNS = ("family_id", "sample_id", "father_id", "mother_id", "sex", "phenotype")
@@ -94,13 +94,7 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         InputError: no such file, or not readable.
     """
-    try:
-        with open_packed(path) as file:
-            return file.read().rstrip()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; it belongs to the genotypes beside it") from None
-    except UNREADABLE:
-        raise InputError(f"{path}: file ends early or is not readable; copy it again") from None
+    return read_packed(path, missing="it belongs to the genotypes beside it").rstrip()
 
 
 def _parted_by_tabs(text: bytes) -> bytes:

@@ -10,8 +10,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from careloop import InputError
+from careloop.genome.genotypes.quality.statistics import variant_statistics
 from careloop.genome.genotypes.source import GenotypeSource
-from careloop.genome.genotypes.statistics import variant_statistics
 from careloop.genome.population.components import autosomal_rows
 from careloop.genome.population.identity.heterozygosity import Heterozygosity, heterozygosity
 from careloop.genome.population.identity.kinship import RELATIONS, THIRD_DEGREE, Relatedness, relatedness

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from careloop.genome.call.ploidy import borders
 from careloop.genome.files.contigs import canonical_contig
 from careloop.genome.genotypes.blocks import blocks
+from careloop.genome.genotypes.quality.statistics import variant_statistics
 from careloop.genome.genotypes.source import MISSING, GenotypeSource
-from careloop.genome.genotypes.statistics import variant_statistics
 from careloop.genome.population.identity.heterozygosity import heterozygosity
 
 Progress = Callable[[str, int, int], None]

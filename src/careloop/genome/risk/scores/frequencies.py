@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from careloop import InputError
-from careloop.genome.files.packed import UNREADABLE, open_packed
+from careloop.genome.files.packed import read_packed
 
 _NEEDED = ("ID", "REF", "ALT", "ALT_FREQS")
 
@@ -23,13 +23,7 @@ def read_frequencies(path: Path, variants: pl.DataFrame) -> NDArray[np.float64]:
     Raises:
         InputError: no such file, not readable, or without the columns ID, REF, ALT, ALT_FREQS.
     """
-    try:
-        with open_packed(path) as file:
-            content = file.read()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; make one by plink2 --freq") from None
-    except UNREADABLE:
-        raise InputError(f"{path}: file ends early or is not readable; copy it again") from None
+    content = read_packed(path, missing="make one by plink2 --freq")
     table = pl.read_csv(io.BytesIO(content), separator="\t", infer_schema=False, truncate_ragged_lines=True)
     if any(name not in table.columns for name in _NEEDED):
         raise InputError(f"{path}: allele frequencies need the columns {', '.join(_NEEDED)}, as plink2 --freq writes")

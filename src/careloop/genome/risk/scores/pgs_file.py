@@ -15,7 +15,7 @@ from pathlib import Path
 import polars as pl
 
 from careloop import InputError
-from careloop.genome.files.packed import UNREADABLE, open_packed
+from careloop.genome.files.packed import read_packed
 from careloop.genome.risk.scores.reading.columns import WITHOUT_HEADER, has_no_header, recognise
 from careloop.genome.risk.scores.reading.rows import score_rows
 from careloop.ingest.assemblies import builds_in_words
@@ -80,13 +80,7 @@ def read_pgs(path: str | Path, *, build: str | None = None) -> ScoreFile:
 def _read(path: Path) -> tuple[dict[str, str], int, bytes]:
     """The header, the number of the first line behind it, and all from there on."""
     header: dict[str, str] = {}
-    try:
-        with open_packed(path) as file:
-            content = file.read()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; check the path") from None
-    except UNREADABLE:
-        raise InputError(f"{path}: file ends early or is not readable; copy it again") from None
+    content = read_packed(path)
     at, line = 0, 1
     while content[at : at + 1] == b"#" and content[at : at + 6].upper() != b"#CHROM":
         end = content.find(b"\n", at) + 1 or len(content)

@@ -129,7 +129,7 @@ def _for_strands(source: GenotypeSource, given: NDArray[np.float64] | None) -> N
     """Frequencies of `alt` where no letter tells the strand: those given, or counted where there are people enough."""
     if given is not None or source.samples.height < LEAST_PEOPLE:
         return given
-    from careloop.genome.genotypes.statistics import variant_statistics
+    from careloop.genome.genotypes.quality.statistics import variant_statistics
 
     unclear = source.variants.select(ambiguous())["ref"].arg_true().to_numpy().astype(np.int64)
     known = np.full(source.variants.height, np.nan)

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from careloop.genome.files.contigs import canonical_contig
-from careloop.genome.genotypes.counts import COUNTED, genotype_counts
-from careloop.genome.genotypes.hardy_weinberg import hardy_weinberg_p
+from careloop.genome.genotypes.quality.counts import COUNTED, genotype_counts
+from careloop.genome.genotypes.quality.hardy_weinberg import hardy_weinberg_p
 from careloop.genome.genotypes.rows import row_numbers
 from careloop.genome.genotypes.source import GenotypeSource
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from careloop.genome.function.ontology import Ontology
+from careloop.genome.function.terms.ontology import Ontology
 
 
 def consistent(scores: NDArray[np.floating], ontology: Ontology) -> NDArray[np.floating]:

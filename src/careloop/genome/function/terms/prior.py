@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from careloop.genome.function.ontology import Ontology
+from careloop.genome.function.terms.ontology import Ontology
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from careloop import InputError
 from careloop.genome.files.contigs import canonical_contig
 from careloop.genome.files.regions import Regions
+from careloop.genome.genotypes.quality.statistics import variant_statistics
 from careloop.genome.genotypes.source import GenotypeSource
-from careloop.genome.genotypes.statistics import variant_statistics
 
 Progress = Callable[[str, int, int], None]
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from careloop import InputError
-from careloop.genome.function.ontology import Ontology
 from careloop.genome.function.proteins import Reject
+from careloop.genome.function.terms.ontology import Ontology
 from careloop.genome.function.text_lines import text_lines
 
 if TYPE_CHECKING:

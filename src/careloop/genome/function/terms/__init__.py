@@ -1,0 +1,1 @@
+"""The Gene Ontology, what proteins are annotated with, and scores of terms that fit together."""
