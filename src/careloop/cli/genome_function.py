@@ -45,7 +45,10 @@ def function_library(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Make a library of annotated proteins, from which `careloop genome function` predicts."""
+    """Make a library of annotated proteins, from which `careloop genome function` predicts.
+
+    Training that was killed goes on when the same command is given again.
+    """
     from careloop.genome.function.library import build_library, with_network, write_library
     from careloop.genome.function.proteins import read_proteins
     from careloop.genome.function.terms.annotations import read_annotations, reasons
@@ -60,7 +63,7 @@ def function_library(
 
         with counter() as progress:
             settings = LearnSettings(seed=seed, embeddings=embeddings)
-            library = with_network(library, settings=settings, progress=progress)
+            library = with_network(library, settings=settings, folder=out, progress=progress)
     write_library(library, out)
     rejects = reasons([*proteins.rejects, *annotated.rejects])
     shown = {"out": str(out), "made_of": dict(library.made_of), "denied": len(annotated.denied), "rejects": rejects}

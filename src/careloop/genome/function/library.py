@@ -83,19 +83,49 @@ def build_library(proteins: Proteins, annotations: Annotations, ontology: Ontolo
 
 
 def with_network(
-    library: FunctionLibrary, *, settings: LearnSettings | None = None, progress: Progress | None = None
+    library: FunctionLibrary,
+    *,
+    settings: LearnSettings | None = None,
+    folder: Path | None = None,
+    progress: Progress | None = None,
 ) -> FunctionLibrary:
     """The library with a network that is trained on its proteins (minutes).
 
+    `folder` is where the library is to be written: training that was killed goes on from a checkpoint beside it.
+
     Raises:
-        InputError: too few proteins for a network.
+        InputError: too few proteins for a network; the folder holds something else than a library.
     """
     from careloop.genome.function.learned.train import LearnSettings, train_network
 
     asked = settings or LearnSettings()
-    network = train_network(library.proteins, library.truth, library.ontology, settings=asked, progress=progress)
+    if folder is not None:
+        _require_library(folder)
+    network = train_network(
+        library.proteins,
+        library.truth,
+        library.ontology,
+        settings=asked,
+        checkpoint=None if folder is None else _checkpoint(library, asked, folder),
+        progress=progress,
+    )
     made_of = {**library.made_of, "Network": f"{len(network.terms):,} terms, seed {asked.seed}, {asked.epochs} epochs"}
     return FunctionLibrary(library.proteins, library.truth, library.ontology, network, made_of)
+
+
+def _checkpoint(library: FunctionLibrary, settings: LearnSettings, folder: Path) -> Path:
+    """A file of its own for other proteins, annotations or settings."""
+    digest = hashlib.sha256(f"{settings} {library.ontology.terms}".encode())
+    for part in (*library.proteins.ids, *library.proteins.sequences):
+        digest.update(part.encode() + b"\n")
+    digest.update(library.truth.indices.tobytes() + library.truth.indptr.tobytes())
+    return folder.with_name(f".training.{folder.name}.{digest.hexdigest()[:16]}.pt")
+
+
+def _require_library(folder: Path) -> None:
+    there = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    if there - {DESCRIPTION, NETWORK, *_FILES}:
+        raise InputError(f"a library is written to a new folder; {folder} holds other files: name another")
 
 
 def write_library(library: FunctionLibrary, folder: Path) -> None:
@@ -104,9 +134,7 @@ def write_library(library: FunctionLibrary, folder: Path) -> None:
     Raises:
         InputError: the folder holds something else.
     """
-    there = {path.name for path in folder.iterdir()} if folder.exists() else set()
-    if there - {DESCRIPTION, NETWORK, *_FILES}:
-        raise InputError(f"a library is written to a new folder; {folder} holds other files: name another")
+    _require_library(folder)
     draft, old = (folder.with_name(f".{what}.{folder.name}") for what in ("unfinished", "replaced"))
     for left in (draft, old):
         shutil.rmtree(left, ignore_errors=True)

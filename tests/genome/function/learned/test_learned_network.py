@@ -16,6 +16,7 @@ from careloop.genome.function.learned.model import read_network, write_network
 from careloop.genome.function.learned.network import LONGEST, ProteinNetwork, letters_of
 from careloop.genome.function.learned.positions import replaced, stretches
 from careloop.genome.function.learned.train import LearnSettings, train_network
+from careloop.genome.function.library import FunctionLibrary, with_network
 from careloop.genome.function.proteins import Proteins
 from careloop.genome.function.terms.ontology import Term, made_ontology
 
@@ -126,6 +127,34 @@ def test_training_is_the_same_twice(ontology):
     settings = LearnSettings(epochs=1)
     first, second = (train_network(proteins, truth, ontology, settings=settings) for _ in range(2))
     np.testing.assert_array_equal(first.predict(proteins.sequences[:5]), second.predict(proteins.sequences[:5]))
+
+
+def test_killed_training_of_a_library_goes_on(ontology, tmp_path):
+    proteins, truth, _ = _proteins(120, seed=5)
+    order = np.argsort([ontology.places[name] for name in (ROOT, *MOTIFS)])
+    library = FunctionLibrary(proteins, csr_matrix(truth.toarray()[:, order]), ontology)
+    settings, folder = LearnSettings(epochs=3), tmp_path / "library"
+    ends = []
+
+    def killed(what, done, total):
+        ends.append(done)
+        if done == 2 * total // 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        with_network(library, settings=settings, folder=folder, progress=killed)
+    assert len(list(tmp_path.iterdir())) == 1
+    heard = []
+    gone_on = with_network(library, settings=settings, folder=folder, progress=lambda _, done, __: heard.append(done))
+    assert min(heard) > min(ends)
+    assert not list(tmp_path.iterdir())
+    straight = with_network(library, settings=settings)
+    some = proteins.sequences[:5]
+    np.testing.assert_array_equal(gone_on.network.predict(some), straight.network.predict(some))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("")
+    with pytest.raises(InputError, match="holds other files"):
+        with_network(library, settings=settings, folder=tmp_path / "other")
 
 
 def test_too_few_proteins_or_terms_are_refused(ontology):
