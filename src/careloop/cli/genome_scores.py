@@ -306,7 +306,8 @@ def risk(
         "risks": table.to_dicts() if person is not None else [],
         "not_for_clinical_use": True,
     }
-    show(shown, "\n".join([*_risk_lines(table, curve, person), people.said, NOT_CLINICAL]), as_json=as_json)
+    wrote = [f"Wrote {path}" for path in (out, page) if path is not None]
+    show(shown, "\n".join([*_risk_lines(table, curve, person), people.said, *wrote, NOT_CLINICAL]), as_json=as_json)
 
 
 def _risk_curve(
