@@ -10,12 +10,13 @@ every genotype block by block; time is its user and system time with what it imp
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from launched import launched
 
 STEP = 500  # variants at once where a peer leaves the choice
 
@@ -138,13 +139,9 @@ def convert(bed: Path, folder: Path) -> list[str]:
 
 
 def measured(command: list[str]) -> tuple[float, float]:
-    """Seconds of processor time and MB at peak of a process; this one stays small, as its own MB are in the peak."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
-    _, status, used = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"failed: {' '.join(command)}")
-    return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+    """Seconds of processor time and MB at peak of a process of its own, on one thread."""
+    run = launched(["env", "OMP_NUM_THREADS=1", "POLARS_MAX_THREADS=1", *command])
+    return run.processor_seconds, run.megabytes
 
 
 def agreement(folder: Path) -> str:

@@ -35,6 +35,22 @@ def reference_option(*, required: bool) -> Callable[[Any], Any]:
     )
 
 
+def sample_file_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The option `--sample-file FILE` of commands that read genotypes of many people."""
+    return click.option("--sample-file", type=FOLDER, metavar="FILE", help="The .sample file of a BGEN file.")(command)
+
+
+def ambiguous_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The option `--ambiguous` of commands that match a table's alleles with those of genotypes."""
+    return click.option(
+        "--ambiguous",
+        type=click.Choice(["drop", "keep", "frequency"]),
+        default="drop",
+        show_default=True,
+        help="A/T and C/G variants: left out, taken as written, or told by the frequency of the effect allele.",
+    )(command)
+
+
 def named_paths(given: tuple[str, ...], *, option: str) -> dict[str, Path]:
     """`NAME=PATH` as users type it; UsageError otherwise."""
     parted = [text.partition("=") for text in given]

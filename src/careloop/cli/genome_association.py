@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from careloop.cli.command import FOLDER, json_option
-from careloop.cli.genome import NOT_CLINICAL, genome, named_paths
+from careloop.cli.genome import NOT_CLINICAL, genome, named_paths, sample_file_option
 from careloop.cli.output import counter, show
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def trait_options(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="TABLE",
             help="Traits by sample id: text, .csv or .parquet; NA and -9 are missing.",
         ),
-        click.option("--sample-file", type=FOLDER, metavar="FILE", help="The .sample file of a BGEN file."),
+        sample_file_option,
     ):
         command = option(command)
     return command

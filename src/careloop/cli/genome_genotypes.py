@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from careloop.cli.command import FOLDER, json_option
-from careloop.cli.genome import genome
+from careloop.cli.genome import genome, sample_file_option
 from careloop.cli.output import counter, show
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ SHARE = click.FloatRange(0, 1)
 @genome.command()
 @click.argument("genotypes", type=FOLDER)
 @click.option("--out", required=True, type=FOLDER, metavar="PREFIX", help="Writes PREFIX.bed, .bim and .fam.")
-@click.option("--sample-file", type=FOLDER, metavar="SAMPLE", help="The .sample file of a BGEN file.")
+@sample_file_option
 @click.option("--keep", type=FOLDER, metavar="FILE", help="Only these samples: ids, or family ids and ids.")
 @click.option("--extract", type=FOLDER, metavar="FILE", help="Only these variants: ids, one a line.")
 @click.option("--region", "regions", multiple=True, metavar="CONTIG:FIRST-LAST", help="Only there; may be repeated.")

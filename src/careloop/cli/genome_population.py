@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from careloop.cli.command import FOLDER, json_option
-from careloop.cli.genome import NOT_CLINICAL, genome
+from careloop.cli.genome import NOT_CLINICAL, genome, sample_file_option
 from careloop.cli.output import counter, show
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--panel", "panel_path", type=FOLDER, metavar="DIR", help="A panel that --save-panel wrote.")
 @click.option("--save-panel", type=FOLDER, metavar="DIR", help="Keep the panel; it has nobody's genotypes.")
 @click.option("--components", type=click.IntRange(1), default=10, show_default=True)
-@click.option("--sample-file", type=FOLDER, metavar="FILE", help="The .sample file of a BGEN file.")
+@sample_file_option
 @click.option("--person", metavar="ID", help="Whose place the page marks.")
 @click.option("--simulated", is_flag=True, help="Say on the page that the data are simulated.")
 @json_option
@@ -153,7 +153,7 @@ def _write(table: pl.DataFrame, path: Path) -> None:
 @click.option("--samples", type=FOLDER, metavar="CSV", help="Whose each sample is: columns sample, subject.")
 @click.option("--min-kinship", type=float, default=0.0442, show_default=True, help="Of pairs that are listed.")
 @click.option("--max-missing", type=float, default=0.05, show_default=True, help="Share of a person's genotypes.")
-@click.option("--sample-file", type=FOLDER, metavar="FILE", help="The .sample file of a BGEN file.")
+@sample_file_option
 @click.option("--simulated", is_flag=True, help="Say on the page that the data are simulated.")
 @json_option
 def check_command(

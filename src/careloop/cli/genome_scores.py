@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from careloop.cli.command import FOLDER, json_option
-from careloop.cli.genome import NOT_CLINICAL, genome
+from careloop.cli.genome import NOT_CLINICAL, ambiguous_option, genome, sample_file_option
 from careloop.cli.output import counter, show
 
 if TYPE_CHECKING:
@@ -34,13 +34,7 @@ FAR_OUT = "This person is farther out in ancestry than anyone that the score was
     help="PGS Catalog scoring file, or a table of variants, alleles and weights; may be repeated.",
 )
 @click.option("--out", required=True, type=FOLDER, metavar="TSV", help="Table to write: a row a person.")
-@click.option(
-    "--ambiguous",
-    type=click.Choice(["drop", "keep", "frequency"]),
-    default="drop",
-    show_default=True,
-    help="A/T and C/G variants: left out, taken as written, or told by the frequency of the effect allele.",
-)
+@ambiguous_option
 @click.option(
     "--missing",
     type=click.Choice(["mean", "none"]),
@@ -57,7 +51,7 @@ FAR_OUT = "This person is farther out in ancestry than anyone that the score was
 )
 @click.option("--frequencies", type=FOLDER, metavar="AFREQ", help="Allele frequencies, as plink2 --freq writes them.")
 @click.option("--min-overlap", type=float, default=0.0, show_default=True, help="Leave scores out that use less.")
-@click.option("--sample-file", type=FOLDER, metavar="FILE", help="The .sample file of a BGEN file.")
+@sample_file_option
 @click.option("--matches", type=FOLDER, metavar="TSV", help="Write what became of each variant of each score.")
 @click.option("--pcs", type=FOLDER, metavar="TABLE", help="Principal components by which scores are calibrated.")
 @click.option("--components", type=int, default=4, show_default=True, help="How many of them.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from careloop.cli.command import FOLDER, json_option
-from careloop.cli.genome import NOT_CLINICAL, genome
+from careloop.cli.genome import NOT_CLINICAL, ambiguous_option, genome
 from careloop.cli.output import counter, show
 
 if TYPE_CHECKING:
@@ -118,13 +118,7 @@ def clump(statistics: Path, reference: Path, out: Path | None, as_json: bool, **
     help="What the statistics are of; effects on a binary trait are log odds.",
 )
 @click.option("--n", type=int, help=_PEOPLE_HELP)
-@click.option(
-    "--ambiguous",
-    type=click.Choice(["drop", "keep", "frequency"]),
-    default="drop",
-    show_default=True,
-    help="A/T and C/G variants: left out, taken as written, or told by the frequency of the effect allele.",
-)
+@ambiguous_option
 @click.option("--chains", type=int, default=10, show_default=True, help="Of the sampler.")
 @click.option("--sweeps", type=int, default=300, show_default=True, help="Of a chain's burn-in, and again that count.")
 @click.option("--kept", type=float, default=0.95, show_default=True, help="What correlations are multiplied by.")
