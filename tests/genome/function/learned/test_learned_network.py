@@ -157,6 +157,16 @@ def test_killed_training_of_a_library_goes_on(ontology, tmp_path):
         with_network(library, settings=settings, folder=tmp_path / "other")
 
 
+def test_without_torch_the_remedy_is_named(learned, ontology, tmp_path, monkeypatch):
+    write_network(learned, tmp_path)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"careloop\[deep\]"):
+        read_network(tmp_path)
+    proteins, truth, _ = _proteins(120, seed=6)
+    with pytest.raises(InputError, match="--no-network"):
+        train_network(proteins, truth, ontology)
+
+
 def test_too_few_proteins_or_terms_are_refused(ontology):
     proteins, truth, _ = _proteins(120, seed=6)
     with pytest.raises(InputError, match="at least 100"):

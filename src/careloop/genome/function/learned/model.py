@@ -104,6 +104,17 @@ def write_network(learned: LearnedFunction, folder: Path) -> None:
     write_whole(folder / DESCRIPTION, json.dumps(said) + "\n")
 
 
+def require_torch() -> None:
+    """InputError where PyTorch is not installed."""
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None or find_spec("lightning_fabric") is None:
+        raise InputError(
+            'the network of gene function needs PyTorch: pip install "careloop[deep]", or make a library without one '
+            "(function-library --no-network)"
+        )
+
+
 def read_network(folder: Path, *, embeddings: Path | None = None) -> LearnedFunction:
     """Open a network's folder; `embeddings` says where its language model lies now, if it has one.
 
@@ -111,6 +122,7 @@ def read_network(folder: Path, *, embeddings: Path | None = None) -> LearnedFunc
         InputError: the folder has no network, or one that is damaged or of another version; or its language model is
             not where it was, or another lies there.
     """
+    require_torch()
     from careloop.genome.function.learned.network import ProteinNetwork
 
     path = folder / DESCRIPTION

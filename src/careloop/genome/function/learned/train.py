@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from careloop import InputError
 from careloop.genome.function.learned.composition import composition
-from careloop.genome.function.learned.model import LearnedFunction, Scaling
+from careloop.genome.function.learned.model import LearnedFunction, Scaling, require_torch
 from careloop.genome.function.proteins import Proteins
 from careloop.genome.function.terms.ontology import ASPECTS, Ontology
 from careloop.genome.function.terms.prior import informative
@@ -64,6 +64,7 @@ def train_network(
     Raises:
         InputError: fewer than `FEWEST_PROTEINS` proteins, or no term is frequent enough.
     """
+    require_torch()
     from careloop.models.sequence.training.loop import Checkpoint, LoopSettings, train
 
     if len(proteins.ids) < FEWEST_PROTEINS:
