@@ -81,7 +81,8 @@ class Recognised:
     @property
     def said(self) -> str:
         """What was recognised, in one line."""
-        return f"{self.layout}: " + ", ".join(f"{ours} = {theirs}" for ours, theirs in self.columns.items())
+        named = (ours if ours == theirs else f"{ours} = {theirs}" for ours, theirs in self.columns.items())
+        return f"{self.layout}: {', '.join(named)}"
 
 
 def recognise(header: Sequence[str], *, where: str) -> Recognised:
