@@ -32,7 +32,7 @@ MAX_STEPS = 25  # as PLINK 2
 _CONVERGED = 1e-8  # squared length of a step in standard errors, after which another would change nothing seen
 _STILL = 1e-3  # log odds that a converged step moves at most: in separated data it stays near 1 while errors grow
 _SAME_ALLELE = 1e-3  # copies: fewer are rounding errors of sums in single precision
-_RIDGE = 1e-6  # of the diagonal: an information matrix that is singular in single precision stays defined
+_RIDGE = 1e-12  # of the diagonal: an information matrix that is singular in single precision stays defined
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def newton(step: Step) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArra
     """Newton's move, the genotype's standard error, and the move's squared length in standard errors."""
     size = step.score.shape[1]
     diagonal = np.einsum("vkk->vk", step.information)
-    ridged = step.information + _RIDGE**2 * diagonal.max(axis=1)[:, None, None] * np.eye(size)
+    ridged = step.information + _RIDGE * diagonal.max(axis=1)[:, None, None] * np.eye(size)
     with np.errstate(all="ignore"):
         inverse = np.linalg.inv(ridged)
         moved = np.einsum("vjk,vk->vj", inverse, step.score)
