@@ -113,3 +113,25 @@ def test_a_folder_that_is_no_library_is_one_line(run: Run, world: Path) -> None:
 
     with pytest.raises(InputError, match="is no library"):
         run("function", world / "query.fasta", "--library", world)
+
+
+def test_evidence_codes_go_by_name_or_as_experimental(run: Run, world: Path) -> None:
+    line = "UniProtKB\t{}\tX\t\t{}\tPMID:1\t{}\t\tF\t\t\tprotein\ttaxon:9606\t20200101\tX\t\t"
+    known = dict(row.split("\t")[:2] for row in (world / "terms.tsv").read_text().splitlines())
+    codes = ["IDA", "IEA", "IMP"]
+    rows = [line.format(name, term, codes[at % 3]) for at, (name, term) in enumerate(known.items())]
+    (world / "terms.gaf").write_text("\n".join(["!gaf-version: 2.2", *rows]) + "\n")
+    files = [
+        "--sequences",
+        world / "proteins.fasta",
+        "--annotations",
+        world / "terms.gaf",
+        "--ontology",
+        world / "go.obo",
+    ]
+    counts = []
+    for evidence in (["--evidence", "experimental"], ["--evidence", "IDA,IMP"], []):
+        done = run("function-library", *files, "--no-network", "--out", world / "by_code", *evidence, "--json")
+        counts.append(json.loads(done.stdout)["made_of"]["Annotated proteins"])
+    assert counts[0] == counts[1]
+    assert int(counts[0]) < int(counts[2])

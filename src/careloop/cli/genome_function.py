@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from careloop.genome.function.predict import FunctionPredictions
 
 SHOWN_TERMS = 5  # specific terms of a protein that are printed
-EVIDENCE_HELP = "Evidence codes of a GAF that count, such as EXP,IDA,IPI,IMP,IGI,IEP; default: all."
+EVIDENCE_HELP = "Evidence codes of a GAF that count, such as EXP,IDA,IMP, or experimental; default: all."
 EMBEDDINGS_HELP = "Folder of a protein language model (ESM or ProtT5), read beside the sequence."
 
 
@@ -51,12 +51,13 @@ def function_library(
     """
     from careloop.genome.function.library import build_library, with_network, write_library
     from careloop.genome.function.proteins import read_proteins
-    from careloop.genome.function.terms.annotations import read_annotations, reasons
+    from careloop.genome.function.terms.annotations import EXPERIMENTAL, read_annotations, reasons
     from careloop.genome.function.terms.ontology import read_ontology
 
     terms = read_ontology(ontology)
     proteins = read_proteins(sequences)
-    annotated = read_annotations(annotations, terms, evidence=evidence.split(",") if evidence else None)
+    codes = EXPERIMENTAL if evidence == "experimental" else evidence and evidence.split(",")
+    annotated = read_annotations(annotations, terms, evidence=codes or None)
     library = build_library(proteins, annotated, terms)
     if learns:
         from careloop.genome.function.learned.train import LearnSettings

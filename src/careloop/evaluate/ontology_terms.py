@@ -20,7 +20,6 @@ from careloop.evaluate.estimate import FEWEST_FOR_INTERVAL, PERCENTILES, Estimat
 THRESHOLDS = np.arange(0.01, 1, 0.01)  # CAFA's and cafaeval's: rounding of each value included
 FIGURES = ("fmax", "weighted_fmax", "smin", "aupr", "micro_fmax", "micro_aupr")
 BLOCK_ROWS = 256  # rows whose scores are put into thresholds at a time
-TERM_BLOCK = 256  # columns ranked at a time
 
 Array = NDArray[np.float64]
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from careloop import InputError
+from careloop.genome.files.packed import UNREADABLE, open_packed
 
 
 def text_lines(path: Path, what: str) -> Iterator[str]:
@@ -17,8 +16,8 @@ def text_lines(path: Path, what: str) -> Iterator[str]:
         InputError: it cannot be read, is cut, or is no text in UTF-8.
     """
     try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+        with open_packed(path) as file:
             for line in file:
-                yield line.rstrip("\r\n")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+                yield line.decode("utf-8").rstrip("\r\n")
+    except (*UNREADABLE, UnicodeDecodeError) as error:
         raise InputError(f"{what}; {path} cannot be read as one: {error}") from error

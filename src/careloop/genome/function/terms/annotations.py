@@ -19,9 +19,8 @@ from careloop.genome.function.text_lines import text_lines
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-# Evidence codes (GO, "Guide to GO evidence codes"): what CAFA takes as truth, and what no person looked at.
+# Evidence codes (GO, "Guide to GO evidence codes"): what CAFA takes as truth.
 EXPERIMENTAL = frozenset(["EXP", "IDA", "IPI", "IMP", "IGI", "IEP", "HTP", "HDA", "HMP", "HGI", "HEP", "TAS", "IC"])
-ELECTRONIC = frozenset({"IEA"})
 _GAF_COLUMNS = 15  # at least; GAF 2.x has 17, of which the last two may be empty
 
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 ASPECTS = ("molecular_function", "biological_process", "cellular_component")
-ASPECT_LETTERS = {"F": 0, "P": 1, "C": 2}  # of a GAF file
 RELATIONS = ("is_a", "part_of")  # over which an annotation to a term holds for the term above (GO, "Relations")
 
 
