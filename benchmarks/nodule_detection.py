@@ -108,7 +108,12 @@ def main() -> None:
     start = time.perf_counter()
     images, epochs, steps = (240, 4, 15) if given.small else (given.images, given.epochs, 100)
     usual = DetectionSettings(
-        epochs=epochs, steps=steps, features=6 if given.small else 16, threads=given.threads, name="nodules"
+        epochs=epochs,
+        steps=steps,
+        patience=epochs,
+        features=6 if given.small else 16,
+        threads=given.threads,
+        name="nodules",
     )
     name = f"{'ct' if given.ct else 'radiographs'}{'-small' if given.small else ''}"
     folder, out = given.folder / name, given.folder / f"{name}-model"
@@ -121,9 +126,9 @@ def main() -> None:
             table = write_nodule_scans(folder, counts, grid=grid, progress=heard)
         settings = usual.model_copy(update={"window": (-1000.0, 400.0)})
     else:
-        counts = {"train": images, "tuning": images // 8, "held_out": 200 if given.small else 2000}
+        counts = {"train": images, "tuning": min(1000, images // 8), "held_out": 200 if given.small else 2000}
         table, held_out = radiographs(folder, counts, NoduleSetting(size=given.size))
-        settings = usual
+        settings = usual.model_copy(update={"mirror": False})  # a chest's sides are not alike
     made, figures = trained(table, out, settings)
     print(f"\nSIMULATED {name}: {counts}, {made.seconds:.0f} s of training, {time.perf_counter() - start:.0f} s in all")
     print(

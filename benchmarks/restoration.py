@@ -162,9 +162,11 @@ def gaussian_part(bench: Bench) -> None:
         }
         if bench.peer is not None:
             methods["BM3D"], _ = bm3d(noisy, [level] * len(noisy), bench.peer)
-        methods["careloop"] = [bench.gaussian(plane, level).plane for plane in noisy]
+        methods["careloop"] = [bench.gaussian.both_ways(plane, level).plane for plane in noisy]
         if bench.self_supervised is not None:
-            methods["careloop, no clean targets"] = [bench.self_supervised(plane, level).plane for plane in noisy]
+            methods["careloop, no clean targets"] = [
+                bench.self_supervised.both_ways(plane, level).plane for plane in noisy
+            ]
         show_methods(f"sigma {sigma}", bench.slices, methods, against="BM3D")
 
 
@@ -210,7 +212,7 @@ def low_dose_part(bench: Bench) -> None:
             for name, method in (("TV", total_variation), ("NLM", non_local_means)):
                 tried = [method(plane, float(sigma)) for sigma in OFFERED_LEVELS]
                 methods[name].append(max(tried, key=lambda found: decibels(one.plane, found)))
-            methods["careloop"].append(bench.low_dose(plane, local_level(plane)).plane)
+            methods["careloop"].append(bench.low_dose.both_ways(plane, local_level(plane)).plane)
         if bench.peer is not None:
             offered = [(plane, float(sigma)) for plane in noisy for sigma in OFFERED_LEVELS]
             tried, _ = bm3d([plane for plane, _ in offered], [sigma for _, sigma in offered], bench.peer)
@@ -244,7 +246,7 @@ def lesions_part(bench: Bench) -> None:
             clean = made.image.astype(np.float32)
             noisy = clean + level * random.standard_normal(clean.shape, dtype=np.float32)
             results = {"noisy": noisy, "TV": total_variation(noisy, level), "NLM": non_local_means(noisy, level),
-                       "careloop": bench.gaussian(noisy, level).plane}  # fmt: skip
+                       "careloop": bench.gaussian.both_ways(noisy, level).plane}  # fmt: skip
             for name, found in results.items():
                 methods[name].append(
                     lesion_fidelity(clean, found, made.masks, diameter_px=LESION_PX[0], contrast=LESION_CONTRAST[0])
@@ -261,11 +263,11 @@ def time_part(bench: Bench) -> None:
     print("\nOne 512 x 512 slice, seconds (median of 5), 2 cores at most")
     plane = next(s.plane for s in bench.slices if s.plane.shape == (512, 512))
     noisy = plane + 25 / 255 * np.random.default_rng(SEED).standard_normal(plane.shape, dtype=np.float32)
-    bench.gaussian(noisy, 25 / 255)
+    bench.gaussian.both_ways(noisy, 25 / 255)
     ours, theirs = [], []
     for _ in range(5):
         start = time.perf_counter()
-        bench.gaussian(noisy, 25 / 255)
+        bench.gaussian.both_ways(noisy, 25 / 255)
         ours.append(time.perf_counter() - start)
         theirs += bm3d([noisy], [25 / 255], bench.peer)[1] if bench.peer is not None else []
     text = f"  careloop {statistics.median(ours):.3f}"

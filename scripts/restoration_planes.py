@@ -31,17 +31,21 @@ PHANTOMS = 6
 
 @dataclass(frozen=True)
 class Group:
-    """Planes of one kind, scaled to about 0 to 1, and the share of training patches that they give."""
+    """Planes of one kind, scaled to about 0 to 1, and the share of training patches that they give.
+
+    Planes `held` are not trained on, they watch the training.
+    """
 
     name: str
     planes: list[Plane]
     share: float
+    held: tuple[int, ...] = ()
 
 
 def groups() -> list[Group]:
     """Everything there is to train on."""
     return [
-        Group("T1 MR of a brain (real)", brain_mr(), 0.25),
+        Group("T1 MR of a brain (real)", brain_mr(), 0.25, tuple(range(40, 260, 60))),
         Group("T1 MR of macaques (real)", macaque_mr(), 0.05),
         Group("photographs and microscopy (real)", list(photographs()), 0.35),
         Group("overlapping ellipses (simulated)", [dead_leaves(seed) for seed in range(LEAVES)], 0.15),
@@ -62,15 +66,16 @@ def scaled_mr(values: np.ndarray) -> Plane:
 
 def brain_mr() -> list[Plane]:
     """Every second plane in three directions of the average of 27 scans of one person."""
-    return list(_directions(scaled_mr(_nifti(TEMPLATES / "ch2.nii.gz"))))
+    return list(_directions(scaled_mr(nifti(TEMPLATES / "ch2.nii.gz"))))
 
 
 def macaque_mr() -> list[Plane]:
     """Every second plane in three directions of the average of 19 macaques."""
-    return list(_directions(scaled_mr(_nifti(TEMPLATES / "inia19-t1-brain.nii.gz"))))
+    return list(_directions(scaled_mr(nifti(TEMPLATES / "inia19-t1-brain.nii.gz"))))
 
 
-def _nifti(path: Path) -> np.ndarray:
+def nifti(path: Path) -> np.ndarray:
+    """The values of a NIfTI file, as they are stored."""
     import nibabel
 
     return np.asarray(nibabel.load(path).dataobj, dtype=np.float32)

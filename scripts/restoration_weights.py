@@ -3,19 +3,21 @@
     python scripts/restoration_weights.py gaussian --out src/careloop/imaging/restore/weights/gaussian_noise
     python scripts/restoration_weights.py low-dose --out src/careloop/imaging/restore/weights/low_dose_ct
     python scripts/restoration_weights.py self-supervised --out FOLDER
-    python scripts/restoration_weights.py gaussian --start shipped --epochs 153 --out FOLDER   # goes on from the first
+    python scripts/restoration_weights.py gaussian --start shipped --scans SCANS --epochs 160 --out FOLDER
 
-Each takes 25 to 50 minutes on one core of a processor that computes in bfloat16 (about twice that on others). A
-training that was stopped goes on where it was.
+SCANS are real CT and MR from public repositories (see restoration_scans.py). Each takes 25 to 65 minutes on one core
+of a processor that computes in bfloat16 (about twice that on others). A training that was stopped goes on where it was.
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from restoration_planes import Group, Plane, groups
+from restoration_scans import SOURCES, scans
 
 from careloop.imaging.restore.lesions import LesionRule, insert_lesions
 from careloop.imaging.restore.local_level import local_level
@@ -24,7 +26,8 @@ from careloop.imaging.restore.train import Examples, RestorationSettings, middle
 from careloop.imaging.restore.work import CleanTask, Example, NoisyTask, PairTask
 
 HIGHEST_LEVEL, LEVELS = 55 / 255, (15 / 255, 25 / 255, 50 / 255)
-PATCH, EDGE = 64, 256
+PATCH, EDGE = 96, 256
+VALIDATED_OF_A_GROUP = 6
 LEARNING_RATE = {"new": 2e-3, "shipped": 1e-3}
 EPOCHS = {"gaussian": 80, "self-supervised": 70, "low-dose": 50}
 SCANNED = {"T1 MR of a brain (real)": 60, "T1 MR of macaques (real)": 20, "photographs and microscopy (real)": 40,
@@ -36,6 +39,10 @@ LICENCE = (
     "and chests."
 )
 
+SCANS_LICENCE = " CT and MR slices of public repositories: " + ", ".join(
+    f"{source.repository} ({source.licence})" for source in SOURCES
+) + "."  # fmt: skip
+
 
 def parted(material: list[Group]) -> tuple[list[Plane], np.ndarray, list[Plane]]:
     """Planes to train on with their weights, and some of each group to validate on.
@@ -46,14 +53,9 @@ def parted(material: list[Group]) -> tuple[list[Plane], np.ndarray, list[Plane]]
     weights: list[float] = []
     validated: list[Plane] = []
     for group in material:
-        held = (
-            range(40, 300, 60)
-            if "brain" in group.name
-            else range(5, len(group.planes), max(10, len(group.planes) // 6))
-        )
-        held = [k for k in held if k < len(group.planes)]
+        held = group.held or tuple(range(5, len(group.planes), max(10, len(group.planes) // 6)))
         kept = [plane for k, plane in enumerate(group.planes) if k not in set(held)]
-        validated += [group.planes[k] for k in held]
+        validated += [group.planes[k] for k in held[:: -(-len(held) // VALIDATED_OF_A_GROUP)]]
         planes += kept
         weights += [group.share / len(kept)] * len(kept)
     return planes, np.array(weights), validated
@@ -75,8 +77,8 @@ def gaussian_examples(material: list[Group]) -> Examples:
 
 def _middle(plane: Plane, edge: int = 128) -> Plane:
     plane = plane[: plane.shape[0] // 8 * 8, : plane.shape[1] // 8 * 8]
-    top, left = (plane.shape[0] - edge) // 2 // 8 * 8, (plane.shape[1] - edge) // 2
-    return np.ascontiguousarray(plane[top:, :][:edge, left:][:, :edge])
+    top, left = (max(0, n - edge) // 2 for n in plane.shape)
+    return np.ascontiguousarray(plane[top : top + edge, left : left + edge])
 
 
 def self_supervised_examples(material: list[Group]) -> Examples:
@@ -142,8 +144,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--start", choices=["new", "shipped"], default="new", help="shipped: from the weights here")
+    parser.add_argument("--scans", type=Path, help="folder with the repositories of restoration_scans.py")
     given = parser.parse_args()
     material = groups()
+    if given.scans is not None:
+        real = scans(given.scans)
+        rest = 1 - sum(group.share for group in real)
+        material = [replace(group, share=rest * group.share) for group in material] + real
     examples = KINDS[given.kind](material)
     settings = RestorationSettings(
         degradation="low-dose CT" if given.kind == "low-dose" else "gaussian noise",
@@ -165,7 +172,7 @@ def main() -> None:
             "data": {group.name: f"{len(group.planes)} planes, {group.share:.0%} of patches" for group in material},
             "script": "scripts/restoration_weights.py",
         },
-        licence=LICENCE,
+        licence=LICENCE + (SCANS_LICENCE if given.scans is not None else ""),
         modalities=("CT",) if given.kind == "low-dose" else (),
     )
     print(f"{given.out}: {made.made_by}")

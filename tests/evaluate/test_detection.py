@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -172,6 +173,19 @@ def test_jafroc_is_the_mann_whitney_of_its_definition() -> None:
     result = evaluate_detection(found, truth, subjects, resamples=1)
     assert result.jafroc.value == pytest.approx(statistic(lesion_free))
     assert result.jafroc1.value == pytest.approx(statistic(subjects))
+
+
+def test_images_are_ranked_by_their_surest_finding_as_scikit_learn_does() -> None:
+    found, truth, subjects = simulated(9)
+    assert found.score is not None
+    irrelevant = truth.image == truth.image[0]  # an image that says nothing then
+    highest = [max(found.score[found.image == i], default=-100.0) for i in subjects]
+    has = np.isin(subjects, truth.image)
+    result = evaluate_detection(found, truth, subjects, resamples=1)
+    assert result.image_auroc.value == pytest.approx(metrics.roc_auc_score(has, highest))
+    told = subjects != truth.image[0]
+    result = evaluate_detection(found, replace(truth, irrelevant=irrelevant), subjects, resamples=1)
+    assert result.image_auroc.value == pytest.approx(metrics.roc_auc_score(has[told], np.array(highest)[told]))
 
 
 def test_intervals_are_those_of_copied_subjects_and_cover_the_truth() -> None:

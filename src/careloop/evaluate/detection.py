@@ -5,8 +5,8 @@ drawn, so findings are matched and sorted once and a resample is one cumulative 
 
 Sources: Setio et al. 2017, Med Image Anal 42:1 (LUNA16's rule of a hit, of second hits and of irrelevant lesions; CPM
 as Niemeijer et al. 2011, IEEE TMI 30:215); Chakraborty and Berbaum 2004, Med Phys 31:2313 (JAFROC), Chakraborty 2017,
-Observer Performance Methods, ch. 14 (JAFROC1); Everingham et al. 2010, IJCV 88:303, and Lin et al. 2014, ECCV (average
-precision of PASCAL VOC and COCO).
+Observer Performance Methods, ch. 14 (JAFROC1); Swensson 1996, Med Phys 23:1709 (images by their highest rating);
+Everingham et al. 2010, IJCV 88:303, and Lin et al. 2014, ECCV (average precision of PASCAL VOC and COCO).
 """
 
 from __future__ import annotations
@@ -94,8 +94,9 @@ class DetectionEvaluation:
     """Figures of a detector, each with its 95 % interval by subject.
 
     `froc`: sensitivity by lesion at `x` mean false positives an image; `cpm` its mean there. `jafroc`: how often a
-    lesion is rated above the best false finding of a lesion-free image; `jafroc1`: of any image. `average_precision`
-    is by intersection over union of at least `iou`, second hits false: COCO's 101 points and VOC's area.
+    lesion is rated above the best false finding of a lesion-free image; `jafroc1`: of any image. `image_auroc`: how
+    often an image with a lesion is rated above one without, each by its surest finding. `average_precision` is by
+    intersection over union of at least `iou`, second hits false: COCO's 101 points and VOC's area.
     """
 
     images: int
@@ -108,6 +109,7 @@ class DetectionEvaluation:
     cpm: Estimate
     jafroc: Estimate
     jafroc1: Estimate
+    image_auroc: Estimate
     iou: float
     average_precision_coco: Estimate
     average_precision_voc: Estimate
@@ -133,12 +135,14 @@ def evaluate_detection(
     _check(found, truth, len(subject_id))
     matched = match(found, truth, hit=rule)
     precision = _Precision.of(found, truth, iou=rule.iou)
-    names = ("cpm", "jafroc", "jafroc1", "coco", "voc")
+    highest, has = image_ratings(found, truth, len(subject_id))
+    names = ("cpm", "jafroc", "jafroc1", "image_auroc", "coco", "voc")
     parts: dict[str, list[np.ndarray]] = {name: [] for name in ("froc", *names)}
     with np.errstate(invalid="ignore", divide="ignore"):
         for count in draw_counts(subject_id, resamples=resamples, seed=seed):
             sensitivity = froc_at(matched, count, FALSE_POSITIVES_PER_IMAGE)
-            figures = (sensitivity.mean(axis=1), *_jafroc(matched, count), *precision(count))
+            figures = (sensitivity.mean(axis=1), *_jafroc(matched, count), _image_auroc(highest, has, count),
+                       *precision(count))  # fmt: skip
             parts["froc"].append(sensitivity)
             for name, value in zip(names, figures, strict=True):
                 parts[name].append(value)
@@ -155,6 +159,7 @@ def evaluate_detection(
         cpm=estimate(replicates["cpm"], anywhere),
         jafroc=estimate(replicates["jafroc"], normal),
         jafroc1=estimate(replicates["jafroc1"], anywhere),
+        image_auroc=estimate(replicates["image_auroc"], normal),
         iou=rule.iou,
         average_precision_coco=estimate(replicates["coco"], anywhere),
         average_precision_voc=estimate(replicates["voc"], anywhere),
@@ -216,6 +221,27 @@ def _jafroc(matched: Matched, count: np.ndarray) -> tuple[np.ndarray, np.ndarray
         ranking, image = _ranking(matched.lesion, matched.lesion_image, best[images], images)
         figures.append(auroc(*ranking.above(count[:, image])))
     return figures[0], figures[1]
+
+
+def image_ratings(found: Boxes, truth: Boxes, images: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of each image its surest finding's score (-inf without one), and 1 with a lesion, 0 without one.
+
+    It is NaN where all lesions are irrelevant.
+    """
+    assert found.score is not None
+    highest, has = np.full(images, -np.inf), np.zeros(images)
+    np.maximum.at(highest, found.image, found.score)
+    has[truth.image] = np.nan
+    has[truth.image[_relevant(truth)]] = 1
+    return highest, has
+
+
+def _image_auroc(highest: np.ndarray, has: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """(b,) AUROC of images' ratings."""
+    known = np.flatnonzero(~np.isnan(has))
+    if len(np.unique(has[known])) < 2:
+        return np.full(len(count), np.nan)
+    return auroc(*Ranking.of(highest[known], has[known]).above(count[:, known]))
 
 
 @dataclass(frozen=True, eq=False)

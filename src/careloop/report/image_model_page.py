@@ -42,6 +42,7 @@ SET_FIGURES = (
 COMPARED = (("AUROC", "auroc"), ("AUPRC", "auprc"), ("Brier score", "brier"), ("Net benefit", "net_benefit"))
 DETECTED = (
     ("Mean sensitivity of the FROC curve (CPM)", "cpm"), ("JAFROC", "jafroc"), ("JAFROC1", "jafroc1"),
+    ("AUROC of images by their surest finding", "image_auroc"),
     ("Average precision, COCO's 101 points", "average_precision_coco"),
     ("Average precision, VOC's area", "average_precision_voc"),
 )  # fmt: skip

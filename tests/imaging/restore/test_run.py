@@ -32,6 +32,20 @@ def test_openvino_gives_what_torch_gives_and_odd_sizes_are_mirrored_at_the_edge(
     assert np.allclose(found.expected_error, truth[1], atol=1e-5)
 
 
+def test_both_ways_turn_with_the_plane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turned by half a turn, a plane with its map of levels gives the same result turned; once is not enough for it."""
+    monkeypatch.setattr(run, "open_network", lambda source, **how: TorchNetwork(source.build(), 1, "torch"))
+    restorer = PlaneRestorer(small_model(tmp_path), device="cpu", threads=1)
+    random = np.random.default_rng(0)
+    plane, level = random.random((2, 64, 96), dtype=np.float32)
+    upright, turned = restorer.both_ways(plane, level), restorer.both_ways(plane[::-1, ::-1], level[::-1, ::-1])
+    assert np.allclose(upright.plane, turned.plane[::-1, ::-1], atol=1e-6)
+    assert np.allclose(upright.expected_error, turned.expected_error[::-1, ::-1], atol=1e-6)
+    once = [restorer(plane, level).plane, restorer(plane[::-1, ::-1], level[::-1, ::-1]).plane[::-1, ::-1]]
+    assert not np.allclose(*once, atol=1e-3)
+    assert np.allclose(upright.plane, np.mean(once, axis=0), atol=1e-6)
+
+
 def test_tiles_give_what_the_whole_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The small network sees fewer than 16 pixels, so an overlap of 32 leaves no seam."""
     monkeypatch.setattr(run, "open_network", lambda source, **how: TorchNetwork(source.build(), 1, "torch"))

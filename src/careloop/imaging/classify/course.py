@@ -65,12 +65,3 @@ def write_course(course: Course, out: Path) -> None:
 def begun_course(out: Path, wanted: dict[str, Any]) -> Course | None:
     """The course that was begun in a folder; None where there is none. InputError as `begun`."""
     return begun(Course, out / COURSE, wanted)
-
-
-def device_of(settings: ClassifierSettings) -> str:
-    """Where the network is trained; `auto` is a CUDA GPU if there is one."""
-    import torch
-
-    if settings.device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return settings.device

@@ -64,7 +64,9 @@ class ClassifierSettings(BaseModel):
     resamples: int = Field(default=1000, ge=100, le=100_000, description="Bootstrap resamples of subjects.")
     seed: int = Field(default=0, ge=0, description="Seed of everything random.")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="cpu, cuda, or auto.")
-    precision: str | None = Field(default=None, description="As Lightning Fabric names it; bf16-mixed on a GPU.")
+    precision: str | None = Field(
+        default=None, description="As Lightning Fabric names it; bf16-mixed where the processor computes in it."
+    )
     threads: int | None = Field(default=None, ge=1, description="CPU threads; one or all, whichever is faster.")
 
     @property

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from careloop.imaging.classify.augment import Changes
-from careloop.imaging.classify.course import Course, asked, begun_course, device_of, write_course
+from careloop.imaging.classify.course import Course, asked, begun_course, write_course
 from careloop.imaging.classify.data import open_images
 from careloop.imaging.classify.data.dataset import ImageDataset, Progress
 from careloop.imaging.classify.data.ready import ReadyImages, ready_images
@@ -25,6 +25,7 @@ from careloop.imaging.classify.model import ClassifierFile, read_classifier
 from careloop.imaging.classify.package import write_model
 from careloop.imaging.classify.settings import DEFAULT_MINUTES, MOST_EPOCHS, SHORTEST_PATIENCE, ClassifierSettings
 from careloop.imaging.classify.start import start_of
+from careloop.imaging.learn.course import device_of, precision_on
 from careloop.imaging.model_folder import DESCRIPTION
 from careloop.record.whole_file import write_whole
 
@@ -108,13 +109,13 @@ def train_classifier(
 def _begun(task: Task, dataset: ImageDataset) -> Course:
     """What is decided before images are prepared; epochs follow when their pace is known."""
     settings = task.settings
-    device, start = device_of(settings), start_of(settings, dataset)
+    device, start = device_of(settings.device), start_of(settings, dataset)
     return Course(
         asked=asked(settings, dataset),
         architecture=start.architecture,
         input=start.input,
         device=device,
-        precision=settings.precision or ("bf16-mixed" if device == "cuda" else "32-true"),
+        precision=settings.precision or precision_on(device),
     )
 
 

@@ -32,11 +32,16 @@ BRIGHTNESS, CONTRAST = 0.1, 0.1  # largest changes of the intensities of trainin
 
 @dataclass(frozen=True, eq=False)
 class PreparedCase:
-    """`image` (channels, Z, Y, X) float32 as the network sees it, memory-mapped; `boxes` (k, 6), `labels` (k,)."""
+    """An image as the network sees it in the .npy `file`; `boxes` (k, 6), `labels` (k,)."""
 
-    image: NDArray[np.float32]
+    file: Path
     boxes: NDArray[np.float64]
     labels: NDArray[np.intp]
+
+    @property
+    def image(self) -> NDArray[np.float32]:
+        """(channels, Z, Y, X) float32, memory-mapped anew each time: of many images few may be open at once."""
+        return np.asanyarray(np.load(self.file, mmap_mode="r"))
 
 
 def prepare_case(
@@ -54,7 +59,7 @@ def prepare_case(
             np.savez(draft, allow_pickle=False, boxes=to_prepared(boxes, made.placing))
     with np.load(about) as known:
         labels = np.array([dataset.labels.index(name) for name in case.labels], dtype=np.intp)
-        return PreparedCase(np.load(image, mmap_mode="r"), known["boxes"], labels)
+        return PreparedCase(image, known["boxes"], labels)
 
 
 class DetectionWork:

@@ -33,6 +33,8 @@ class DetectionSettings(BaseModel):
     mirror: bool = Field(default=True, description="Mirror training patches along every axis at random.")
     seed: int = Field(default=0, ge=0, description="Seed of everything random.")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="cpu, cuda, or auto.")
-    precision: str = Field(default="32-true", description="As Lightning Fabric names it, such as bf16-mixed.")
+    precision: str | None = Field(
+        default=None, description="As Lightning Fabric names it; bf16-mixed where the processor computes in it."
+    )
     threads: int = Field(default=1, ge=1, description="CPU threads.")
     name: str = Field(default="detector", description="The model's name.")

@@ -206,6 +206,7 @@ def _fit(
     import torch
 
     from careloop.imaging.detect.heatmap import start_at
+    from careloop.imaging.learn.course import device_of, precision_on
     from careloop.imaging.unet import initialize
     from careloop.models.sequence.training.loop import Checkpoint, LoopSettings, train
 
@@ -238,7 +239,7 @@ def _fit(
         patience=settings.patience,
         seed=settings.seed,
         device=settings.device,
-        precision=settings.precision,
+        precision=settings.precision or precision_on(device_of(settings.device)),
         threads=settings.threads,
     )
     history = train(network, work, loop, checkpoint=Checkpoint(out / WORK / "checkpoint.pt"), listener=listen)

@@ -105,13 +105,13 @@ def begun_course(out: Path, wanted: dict[str, Any]) -> Course | None:
     return begun(Course, out / COURSE, wanted)
 
 
-def device_of(settings: TrainingSettings) -> Device:
-    """Where the network is trained; `auto` is a CUDA GPU if there is one."""
+def device_of(stated: Literal["auto", "cpu", "cuda"]) -> Device:
+    """Where a network is trained; `auto` is a CUDA GPU if there is one."""
     import torch
 
-    if settings.device == "auto":
+    if stated == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    return settings.device
+    return stated
 
 
 def precision_on(device: Device) -> str:

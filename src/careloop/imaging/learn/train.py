@@ -93,7 +93,7 @@ class _Task:
 
 def _begin(task: _Task, start: float) -> Course:
     """Check the cases, plan, prepare, time a few steps, and write down what training will follow."""
-    settings, device = task.settings, device_of(task.settings)
+    settings, device = task.settings, device_of(task.settings.device)
     checked, facts = check_cases(task.dataset, seed=settings.seed, progress=task.progress)
     training, validation = (tuple(c.name for c in part) for part in split_cases(checked.cases, seed=settings.seed))
     seen = fingerprint(tuple(fact for fact in facts if fact.case in set(training)))

@@ -51,6 +51,18 @@ class PlaneRestorer:
             result[(slice(None), *inner)] = out[(slice(None), *shift)]
         return RestoredPlane(result[0], result[1])
 
+    def both_ways(self, plane: Plane, level: float | Plane) -> RestoredPlane:
+        """The mean of the plane restored as it is and turned by half a turn: a little better, at twice the time.
+
+        Source: Timofte et al. 2016, Seven ways to improve example-based single image super resolution (CVPR),
+        section 3.6 (self-ensemble).
+        """
+        turned = level[::-1, ::-1] if isinstance(level, np.ndarray) else level
+        one, other = self(plane, level), self(plane[::-1, ::-1], turned)
+        return RestoredPlane(
+            (one.plane + other.plane[::-1, ::-1]) / 2, (one.expected_error + other.expected_error[::-1, ::-1]) / 2
+        )
+
     def _run(self, fed: NDArray[np.float32]) -> NDArray[np.float32]:
         """Channels (2, rows, columns) through the network for the next larger shape."""
         rows, columns = fed.shape[1:]

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int, int], None]
 
 WORK = "training"  # what is needed while training lasts; removed at its end
-PATCH, BATCH, STEPS = 64, 16, 250  # pixels, patches, batches an epoch
+PATCH, BATCH_PIXELS, STEPS = 64, 16 * 64**2, 250  # edge of a patch, pixels of a batch, batches an epoch
 LESIONS = LesionRule(diameter_px=(3.0, 16.0), contrast=(0.03, 0.4))
 WITH_LESIONS = 0.25  # of the patches: what is simulated and small must not look like noise
 MOST_LESIONS = 3
@@ -272,7 +272,7 @@ def _fit(
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     work = RestorationWork(
         examples.task, examples.count, examples.validation,
-        steps=STEPS, batch_size=BATCH, seed=settings.seed, weight=examples.weight,
+        steps=STEPS, batch_size=BATCH_PIXELS // examples.task.size**2, seed=settings.seed, weight=examples.weight,
     )  # fmt: skip
     plan = LoopSettings(
         learning_rate=settings.learning_rate or (2e-3 if settings.start == "new" else 3e-4),

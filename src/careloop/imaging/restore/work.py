@@ -1,9 +1,10 @@
 """What a denoiser is trained on: patches of planes, noise of every level in a range, with or without clean targets.
 
 With clean targets the network learns to give them back. Without, it learns from noisy planes whose noise level is
-known: each time noise is drawn anew, what is fed gets `ALPHA` times of it and the target loses 1 / `ALPHA` times of it.
-The two noises are then independent, so that the best guess of the target is the best guess of the clean plane (Pang et
-al. 2021, Recorrupted-to-Recorrupted, CVPR, section 3).
+known: each time noise is drawn anew, what is fed gets alpha times of it and the target loses 1 / alpha times of it. The
+two noises are then independent, so that the best guess of the target is the best guess of the clean plane (Pang et al.
+2021, Recorrupted-to-Recorrupted, CVPR, section 3). Alpha is drawn from `ALPHAS`: a small one, such as the authors' 0.5,
+feeds nearly the noise that is to be taken out, a large one leaves less noise in the target to average away.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     Plane = NDArray[np.float32]
 
-ALPHA = 0.5  # of Recorrupted-to-Recorrupted; the authors' choice
+ALPHAS = (0.5, 1.0)
 LEVEL_POWER = 1.2  # squared errors grow about so with the noise level; dividing by it lets all levels count
 LEVEL_FLOOR = 0.02
 SPREAD_SHARE = 0.1  # of the loss of the expected error beside that of the plane
@@ -37,7 +38,10 @@ class Example:
 
 
 class Task(Protocol):
-    """One kind of degradation: an example from the planes, drawn by a generator."""
+    """One kind of degradation: an example of `size` pixels' edge from the planes, drawn by a generator."""
+
+    @property
+    def size(self) -> int: ...  # noqa: D102
 
     def example(self, plane: int, random: np.random.Generator) -> Example: ...  # noqa: D102
 
@@ -88,8 +92,9 @@ class NoisyTask:
         """See Task."""
         noisy, level = random_patch(self.planes[plane], self.size, random), self.plane_levels[plane]
         drawn = random.standard_normal(noisy.shape, dtype=np.float32) * np.float32(level)
-        fed = np.full_like(noisy, level * np.sqrt(1 + ALPHA**2))
-        return Example(noisy + ALPHA * drawn, fed, noisy - drawn / ALPHA)
+        alpha = np.float32(random.uniform(*ALPHAS))
+        fed = np.full_like(noisy, level * np.sqrt(1 + alpha**2))
+        return Example(noisy + alpha * drawn, fed, noisy - drawn / alpha)
 
 
 @dataclass(frozen=True)
