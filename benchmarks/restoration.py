@@ -229,29 +229,43 @@ def _unit(hu: np.ndarray) -> Plane:
 
 
 def lesions_part(bench: Bench) -> None:
-    """Simulated lesions inserted into held-out slices before the noise: contrast kept, erased, invented."""
+    """Simulated lesions inserted into held-out slices before the noise: contrast kept, erased, invented.
+
+    A lesion's contrast is that of the difference between the restored slice with the lesions and without, from the same
+    noise.
+    """
     print(f"\n{LESIONS} simulated lesions in held-out slices: contrast kept (mean, 95 % interval), erased, invented")
     rule = LesionRule(diameter_px=LESION_PX, contrast=LESION_CONTRAST)
+    large = [s for s in bench.slices if min(s.plane.shape) >= 200]
     for sigma in SIGMAS:
         level, random = sigma / 255, np.random.default_rng([SEED, 5, sigma])
-        large = [s for s in bench.slices if min(s.plane.shape) >= 200]
-        methods: dict[str, list[LesionFidelity]] = {"noisy": [], "TV": [], "NLM": [], "careloop": []}
+        methods: dict[str, Callable[[Plane], Plane]] = {
+            "noisy": lambda noisy: noisy,
+            "TV": lambda noisy, level=level: total_variation(noisy, level),
+            "NLM": lambda noisy, level=level: non_local_means(noisy, level),
+            "careloop": lambda noisy, level=level: bench.gaussian.both_ways(noisy, level).plane,
+        }
+        found: dict[str, list[LesionFidelity]] = {name: [] for name in methods}
         inserted = 0
         while inserted < LESIONS:
-            one = large[len(methods["noisy"]) % len(large)]
+            one = large[len(found["noisy"]) % len(large)]
             made = insert_lesions(
                 one.plane, min(LESIONS_A_SLICE, LESIONS - inserted), random, rule=rule, tissue=one.plane > TISSUE
             )
             inserted += len(made.lesions)
-            clean = made.image.astype(np.float32)
-            noisy = clean + level * random.standard_normal(clean.shape, dtype=np.float32)
-            results = {"noisy": noisy, "TV": total_variation(noisy, level), "NLM": non_local_means(noisy, level),
-                       "careloop": bench.gaussian.both_ways(noisy, level).plane}  # fmt: skip
-            for name, found in results.items():
-                methods[name].append(
-                    lesion_fidelity(clean, found, made.masks, diameter_px=LESION_PX[0], contrast=LESION_CONTRAST[0])
+            noise = level * random.standard_normal(one.plane.shape, dtype=np.float32)
+            for name, method in methods.items():
+                found[name].append(
+                    lesion_fidelity(
+                        made.image,
+                        method(made.image + noise),
+                        made.masks,
+                        without=(one.plane, method(one.plane + noise)),
+                        diameter_px=LESION_PX[0],
+                        contrast=LESION_CONTRAST[0],
+                    )
                 )
-        for name, cases in methods.items():
+        for name, cases in found.items():
             s = lesion_summary(cases)
             kept = f"contrast kept {_words(s.contrast_kept)}, within 5 % {_words(s.kept_within)}"
             counts = f"erased {s.erased} of {s.lesions}, invented {s.invented} in {s.images} slices"

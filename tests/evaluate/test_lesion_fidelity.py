@@ -40,6 +40,19 @@ def test_a_fainter_lesion_keeps_a_part_and_a_lost_one_is_erased() -> None:
     assert (found.erased, found.invented) == (1, 0)
 
 
+def test_beside_images_without_them_lesions_are_told_from_the_anatomy_below() -> None:
+    tissue, _, masks = lesions()
+    hollow = tissue - 38.0 * masks[0]  # where a lesion of 40 comes to lie and can hardly be seen
+    clean, restored = (hollow + np.tensordot(contrasts, masks, axes=1) for contrasts in ((40, -40, 60), (36, -40, 15)))
+    alone = lesion_fidelity(clean, restored, masks)
+    assert abs(alone.clean_contrast[0]) < 5
+    assert abs(alone.kept[0] - 0.9) > 0.2
+    beside = lesion_fidelity(clean, restored - 7, masks, without=(hollow, hollow - 7))
+    assert beside.clean_contrast == pytest.approx((40, -40, 60))
+    assert beside.kept == pytest.approx((0.9, 1, 0.25))
+    assert beside.erased == 1
+
+
 def test_a_new_spot_is_invented_and_what_was_there_is_not() -> None:
     tissue, clean, masks = lesions()
     spot = disc(90, 90)
@@ -82,7 +95,9 @@ def test_summary_counts_lesions_and_gives_intervals() -> None:
 
 
 def test_wrong_input_is_refused() -> None:
-    _, clean, masks = lesions()
+    tissue, clean, masks = lesions()
+    with pytest.raises(InputError, match="without lesions"):
+        lesion_fidelity(clean, clean, masks, without=(tissue, tissue[:60]))
     with pytest.raises(InputError, match="one shape"):
         lesion_fidelity(clean, clean, masks[:, :10])
     with pytest.raises(InputError, match="without lesions"):

@@ -71,10 +71,15 @@ def lesion_fidelity(
     restored: Image,
     masks: Masks,
     *,
+    without: tuple[Image, Image] | None = None,
     diameter_px: float | None = None,
     contrast: float | None = None,
 ) -> LesionFidelity:
     """Compare lesions, `masks` (lesions, rows, columns), in a clean and a restored image (rows, columns).
+
+    Where lesions were inserted, `without` are the same two images without them, the restored one from the same noise:
+    contrasts are then those of the differences, the lesions' own, and anatomy that happens to lie below a lesion, or
+    around it, does not add to them.
 
     `diameter_px` and `contrast` say what counts as invented: by default the least diameter and the least absolute
     contrast of these lesions. State them where images are to be compared with one another.
@@ -92,9 +97,11 @@ def lesion_fidelity(
         raise InputError("An image without lesions needs the diameter and the contrast that count as invented")
     around = np.asarray(masks.any(axis=0))
     rings = [_ring(mask, around) for mask in masks]
+    if without is not None and not without[0].shape == without[1].shape == clean.shape:
+        raise InputError(f"Images without lesions must have the shape {clean.shape} of those with them")
+    own = (clean, restored) if without is None else (clean - without[0], restored - without[1])
     before, after = (
-        tuple(_contrast(image, mask, ring) for mask, ring in zip(masks, rings, strict=True))
-        for image in (clean, restored)
+        tuple(_contrast(image, mask, ring) for mask, ring in zip(masks, rings, strict=True)) for image in own
     )
     if not all(before):
         raise InputError("Every lesion must have a contrast in the clean image, got one of 0")
