@@ -91,7 +91,7 @@ def trained(table: Path, out: Path, settings: DetectionSettings) -> tuple[Detect
     if not figures:
         said, network = made.detector.said, made.detector.network
         figures = evaluation(compare(dataset.of("held_out"), dataset, said, network, progress=heard), said.labels)
-    return made, figures["nodule"]
+    return made, figures[made.detector.said.labels[0]]
 
 
 def main() -> None:

@@ -220,7 +220,7 @@ def _classified_text(one: Classified) -> str:
 @image.command()
 @click.argument("path", type=FOLDER)
 @click.option("--model", type=FOLDER, required=True, help="Folder of the detector.")
-@click.option("--out", type=FOLDER, required=True, metavar="DIR", help="Folder for detections.csv.")
+@click.option("--out", type=FOLDER, required=True, metavar="DIR", help="Folder for detections.csv and report.html.")
 @click.option("--lowest", type=float, help="Least probability that is shown; default: the model's own threshold.")
 @click.option("--series", default="", metavar="NUMBER|UID", help="Which series, as `careloop image info` shows.")
 @click.option("--modality", default="", metavar="CT|DX|...", help="What made a NIfTI file or a picture.")
@@ -259,7 +259,7 @@ def detect(
         "not_for_clinical_use": True,
     }
     lines = [_detection_text(one) for one in made.found] or ["nothing found"]
-    show(shown, "\n".join([*lines, "", f"Wrote {made.table}", NOT_CLINICAL]), as_json=as_json)
+    show(shown, "\n".join([*lines, "", f"Wrote {made.table} and {made.page.name}", NOT_CLINICAL]), as_json=as_json)
 
 
 def _detection_text(one: Detection) -> str:

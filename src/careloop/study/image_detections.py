@@ -1,9 +1,9 @@
-"""An image through a detector: findings as a table and as events."""
+"""An image through a detector: findings as a table, on a page, and as events."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,11 +16,13 @@ from careloop.imaging.read.volumes import Choice, read_volume
 from careloop.imaging.volume import Volume
 from careloop.record import Record
 from careloop.record.whole_file import whole_file
+from careloop.report.detection_page import DetectionFacts, write_detection_page
+from careloop.report.model_card import card_of
 
 if TYPE_CHECKING:
     Progress = Callable[[str, int, int], None]
 
-TABLE = "detections.csv"
+TABLE, PAGE = "detections.csv", "report.html"
 SCHEMA = {
     "label": pl.String, "probability": pl.Float64, "diameter_mm": pl.Float64,
     **{f"centre_{axis}_mm": pl.Float64 for axis in "xyz"},
@@ -30,9 +32,10 @@ SCHEMA = {
 
 @dataclass(frozen=True)
 class DetectResult:
-    """What was found in an image, the surest first, and the table of it."""
+    """What was found in an image, the surest first, with the table and the page of it."""
 
     table: Path
+    page: Path
     volume: Volume
     detector: Detector
     found: tuple[Detection, ...]
@@ -55,7 +58,7 @@ def detect_image(
     acquired: datetime | None = None,
     progress: Progress | None = None,
 ) -> DetectResult:
-    """Find what the detector in folder `model` knows in an image, and write detections.csv to the folder `out`.
+    """Find what the detector in folder `model` knows in an image, and write detections.csv and report.html to `out`.
 
     Raises:
         RefusedSeriesError: the geometry of the image does not allow it to be used.
@@ -69,4 +72,17 @@ def detect_image(
     rows = [(one.label, one.probability, one.diameter_mm, *one.centre_mm, *one.box) for one in found]
     with whole_file(out / TABLE) as draft:
         pl.DataFrame(rows, schema=SCHEMA, orient="row").write_csv(draft)
-    return DetectResult(out / TABLE, volume, detector, found)
+    said = detector.said
+    facts = DetectionFacts(
+        volume=volume,
+        found=found,
+        labels=said.labels,
+        card=card_of(asdict(said)),
+        evaluation=said.evaluation,
+        threshold=said.threshold if lowest is None else lowest,
+        chosen=lowest is None,
+        unit="mm" if volume.placed else "pixels",
+    )
+    with whole_file(out / PAGE) as draft:
+        write_detection_page(facts, draft)
+    return DetectResult(out / TABLE, out / PAGE, volume, detector, found)

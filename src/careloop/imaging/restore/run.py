@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MULTIPLE = 32  # rows and columns are filled up to it, so that few shapes need a converted network
 LARGEST = 1024  # rows or columns of a tile
 OVERLAP = 64  # of tiles; the network sees about as far
+HALF = np.float32(0.5)
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ class PlaneRestorer:
         turned = level[::-1, ::-1] if isinstance(level, np.ndarray) else level
         one, other = self(plane, level), self(plane[::-1, ::-1], turned)
         return RestoredPlane(
-            (one.plane + other.plane[::-1, ::-1]) / 2, (one.expected_error + other.expected_error[::-1, ::-1]) / 2
+            HALF * (one.plane + other.plane[::-1, ::-1]),
+            HALF * (one.expected_error + other.expected_error[::-1, ::-1]),
         )
 
     def _run(self, fed: NDArray[np.float32]) -> NDArray[np.float32]:

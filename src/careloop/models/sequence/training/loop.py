@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import os
 import time
@@ -127,6 +128,7 @@ def make_fabric(settings: LoopSettings) -> Fabric:
     """Lightning Fabric for the settings' devices and precision."""
     from lightning_fabric import Fabric
 
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # else it tells everybody of its precision
     if settings.devices > 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
         raise InputError(
             "training on several devices runs in processes of its own: use careloop.models.sequence.training.spread"
