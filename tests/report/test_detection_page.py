@@ -19,7 +19,7 @@ from careloop.imaging.detect import Detection
 from careloop.imaging.volume import Volume
 from careloop.report import detection_page as page_module
 from careloop.report.detection_page import BOX_COLOUR, DetectionFacts, detection_page
-from careloop.report.image_windows import Window
+from careloop.report.image_windows import HU, Window
 from careloop.report.model_card import ModelCard
 
 SHAPE = (9, 40, 60)
@@ -93,6 +93,17 @@ def test_of_a_volume_each_finding_is_shown_in_its_slice_and_from_near() -> None:
     assert "<td>5</td><td>1, 2, 3 mm</td>" in html
     many = detection_page(facts(volume, *[found()] * 26))
     assert "2 further findings are in the table only" in many
+
+
+def test_a_finding_is_shown_in_the_window_of_what_surrounds_it() -> None:
+    voxels = np.full((20, 60, 60), -850, np.int16)
+    voxels[:, 30:] = 40
+    volume = Volume(voxels, np.eye(4), modality="CT", unit=HU)
+    html = detection_page(facts(volume, found((8, 10, 10, 12, 16, 16)), found((8, 44, 10, 12, 50, 16))))
+    assert [re.findall("(lung|soft tissue) window", one)[0] for one in html.split("<figcaption>")[1:]] == [
+        "lung",
+        "soft tissue",
+    ]
 
 
 def test_nothing_found_is_not_said_to_be_nothing_there() -> None:

@@ -16,7 +16,7 @@ import careloop
 from careloop.imaging.volume import Volume
 from careloop.report.image_montage import NOT_CLINICAL
 from careloop.report.image_planes import evenly_spread, shades, turn_of, windows_for
-from careloop.report.image_windows import Window, grey
+from careloop.report.image_windows import HU, Window, grey, window_in_hu
 from careloop.report.model_card import ModelCard, card_figures, card_rows
 from careloop.report.page_parts import Row, figure, finding_rows, png_base64, template, unit_words
 from careloop.report.report import with_interval
@@ -87,19 +87,20 @@ def detection_page(facts: DetectionFacts) -> str:
     """The page as HTML text."""
     volume, window = facts.volume, windows_for(facts.volume)[0]
     flat = len(volume.voxels) == 1
-    unit = unit_words(volume.unit, "arbitrary units")
     return template("detection_page.html.j2").render(
         not_clinical=NOT_CLINICAL,
         simulated=any(finding.check == "simulated" for finding in volume.findings),
         software=f"careloop {careloop.__version__}",
         made_by=facts.card.made_by,
         kind=", ".join(words for words in (volume.modality, volume.body_part.lower()) if words),
-        window=f"{window.name or 'grey levels'}, {figure(window.low)} to {figure(window.high)} {unit}",
+        window=_window_words(volume, window),
         flat=flat,
         slices=len(volume.voxels),
         overview=[_drawn(volume, window, index, facts.found if flat else ()) for index in _overview(facts, flat)],
         rows=[_row(number, one, facts) for number, one in enumerate(facts.found, start=1)],
-        pictures=[] if flat else _pictures(facts, window),
+        pictures=[]
+        if flat
+        else [_pictured(number, facts) for number in range(1, len(facts.found) + 1)[:MOST_PICTURES]],
         unpictured=0 if flat else max(0, len(facts.found) - MOST_PICTURES),
         labels=", ".join(facts.labels),
         threshold=f"{100 * facts.threshold:.0f} %",
@@ -138,25 +139,40 @@ def _middle_slice(one: Detection, volume: Volume) -> int:
     return int(np.clip(int((one.box[0] + one.box[3]) / 2), 0, len(volume.voxels) - 1))
 
 
-def _pictures(facts: DetectionFacts, window: Window) -> list[Row]:
-    """Of each finding of a volume the slice through its middle, whole and close."""
-    shown = []
-    for number, one in enumerate(facts.found[:MOST_PICTURES], start=1):
-        index = _middle_slice(one, facts.volume)
-        there = [other for other in facts.found if other.box[0] <= index < other.box[3] and other is not one]
-        frame = _frame(facts.volume, window, index, SIDE)
-        whole = _painted(frame, [(other, "", OTHER_COLOUR) for other in there] + [(one, str(number), BOX_COLOUR)])
-        shown.append(
-            {
-                "number": number,
-                "label": one.label,
-                "slice": index + 1,
-                "percent": f"{100 * one.probability:.0f} %",
-                "whole": png_base64(whole),
-                "close": png_base64(_close(facts.volume, window, index, one)),
-            }
-        )
-    return shown
+def _pictured(number: int, facts: DetectionFacts) -> Row:
+    """The slice through the middle of a finding of a volume, whole and close."""
+    one, volume = facts.found[number - 1], facts.volume
+    index, window = _middle_slice(one, volume), _window_around(one, volume)
+    others = [other for other in facts.found if other.box[0] <= index < other.box[3] and other is not one]
+    boxes = [*((other, "", OTHER_COLOUR) for other in others), (one, str(number), BOX_COLOUR)]
+    return {
+        "number": number,
+        "label": one.label,
+        "slice": index + 1,
+        "percent": f"{100 * one.probability:.0f} %",
+        "window": _window_words(volume, window),
+        "others": bool(others),
+        "whole": png_base64(_painted(_frame(volume, window, index, SIDE), boxes)),
+        "close": png_base64(_close(volume, window, index, one)),
+    }
+
+
+def _window_around(one: Detection, volume: Volume) -> Window:
+    """In Hounsfield units a window for what surrounds the finding (a nodule of the lung in that of the lung)."""
+    if volume.unit != HU:
+        return windows_for(volume)[0]
+    low, high = np.reshape(one.box, (2, 3))
+    around = [
+        slice(max(0, int(2 * a - b)), min(n, int(np.ceil(2 * b - a))))
+        for a, b, n in zip(low, high, volume.voxels.shape, strict=False)
+    ]
+    median = float(np.median(grey(volume.voxels[tuple(around)], 3)))
+    return window_in_hu(one.label, median, body_part=volume.body_part)
+
+
+def _window_words(volume: Volume, window: Window) -> str:
+    unit = unit_words(volume.unit, "arbitrary units")
+    return f"{window.name or 'grey levels'}, {figure(window.low)} to {figure(window.high)} {unit}"
 
 
 def _drawn(volume: Volume, window: Window, index: int, found: Sequence[Detection]) -> str:
