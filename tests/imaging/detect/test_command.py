@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from detection_blobs import blob_image
 from PIL import Image
 
-from careloop.cli import main
+from careloop.cli import cli
 from careloop.imaging.detect import DetectorSummary
 
 
@@ -19,7 +19,7 @@ def test_findings_are_in_the_table_on_the_page_and_in_the_answer(trained: Detect
     image, boxes = next(made for made in (blob_image(seed, (40, 48)) for seed in range(2000, 2050)) if len(made[1]))
     Image.fromarray(np.clip(image * 16 + 80, 0, 255).astype(np.uint8)).save(tmp_path / "balls.png")
     given = ["image", "detect", str(tmp_path / "balls.png"), "--model", str(trained.detector.folder), "--out"]
-    run = CliRunner().invoke(main, [*given, str(tmp_path / "out"), "--lowest", "0.3", "--json"])
+    run = CliRunner().invoke(cli, [*given, str(tmp_path / "out"), "--lowest", "0.3", "--json"])
     assert run.exit_code == 0, run.output
     answer = json.loads(run.stdout)
     table = pl.read_csv(tmp_path / "out" / "detections.csv")
