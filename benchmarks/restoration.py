@@ -162,10 +162,10 @@ def gaussian_part(bench: Bench) -> None:
         }
         if bench.peer is not None:
             methods["BM3D"], _ = bm3d(noisy, [level] * len(noisy), bench.peer)
-        methods["careloop"] = [bench.gaussian.both_ways(plane, level).plane for plane in noisy]
+        methods["careloop"] = [bench.gaussian.averaged(plane, level).plane for plane in noisy]
         if bench.self_supervised is not None:
             methods["careloop, no clean targets"] = [
-                bench.self_supervised.both_ways(plane, level).plane for plane in noisy
+                bench.self_supervised.averaged(plane, level).plane for plane in noisy
             ]
         show_methods(f"sigma {sigma}", bench.slices, methods, against="BM3D")
 
@@ -212,7 +212,7 @@ def low_dose_part(bench: Bench) -> None:
             for name, method in (("TV", total_variation), ("NLM", non_local_means)):
                 tried = [method(plane, float(sigma)) for sigma in OFFERED_LEVELS]
                 methods[name].append(max(tried, key=lambda found: decibels(one.plane, found)))
-            methods["careloop"].append(bench.low_dose.both_ways(plane, local_level(plane)).plane)
+            methods["careloop"].append(bench.low_dose.averaged(plane, local_level(plane)).plane)
         if bench.peer is not None:
             offered = [(plane, float(sigma)) for plane in noisy for sigma in OFFERED_LEVELS]
             tried, _ = bm3d([plane for plane, _ in offered], [sigma for _, sigma in offered], bench.peer)
@@ -243,7 +243,7 @@ def lesions_part(bench: Bench) -> None:
             "noisy": lambda noisy: noisy,
             "TV": lambda noisy, level=level: total_variation(noisy, level),
             "NLM": lambda noisy, level=level: non_local_means(noisy, level),
-            "careloop": lambda noisy, level=level: bench.gaussian.both_ways(noisy, level).plane,
+            "careloop": lambda noisy, level=level: bench.gaussian.averaged(noisy, level).plane,
         }
         found: dict[str, list[LesionFidelity]] = {name: [] for name in methods}
         inserted = 0
@@ -277,11 +277,11 @@ def time_part(bench: Bench) -> None:
     print("\nOne 512 x 512 slice, seconds (median of 5), 2 cores at most")
     plane = next(s.plane for s in bench.slices if s.plane.shape == (512, 512))
     noisy = plane + 25 / 255 * np.random.default_rng(SEED).standard_normal(plane.shape, dtype=np.float32)
-    bench.gaussian.both_ways(noisy, 25 / 255)
+    bench.gaussian.averaged(noisy, 25 / 255)
     ours, theirs = [], []
     for _ in range(5):
         start = time.perf_counter()
-        bench.gaussian.both_ways(noisy, 25 / 255)
+        bench.gaussian.averaged(noisy, 25 / 255)
         ours.append(time.perf_counter() - start)
         theirs += bm3d([noisy], [25 / 255], bench.peer)[1] if bench.peer is not None else []
     text = f"  careloop {statistics.median(ours):.3f}"

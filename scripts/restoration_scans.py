@@ -26,9 +26,9 @@ class Source:
 
 
 SOURCES = (
-    Source("muschellij2/open_ms_data", "65704901f60650824565aa5a4818611aa89716f4", "CC BY"),
+    Source("muschellij2/open_ms_data", "65704901f60650824565aa5a4818611aa89716f4", "CC BY, Lesjak et al. 2016, 2017"),
     Source("CIBC-Internal/Seg3DData", "cbe9eeabbfaeebdd6d05521ff31464e929491966", "MIT"),
-    Source("SaltyJoke/Image-Registration", "63090abd58c1ca0f6b1d7ea414943ac5e94fa62c", "CC BY 4.0"),
+    Source("SaltyJoke/Image-Registration", "63090abd58c1ca0f6b1d7ea414943ac5e94fa62c", "CC BY 4.0, Saltz et al. 2021"),
     Source("neurolabusc/dcm_qa_ct", "d03e30e4c5c8ad07bf16422b96efc3e91e233dc5", "BSD-2-Clause"),
     Source("wasserth/TotalSegmentator", "0e65a448d557382b1e925276212b3bec7f5aff83", "Apache-2.0"),
 )

@@ -32,17 +32,22 @@ def test_openvino_gives_what_torch_gives_and_odd_sizes_are_mirrored_at_the_edge(
     assert np.allclose(found.expected_error, truth[1], atol=1e-5)
 
 
-def test_both_ways_turn_with_the_plane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Turned by half a turn, a plane with its map of levels gives the same result turned; once is not enough for it."""
+@pytest.mark.parametrize(("small", "ways"), [(64 * 96, 4), (64 * 96 - 1, 2)])
+def test_averaged_planes_turn_with_the_plane(
+    small: int, ways: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Turned or mirrored, a plane with its map of levels gives the same result turned; once is not enough for it."""
     monkeypatch.setattr(run, "open_network", lambda source, **how: TorchNetwork(source.build(), 1, "torch"))
+    monkeypatch.setattr(run, "SMALL", small)
     restorer = PlaneRestorer(small_model(tmp_path), device="cpu", threads=1)
-    random = np.random.default_rng(0)
-    plane, level = random.random((2, 64, 96), dtype=np.float32)
-    upright, turned = restorer.both_ways(plane, level), restorer.both_ways(plane[::-1, ::-1], level[::-1, ::-1])
-    assert np.allclose(upright.plane, turned.plane[::-1, ::-1], atol=1e-6)
-    assert np.allclose(upright.expected_error, turned.expected_error[::-1, ::-1], atol=1e-6)
-    once = [restorer(plane, level).plane, restorer(plane[::-1, ::-1], level[::-1, ::-1]).plane[::-1, ::-1]]
-    assert not np.allclose(*once, atol=1e-3)
+    plane, level = np.random.default_rng(0).random((2, 64, 96), dtype=np.float32)
+    upright, once = restorer.averaged(plane, level), []
+    for down, right in run.WAYS[:ways]:
+        turned = restorer.averaged(plane[::down, ::right], level[::down, ::right])
+        assert np.allclose(upright.plane, turned.plane[::down, ::right], atol=1e-6)
+        assert np.allclose(upright.expected_error, turned.expected_error[::down, ::right], atol=1e-6)
+        once.append(restorer(plane[::down, ::right], level[::down, ::right]).plane[::down, ::right])
+    assert not np.allclose(once[0], once[1], atol=1e-3)
     assert np.allclose(upright.plane, np.mean(once, axis=0), atol=1e-6)
 
 

@@ -175,7 +175,7 @@ class _Plan:
         scaled = self.range.scaled(values)
         level = local_level(scaled)
         self.levels.append(float(np.median(self.range.width(level))))
-        return self._in_unit(self.restorer.both_ways(scaled, level))
+        return self._in_unit(self.restorer.averaged(scaled, level))
 
     def _denoised(self, values: NDArray[np.float64]) -> tuple[RestoredPlane, Grain | None]:
         """White noise as it is; Rician and Poisson noise after a transform that makes it white."""
@@ -185,7 +185,7 @@ class _Plan:
             if level < NOTHING:
                 return self._as_it_is(values), None
             self._check_level(level)
-            restored = self.restorer.both_ways(scaled, level)
+            restored = self.restorer.averaged(scaled, level)
             return self._in_unit(restored), grain_of(scaled, restored.plane, level)
         return self._stabilised(values)
 
@@ -203,7 +203,7 @@ class _Plan:
         low, width = float(stable.min()), max(1.0, float(np.ptp(stable)))
         scaled = ((stable - low) / width).astype(np.float32)
         self._check_level(1 / width)
-        found = self.restorer.both_ways(scaled, 1 / width)
+        found = self.restorer.averaged(scaled, 1 / width)
         plane = stabiliser.inverse(found.plane.astype(np.float64) * width + low)
         error = _propagated(stabiliser, found, width, low)
         restored = RestoredPlane(plane.astype(np.float32), error)

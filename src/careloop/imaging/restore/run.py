@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 MULTIPLE = 32  # rows and columns are filled up to it, so that few shapes need a converted network
 LARGEST = 1024  # rows or columns of a tile
 OVERLAP = 64  # of tiles; the network sees about as far
-HALF = np.float32(0.5)
+WAYS = ((1, 1), (-1, -1), (-1, 1), (1, -1))  # steps along rows and columns of the planes that are averaged
+SMALL = 384 * 384  # pixels up to which four ways take no longer than two of a usual CT slice
 
 
 @dataclass(frozen=True)
@@ -52,18 +53,22 @@ class PlaneRestorer:
             result[(slice(None), *inner)] = out[(slice(None), *shift)]
         return RestoredPlane(result[0], result[1])
 
-    def both_ways(self, plane: Plane, level: float | Plane) -> RestoredPlane:
-        """The mean of the plane restored as it is and turned by half a turn: a little better, at twice the time.
+    def averaged(self, plane: Plane, level: float | Plane) -> RestoredPlane:
+        """The mean of the plane restored turned by half a turn and as it is, of small planes also mirrored.
+
+        A little better, at two to four times the time.
 
         Source: Timofte et al. 2016, Seven ways to improve example-based single image super resolution (CVPR),
         section 3.6 (self-ensemble).
         """
-        turned = level[::-1, ::-1] if isinstance(level, np.ndarray) else level
-        one, other = self(plane, level), self(plane[::-1, ::-1], turned)
-        return RestoredPlane(
-            HALF * (one.plane + other.plane[::-1, ::-1]),
-            HALF * (one.expected_error + other.expected_error[::-1, ::-1]),
-        )
+        ways = WAYS if plane.size <= SMALL else WAYS[:2]
+        total = np.zeros((2, *plane.shape), np.float32)
+        for down, right in ways:
+            turned = level[::down, ::right] if isinstance(level, np.ndarray) else level
+            one = self(plane[::down, ::right], turned)
+            total += np.stack([one.plane, one.expected_error])[:, ::down, ::right]
+        total /= len(ways)
+        return RestoredPlane(total[0], total[1])
 
     def _run(self, fed: NDArray[np.float32]) -> NDArray[np.float32]:
         """Channels (2, rows, columns) through the network for the next larger shape."""

@@ -131,7 +131,7 @@ def train_on(
         "epochs": epochs,
         "seconds": round(time.monotonic() - start),
         "seed": settings.seed,
-        "start": settings.start,
+        "start": "new weights" if settings.start == "new" else shipped(settings.degradation).made_by,
     }
     said = RestorationFile(
         name=name,
