@@ -39,6 +39,7 @@ CROPS = (
     "tests/reference_files/example_ct.nii.gz",
     "tests/reference_files/pulmonary_report/models/ct_cropped.nii.gz",
 )
+MR_CROP = "tests/reference_files/example_mr_sm.nii.gz"
 PHANTOM_SERIES = ("S21570/S2010", "S21570/S2020", "S21570/S2030", "S21610/S2010", "S21610/S3010")
 SPARED = 0.15  # of a stack at either end, where there is little to see
 FILLED = 0.1  # least part of a slice that is not empty
@@ -46,7 +47,7 @@ LARGE = 384  # pixels: slices of this edge are there at half their size as well
 
 
 def scans(folder: Path) -> list[Group]:
-    """Slices of every kind, one group each; their shares add up to 0.62."""
+    """Slices of every kind, one group each; their shares add up to 0.64."""
     ms, trunks, crops = folder / "open_ms_data", folder / "Image-Registration/data-sample", folder / "TotalSegmentator"
     raw = sorted(file for kind in ("*W", "*FLAIR") for file in ms.glob(f"longitudinal/raw/*/{kind}.nii.gz"))
     resampled = sorted(ms.glob("cross_sectional/MNI/*/*_N4_*.nii.gz"))
@@ -54,13 +55,14 @@ def scans(folder: Path) -> list[Group]:
     head = folder / "dcm_qa_ct/In"
     plastic = [file for series in PHANTOM_SERIES for file in sorted((head / "Philips" / series).glob("I*"))[::6]]
     return [
-        _group("MR of brains, 2D (real)", 0.17, _stacks(raw, step=2)),
+        _group("MR of brains, 2D (real)", 0.2, _stacks(raw, step=2)),
         _group("MR of brains, resampled (real)", 0.03, _stacks(resampled, step=8)),
-        _group("MR of a trunk (real)", 0.06, _slices(chest, _mr_slice)),
-        _group("CT of trunks (real)", 0.2, _slices(sorted(trunks.rglob("*.dcm")), _ct_slice)),
+        _group("MR of a trunk (real)", 0.1, _slices(chest, _mr_slice)),
+        _group("MR of a trunk, resampled (real)", 0.03, _stacks([crops / MR_CROP], step=1)),
+        _group("CT of trunks (real)", 0.16, _slices(sorted(trunks.rglob("*.dcm")), _ct_slice)),
         _group("CT of trunks, resampled (real)", 0.04, _crops([crops / name for name in CROPS])),
-        _group("CT of a head (real)", 0.08, _slices(sorted((head / "GE").glob("*")), _ct_slice)),
-        _group("CT of a plastic head (real)", 0.04, _slices(plastic, _ct_slice)),
+        _group("CT of a head (real)", 0.06, _slices(sorted((head / "GE").glob("*")), _ct_slice)),
+        _group("CT of a plastic head (real)", 0.02, _slices(plastic, _ct_slice)),
     ]
 
 

@@ -143,6 +143,7 @@ def main() -> None:
     parser.add_argument("kind", choices=list(KINDS))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--epochs", type=int)
+    parser.add_argument("--learning-rate", type=float, help="highest; default: 2e-3 for new weights, 1e-3 for shipped")
     parser.add_argument("--start", choices=["new", "shipped"], default="new", help="shipped: from the weights here")
     parser.add_argument("--scans", type=Path, help="folder with the repositories of restoration_scans.py")
     given = parser.parse_args()
@@ -156,7 +157,7 @@ def main() -> None:
         degradation="low-dose CT" if given.kind == "low-dose" else "gaussian noise",
         targets="none" if given.kind == "self-supervised" else "clean",
         start=given.start,
-        learning_rate=LEARNING_RATE[given.start],
+        learning_rate=given.learning_rate or LEARNING_RATE[given.start],
         epochs=given.epochs or EPOCHS[given.kind],
         device="cpu",
     )
