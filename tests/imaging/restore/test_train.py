@@ -41,7 +41,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(training, "_begin", begin)
     monkeypatch.setattr(training, "STEPS", 40)
-    monkeypatch.setattr(training, "BATCH", 8)
+    monkeypatch.setattr(training, "BATCH_PIXELS", 8 * 32**2)
     monkeypatch.setattr(training, "PATCH", 32)
 
 
