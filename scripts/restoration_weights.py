@@ -3,7 +3,8 @@
     python scripts/restoration_weights.py gaussian --out src/careloop/imaging/restore/weights/gaussian_noise
     python scripts/restoration_weights.py low-dose --out src/careloop/imaging/restore/weights/low_dose_ct
     python scripts/restoration_weights.py self-supervised --out FOLDER
-    python scripts/restoration_weights.py gaussian --start shipped --scans SCANS --epochs 160 --out FOLDER
+    python scripts/restoration_weights.py self-supervised --scans SCANS --epochs 75 --out FOLDER
+    python scripts/restoration_weights.py gaussian --start shipped --scans SCANS --learning-rate 4e-4 --out FOLDER
 
 SCANS are real CT and MR from public repositories (see restoration_scans.py). Each takes 25 to 65 minutes on one core
 of a processor that computes in bfloat16 (about twice that on others). A training that was stopped goes on where it was.
@@ -147,6 +148,8 @@ def main() -> None:
     parser.add_argument("--start", choices=["new", "shipped"], default="new", help="shipped: from the weights here")
     parser.add_argument("--scans", type=Path, help="folder with the repositories of restoration_scans.py")
     given = parser.parse_args()
+    if given.kind == "low-dose" and given.scans is not None:
+        parser.error("low-dose scans are simulated from planes without --scans, whose own noise would be in the target")
     material = groups()
     if given.scans is not None:
         real = scans(given.scans)

@@ -54,9 +54,9 @@ class PlaneRestorer:
         return RestoredPlane(result[0], result[1])
 
     def averaged(self, plane: Plane, level: float | Plane) -> RestoredPlane:
-        """The mean of the plane restored turned by half a turn and as it is, of small planes also mirrored.
+        """Restore the plane as it is and turned by half a turn, a small one mirrored too, and take the mean.
 
-        A little better, at two to four times the time.
+        A little better than once, at two to four times the time.
 
         Source: Timofte et al. 2016, Seven ways to improve example-based single image super resolution (CVPR),
         section 3.6 (self-ensemble).
