@@ -4,9 +4,7 @@ Part `shapes`: a file in MedMNIST's format with three kinds of generated images 
 evaluation. Part `nodules`: chest radiographs, half of them with a nodule of unknown place, size and contrast, on which
 the ideal observer's AUROC is known; then images of other kinds, of which the model must refuse those that it was not
 made for: inverted radiographs, noise, photographs (scikit-image's and scikit-learn's) and slices of a head CT (Debian's
-`invesalius-examples`, real; left out where it is not installed). With `--patch-minutes` the network first learns to
-tell patches around training nodules from other patches and goes on from there with whole images, as is done in breast
-cancer screening where findings are outlined in the training images (Shen et al. 2019, Scientific Reports 9:12495).
+`invesalius-examples`, real; left out where it is not installed).
 
     python benchmarks/image_classification.py --folder /tmp/classified                # 20,000 training images
     python benchmarks/image_classification.py --folder /tmp/classified --small        # a minute or two; no measurement
@@ -51,7 +49,6 @@ PHOTOGRAPHS = (
 )
 OTHERS = 200  # images of each other kind
 CROP = (64, 200)  # pixels along a side of a part of a photograph
-PATCH, OFF_CENTRE = 32, 8  # pixels: a patch's side, and how far its middle may be from the nodule's
 SHAPES = ("nothing", "disc", "square")
 
 
@@ -62,7 +59,6 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", default=["shapes", "nodules"], choices=["shapes", "nodules"])
     parser.add_argument("--images", type=int, default=20_000, help="radiographs to train on")
     parser.add_argument("--minutes", type=float, default=60, help="time to train the network on radiographs")
-    parser.add_argument("--patch-minutes", type=float, default=0, help="time to train on patches beforehand")
     parser.add_argument("--epochs", type=int, default=None, help="epochs, instead of as many as fit into the minutes")
     parser.add_argument("--augmentation", default="none", choices=["none", "small"])
     parser.add_argument("--small", action="store_true", help="few images and a minute: shows that it runs, no more")
@@ -81,12 +77,7 @@ def main() -> None:
             learning_rate=2e-3,
             modality="DX",
         )
-        nodules(
-            given.folder,
-            images=400 if given.small else given.images,
-            settings=settings,
-            patch_minutes=min(0.5, given.patch_minutes) if given.small else given.patch_minutes,
-        )
+        nodules(given.folder, images=400 if given.small else given.images, settings=settings)
 
 
 def shapes(folder: Path, *, images: int, epochs: int) -> None:
@@ -126,24 +117,16 @@ def shape_images(n: int, name: str) -> dict[str, np.ndarray]:
     return {f"{name}_images": np.clip(images, 0, 255).astype(np.uint8), f"{name}_labels": labels}
 
 
-def nodules(folder: Path, *, images: int, settings: ClassifierSettings, patch_minutes: float) -> None:
+def nodules(folder: Path, *, images: int, settings: ClassifierSettings) -> None:
     """Radiographs with and without a nodule: the network beside the ideal observer, and images of other kinds."""
     held_out = nodule_set(max(400, images // 5), seed=SEEDS["test"])
-    path, patches = folder / f"nodules{images}.npz", folder / f"patches{images}.npz"
-    if not path.exists() or (patch_minutes and not patches.exists()):
+    path = folder / f"nodules{images}.npz"
+    if not path.exists():
         parts = {"train": nodule_set(images, seed=SEEDS["train"]), "test": held_out}
         parts["val"] = nodule_set(max(200, images // 5), seed=SEEDS["val"])
         arrays = {f"{name}_images": bytes_of(part.images) for name, part in parts.items()}
         labels = {f"{name}_labels": part.labels[:, None] for name, part in parts.items()}
         np.savez_compressed(path, **arrays, **labels)
-        cut = {f"{name}_images": patches_of(part, SEEDS[name]) for name, part in parts.items()}
-        np.savez_compressed(patches, **cut, **labels)
-    if patch_minutes:
-        before = trained(patches, folder / f"patches{images}", settings.model_copy(update={"minutes": patch_minutes}))
-        print(f"\npatches of {images} images, {PATCH} x {PATCH}, {len(before.curve)} epochs, {before.seconds:.0f} s")
-        settings = settings.model_copy(
-            update={"pretrained": before.folder, "size": held_out.images.shape[1:], "frozen_epochs": 1}
-        )
     done = trained(path, folder / f"nodules{images}", settings)
     found = json.loads((done.folder / "evaluation.json").read_text())["labels"]["1"]
     print(f"\nnodules: {images} images to train on, 64 x 64, {len(done.curve)} epochs, {done.seconds:.0f} s")
@@ -160,18 +143,6 @@ def nodules(folder: Path, *, images: int, settings: ClassifierSettings, patch_mi
     line("observed : expected", "network", network["calibration"]["observed_expected"])
     line("label sets hold the truth (promised 90 %)", "network", network["conformal"]["figures"]["coverage"])
     refusals(done, held_out)
-
-
-def patches_of(part: NoduleSet, seed: int) -> np.ndarray:
-    """One patch an image (n, PATCH, PATCH): around its nodule, or where another image's nodule is."""
-    random = np.random.default_rng([seed, PATCH])
-    middles = (part.boxes[:, :2] + part.boxes[:, 2:]) / 2
-    there = np.flatnonzero(part.labels)
-    middles[part.labels == 0] = middles[random.choice(there, len(part) - len(there))]
-    corners = middles - PATCH / 2 + random.integers(-OFF_CENTRE, OFF_CENTRE + 1, middles.shape)
-    corners = np.clip(np.round(corners), 0, part.images.shape[1] - PATCH).astype(int)
-    pictures = bytes_of(part.images)
-    return np.stack([image[r : r + PATCH, c : c + PATCH] for image, (r, c) in zip(pictures, corners, strict=True)])
 
 
 def beside_the_ideal(done: ClassifierSummary, held_out: NoduleSet) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import sys
 import time
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from careloop.imaging.detect import DetectionSettings
 from careloop.imaging.detect.assess import IOU
 from careloop.imaging.detect.dataset import FLAT
 
-TILE, COLUMNS = 128, 4
+TILE, COLUMNS, TABLE = 128, 4, "table.csv"
 LEAST_PART = 40  # pixels of a nucleus that a tile cuts: less is not asked for
 
 
@@ -35,17 +34,14 @@ def tiles(image: np.ndarray) -> list[list[np.ndarray]]:
     return [[image[row : row + TILE, column : column + TILE] for row in starts] for column in starts]
 
 
-def boxes_of(labels: np.ndarray, least: int) -> np.ndarray:
-    """Boxes (k, 4) of the numbered regions of at least so many pixels, ends excluded."""
-    found = []
-    for number in np.unique(labels[labels > 0]):
-        rows, columns = np.nonzero(labels == number)
-        if len(rows) >= least:
-            found.append([rows.min(), columns.min(), rows.max() + 1, columns.max() + 1])
-    return np.array(found, dtype=float).reshape(-1, 4)
+def boxes_of(labels: np.ndarray) -> np.ndarray:
+    """Boxes (k, 4) of the numbered regions that are large enough, ends excluded."""
+    from skimage.measure import regionprops
+
+    return np.array([r.bbox for r in regionprops(labels) if r.area >= LEAST_PART], dtype=float).reshape(-1, 4)
 
 
-def written(image: np.ndarray, nuclei: np.ndarray, folder: Path, held_out: int) -> Path:
+def write_fold(image: np.ndarray, nuclei: np.ndarray, folder: Path, held_out: int) -> None:
     """The table of one fold, with its tiles."""
     from PIL import Image
 
@@ -56,13 +52,11 @@ def written(image: np.ndarray, nuclei: np.ndarray, folder: Path, held_out: int) 
         for row, (picture, numbers) in enumerate(zip(pictures, numbered, strict=True)):
             name = f"tile_{column}_{row}.png"
             Image.fromarray(picture).save(folder / name)
-            rows += [[name, f"{column}{row}", split, "nucleus", *box] for box in boxes_of(numbers, LEAST_PART)]
-    table = folder / "table.csv"
-    with table.open("w", newline="", encoding="utf-8") as file:
+            rows += [[name, f"{column}{row}", split, "nucleus", *box] for box in boxes_of(numbers)]
+    with (folder / TABLE).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["image", "subject_id", "split", "label", *FLAT])
         writer.writerows(rows)
-    return table
 
 
 def classic(pictures: list[np.ndarray], numbered: list[np.ndarray]) -> DetectionEvaluation:
@@ -81,7 +75,7 @@ def classic(pictures: list[np.ndarray], numbered: list[np.ndarray]) -> Detection
         for mark, place in enumerate(peak_local_max(depth, min_distance=5, labels=inside.astype(int)), start=1):
             seeds[tuple(place)] = mark
         regions = watershed(-depth, seeds, mask=inside)
-        found, true = boxes_of(regions, LEAST_PART), boxes_of(numbers, LEAST_PART)
+        found, true = boxes_of(regions), boxes_of(numbers)
         image.append(np.full(len(found), number))
         box.append(found)
         score += [float(smooth[int(r0) : int(r1), int(c0) : int(c1)].mean()) for r0, c0, r1, c1 in found]
@@ -119,16 +113,15 @@ def main() -> None:
     for held_out in range(COLUMNS):
         start = time.perf_counter()
         fold = given.folder / f"column{held_out}"
-        table = fold / "table.csv"
-        if not table.exists():
-            written(image.astype(np.uint8), nuclei, fold, held_out)
-        _, figures = trained(table, given.folder / f"column{held_out}-model", settings)
+        if not (fold / TABLE).exists():  # another date would be another data set
+            write_fold(image.astype(np.uint8), nuclei, fold, held_out)
+        _, figures = trained(fold / TABLE, given.folder / f"column{held_out}-model", settings)
         print(f"\ncolumn {held_out + 1} held out: {figures.lesions} nuclei, {time.perf_counter() - start:.0f} s")
         both["detector"].append(figures)
         both["classic"].append(classic(tiles(image)[held_out], tiles(nuclei)[held_out]))
         for name, found in both.items():
             show(name, found[-1])
-    print(f"\nmean of {COLUMNS} columns, {sum(f.lesions for f in both['detector'])} nuclei", file=sys.stdout)
+    print(f"\nmean of {COLUMNS} columns, {sum(f.lesions for f in both['detector'])} nuclei")
     for name, found in both.items():
         cpm = np.mean([f.cpm.value for f in found])
         precision = np.mean([f.average_precision_coco.value for f in found])

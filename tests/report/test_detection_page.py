@@ -68,7 +68,7 @@ def test_a_box_is_where_its_voxels_are_shown(
 
 def test_a_picture_has_a_rectangle_around_each_finding_and_the_numbers_of_the_table() -> None:
     volume = Volume(np.full((1, 40, 60), 100, np.uint8), np.eye(4), modality="DX", placed=False)
-    html = detection_page(facts(volume, found((0, 6, 30, 1, 14, 42)), found((0, 20, 5, 1, 30, 12), 0.3), unit="pixels"))
+    html = detection_page(facts(volume, found((0, 6, 30, 1, 14, 42)), found((0, 20, 5, 1, 30, 12), 0.3)))
     assert "2 findings" in html
     assert re.search(r'<th scope="row">2</th><td>nodule</td>.*30 %</td><td>9.5 pixels', html)
     assert "of 1,200 in held-out images 75 % were found (95 % interval 70 to 80 %)" in html
@@ -113,6 +113,7 @@ def test_nothing_found_is_not_said_to_be_nothing_there() -> None:
     assert "does not mean that nothing is there" in html
     assert "at least 50 %, as was asked for" in html
     assert len(pictures(html)) == page_module.WITHOUT_FINDINGS
+    assert "at least 0.31 %" in detection_page(facts(volume, threshold=0.0031))
 
 
 def test_the_page_names_nobody_and_loads_nothing() -> None:

@@ -19,10 +19,10 @@ from careloop import InputError
 from careloop.imaging.finding import Finding
 from careloop.imaging.volume import Volume
 from careloop.report.image_montage import NOT_CLINICAL
-from careloop.report.image_planes import evenly_spread, shades, shrink, turn_of, windows_for
+from careloop.report.image_planes import evenly_spread, shades, shrink, turn_of, window_words, windows_for
 from careloop.report.image_windows import Window, grey
 from careloop.report.model_card import ModelCard, card_figures, card_rows
-from careloop.report.page_parts import PNG, Row, figure, finding_rows, png_base64, template, unit_words
+from careloop.report.page_parts import PNG, Row, finding_rows, png_base64, template
 from careloop.report.report import with_interval
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _image(image: ClassifiedImage, facts: ClassificationFacts) -> Row:
     refused = image.verdict == "refused"
     return {
         "pictures": [png_base64(picture) for picture in _pictures(volume, window)],
-        "window": _window_words(volume, window),
+        "window": window_words(volume, window),
         "kind": ", ".join(words for words in (volume.modality, volume.body_part.lower(), image.view) if words),
         "refused": refused,
         "abstained": image.verdict == "abstained",
@@ -172,13 +172,6 @@ def _fitted(picture: Picture, step_mm: tuple[float, float]) -> Picture:
     scale = min(MOST_PIXELS / max(height, width), 1 / min(step_mm))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize(size, Image.Resampling.BILINEAR))
-
-
-def _window_words(volume: Volume, window: Window) -> str:
-    if volume.voxels.ndim == 4:
-        return "in colour, as stored"
-    unit = unit_words(volume.unit, "arbitrary units")
-    return f"{window.name or 'grey levels'}, {figure(window.low)} to {figure(window.high)} {unit}"
 
 
 def set_words(labels: Iterable[LabelFacts], kind: str, level: float | None) -> str:

@@ -15,10 +15,10 @@ import numpy as np
 import careloop
 from careloop.imaging.volume import Volume
 from careloop.report.image_montage import NOT_CLINICAL
-from careloop.report.image_planes import evenly_spread, shades, turn_of, windows_for
+from careloop.report.image_planes import evenly_spread, shades, turn_of, window_words, windows_for
 from careloop.report.image_windows import HU, Window, grey, window_in_hu
 from careloop.report.model_card import ModelCard, card_figures, card_rows
-from careloop.report.page_parts import Row, figure, finding_rows, png_base64, template, unit_words
+from careloop.report.page_parts import Row, finding_rows, png_base64, template
 from careloop.report.report import with_interval
 
 if TYPE_CHECKING:
@@ -41,8 +41,7 @@ WITHOUT_FINDINGS = 4  # slices of a volume in which nothing was found
 class DetectionFacts:
     """What the page is made of: the image, its findings (surest first), the model's card and its evaluation by label.
 
-    `threshold` is the least calibrated probability that is shown, and `chosen` says that it is the model's own. `unit`
-    of diameters is mm, of an image without a known size pixels.
+    `threshold` is the least calibrated probability that is shown, and `chosen` says that it is the model's own.
     """
 
     volume: Volume
@@ -52,7 +51,6 @@ class DetectionFacts:
     evaluation: Mapping[str, Any]
     threshold: float
     chosen: bool
-    unit: str = "mm"
 
 
 @dataclass(frozen=True)
@@ -93,17 +91,15 @@ def detection_page(facts: DetectionFacts) -> str:
         software=f"careloop {careloop.__version__}",
         made_by=facts.card.made_by,
         kind=", ".join(words for words in (volume.modality, volume.body_part.lower()) if words),
-        window=_window_words(volume, window),
+        window=window_words(volume, window),
         flat=flat,
         slices=len(volume.voxels),
         overview=[_drawn(volume, window, index, facts.found if flat else ()) for index in _overview(facts, flat)],
         rows=[_row(number, one, facts) for number, one in enumerate(facts.found, start=1)],
-        pictures=[]
-        if flat
-        else [_pictured(number, facts) for number in range(1, len(facts.found) + 1)[:MOST_PICTURES]],
-        unpictured=0 if flat else max(0, len(facts.found) - MOST_PICTURES),
+        pictures=[_pictured(number, facts) for number in _shown_apart(facts, flat)],
+        unpictured=max(0, len(facts.found) - MOST_PICTURES) if not flat else 0,
         labels=", ".join(facts.labels),
-        threshold=f"{100 * facts.threshold:.0f} %",
+        threshold=f"{100 * facts.threshold:.{'0f' if facts.threshold >= 0.01 else '2g'}} %",
         chosen=facts.chosen,
         known=[_known(name, facts.evaluation[name]) for name in facts.labels if name in facts.evaluation],
         findings=finding_rows(list(volume.findings)),
@@ -121,17 +117,22 @@ def _overview(facts: DetectionFacts, flat: bool) -> list[int]:
     return [] if facts.found else evenly_spread(WITHOUT_FINDINGS, len(facts.volume.voxels))
 
 
+def _shown_apart(facts: DetectionFacts, flat: bool) -> range:
+    """Numbers of the findings that have pictures of their own; those of a picture are all in it."""
+    return range(1, 1 + (0 if flat else min(len(facts.found), MOST_PICTURES)))
+
+
 def _row(number: int, one: Detection, facts: DetectionFacts) -> Row:
     x, y, z = one.centre_mm
-    where = f"{x:.0f}, {y:.0f}, {z:.0f} mm" if facts.volume.placed else ""
+    placed = facts.volume.placed  # else nothing is known of place or size
     return {
         "number": number,
         "label": one.label,
         "percent": f"{100 * one.probability:.0f} %",
         "width": f"{100 * min(max(one.probability, 0.0), 1.0):.1f}",
-        "diameter": f"{one.diameter_mm:.1f} {facts.unit}",
+        "diameter": f"{one.diameter_mm:.1f} {'mm' if placed else 'pixels'}",
         "slice": _middle_slice(one, facts.volume) + 1,
-        "where": where,
+        "where": f"{x:.0f}, {y:.0f}, {z:.0f} mm" if placed else "",
     }
 
 
@@ -150,7 +151,7 @@ def _pictured(number: int, facts: DetectionFacts) -> Row:
         "label": one.label,
         "slice": index + 1,
         "percent": f"{100 * one.probability:.0f} %",
-        "window": _window_words(volume, window),
+        "window": window_words(volume, window),
         "others": bool(others),
         "whole": png_base64(_painted(_frame(volume, window, index, SIDE), boxes)),
         "close": png_base64(_close(volume, window, index, one)),
@@ -168,11 +169,6 @@ def _window_around(one: Detection, volume: Volume) -> Window:
     ]
     median = float(np.median(grey(volume.voxels[tuple(around)], 3)))
     return window_in_hu(one.label, median, body_part=volume.body_part)
-
-
-def _window_words(volume: Volume, window: Window) -> str:
-    unit = unit_words(volume.unit, "arbitrary units")
-    return f"{window.name or 'grey levels'}, {figure(window.low)} to {figure(window.high)} {unit}"
 
 
 def _drawn(volume: Volume, window: Window, index: int, found: Sequence[Detection]) -> str:

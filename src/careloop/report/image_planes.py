@@ -10,6 +10,7 @@ import numpy as np
 
 from careloop.imaging.volume import Volume
 from careloop.report.image_windows import BONE, BRAIN, HU, LUNG, SAMPLE, SOFT, Window, grey
+from careloop.report.page_parts import figure, unit_words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,6 +78,14 @@ def windows_for(volume: Volume) -> tuple[Window, ...]:
         return (SOFT, *[LUNG] * bool(lung), *[BONE] * bool(bone))
     low, high = np.percentile(known, SHOWN_PERCENTILES) if known.size else (0.0, 1.0)
     return (Window("", float(low), float(high) if high > low else float(low) + 1),)
+
+
+def window_words(volume: Volume, window: Window) -> str:
+    """Which intensities are shown from black to white; 8-bit colour is shown as it is."""
+    if volume.voxels.ndim == 4:
+        return "in colour, as stored"
+    unit = unit_words(volume.unit, "arbitrary units")
+    return f"{window.name or 'grey levels'}, {figure(window.low)} to {figure(window.high)} {unit}"
 
 
 def shades(plane: NDArray[np.generic], low: float, high: float) -> NDArray[np.uint8]:

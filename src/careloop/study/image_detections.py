@@ -81,7 +81,6 @@ def detect_image(
         evaluation=said.evaluation,
         threshold=said.threshold if lowest is None else lowest,
         chosen=lowest is None,
-        unit="mm" if volume.placed else "pixels",
     )
     with whole_file(out / PAGE) as draft:
         write_detection_page(facts, draft)
