@@ -13,6 +13,7 @@ own, as its licence is for non-commercial use:
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import subprocess
 import sys
@@ -26,7 +27,13 @@ from typing import Any
 import numpy as np
 
 from careloop.evaluate.estimate import Estimate
-from careloop.evaluate.lesion_fidelity import LesionFidelity, lesion_fidelity, lesion_summary
+from careloop.evaluate.lesion_fidelity import (
+    ROSE,
+    LesionFidelity,
+    LesionSummary,
+    lesion_fidelity,
+    lesion_summary,
+)
 from careloop.evaluate.restoration import psnr
 from careloop.imaging.restore.blur import blurred, gaussian_psf, richardson_lucy, wiener
 from careloop.imaging.restore.classics import non_local_means, total_variation
@@ -45,6 +52,7 @@ PHOTONS = (5e3, 2e4, 8e4)
 OFFERED_LEVELS = tuple(np.geomspace(2, 60, 10) / 255)  # to methods that know no noise but white
 LESIONS, LESIONS_A_SLICE = 500, 10
 LESION_PX, LESION_CONTRAST = (8.0, 20.0), (0.1, 0.4)  # 0.1 is 200 HU of the window
+DETECTABILITIES = ((0.0, ROSE), (ROSE, math.inf), (2 * ROSE, math.inf))  # d' in the noise
 TISSUE = 0.2
 HEAD_CT = Path("/usr/share/doc/invesalius-examples/examples/Cranium.inv3")
 CT_FILES = ("693_UNCR.dcm", "J2K_pixelrep_mismatch.dcm", "explicit_VR-UN.dcm", "bad_sequence.dcm", "CT_small.dcm")
@@ -232,7 +240,7 @@ def lesions_part(bench: Bench) -> None:
     """Simulated lesions inserted into held-out slices before the noise: contrast kept, erased, invented.
 
     A lesion's contrast is that of the difference between the restored slice with the lesions and without, from the same
-    noise.
+    noise. Those of a d' below 5 cannot be relied on to be seen in the noise by anybody, and are counted apart.
     """
     print(f"\n{LESIONS} simulated lesions in held-out slices: contrast kept (mean, 95 % interval), erased, invented")
     rule = LesionRule(diameter_px=LESION_PX, contrast=LESION_CONTRAST)
@@ -261,15 +269,18 @@ def lesions_part(bench: Bench) -> None:
                         method(made.image + noise),
                         made.masks,
                         without=(one.plane, method(one.plane + noise)),
+                        noise_level=level,
                         diameter_px=LESION_PX[0],
                         contrast=LESION_CONTRAST[0],
                     )
                 )
         for name, cases in found.items():
             s = lesion_summary(cases)
-            kept = f"contrast kept {_words(s.contrast_kept)}, within 5 % {_words(s.kept_within)}"
-            counts = f"erased {s.erased} of {s.lesions}, invented {s.invented} in {s.images} slices"
-            print(f"  sigma {sigma:3} {name:10} {kept}, {counts}", flush=True)
+            counts = f"invented {s.invented} in {s.images} slices, {s.invented_in_even} of them in even tissue"
+            print(f"  sigma {sigma:3} {name:10} {_lesion_words(s)}, {counts}", flush=True)
+            for low, high in DETECTABILITIES:
+                s = lesion_summary(cases, detectability=(low, high))
+                print(f"{'':23}d' {low:g} to {high:g}: {_lesion_words(s)}")
 
 
 def time_part(bench: Bench) -> None:
@@ -308,6 +319,11 @@ def show_methods(what: str, slices: Sequence[Slice], methods: dict[str, list[Pla
                     f"{'':19} {name} - {against}: {gain.mean():+.2f} dB, least {np.mean(by_file[worst]):+.2f} ({worst})"
                 )
     print(end="", flush=True)
+
+
+def _lesion_words(s: LesionSummary) -> str:
+    kept = f"contrast kept {_words(s.contrast_kept)}, within 5 % {_words(s.kept_within)}"
+    return f"{kept}, erased {s.erased} of {s.lesions}"
 
 
 def _words(estimate: Estimate) -> str:

@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from careloop import InputError
-from careloop.evaluate.lesion_fidelity import invented, lesion_fidelity, lesion_summary
+from careloop.evaluate.lesion_fidelity import Invented, invented, lesion_fidelity, lesion_summary
 
 PLACES = ((30, 30), (30, 90), (90, 30))
 
@@ -61,9 +61,42 @@ def test_a_new_spot_is_invented_and_what_was_there_is_not() -> None:
     assert lesion_fidelity(clean, clean + 10 * spot, masks).invented == 0
     assert lesion_fidelity(clean + 60 * spot, clean + 70 * spot, masks).invented == 0
     assert lesion_fidelity(clean + 60 * spot, clean, masks).invented == 0, "a lost structure is not a new one"
-    assert invented(tissue, tissue + 30 * (spot | disc(20, 20)), diameter_px=10, contrast=40) == 2
+    assert invented(tissue, tissue + 30 * (spot | disc(20, 20)), diameter_px=10, contrast=40) == Invented(2, 2)
     turned = lesion_fidelity(clean + 30 * spot, clean - 30 * spot, masks)
     assert turned.invented == 1, "a dark spot where there was a bright one"
+
+
+def test_a_spot_beside_an_edge_is_not_in_even_tissue() -> None:
+    y, _ = np.mgrid[:120, :120]
+    clean = 100.0 + 200 * (y > 60)
+    restored = clean + 30 * (disc(30, 30) | disc(68, 80))
+    assert invented(clean, restored, diameter_px=10, contrast=40) == Invented(2, 1)
+
+
+def test_detectability_is_that_of_the_matched_filter() -> None:
+    """D' = (mean of the matched filter with the lesion - without) / its standard deviation, simulated."""
+    tissue, _, masks = lesions()
+    profile = np.stack([gaussian_filter(mask.astype(float), 1) for mask in masks])
+    clean = tissue + np.tensordot((40.0, -10.0, 2.0), profile, axes=1)
+    found = lesion_fidelity(clean, clean, masks, without=(tissue, tissue), noise_level=20.0)
+    noise = 20 * np.random.default_rng(2).standard_normal((4000, 120 * 120))
+    for contrast, one, value in zip((40, -10, 2), profile, found.detectability, strict=True):
+        response = noise @ one.ravel()
+        assert value == pytest.approx(abs(contrast) * (one**2).sum() / response.std(), rel=0.05)
+
+
+def test_lesions_that_noise_hides_can_be_counted_apart() -> None:
+    tissue, clean, masks = lesions((40, -40, 4))
+    restored = tissue + np.tensordot((40, -36, 0), masks, axes=1)
+    case = lesion_fidelity(clean, restored, masks, without=(tissue, tissue), noise_level=20.0)
+    seen = lesion_summary([case], detectability=(5, np.inf))
+    assert (seen.lesions, seen.erased, seen.contrast_kept.value) == (2, 0, pytest.approx(0.95))
+    hidden = lesion_summary([case], detectability=(0, 5))
+    assert (hidden.lesions, hidden.erased) == (1, 1)
+    with pytest.raises(InputError, match="noise level"):
+        lesion_summary([lesion_fidelity(clean, restored, masks)], detectability=(0, 5))
+    with pytest.raises(InputError, match="without them"):
+        lesion_fidelity(clean, restored, masks, noise_level=20.0)
 
 
 def test_noise_of_one_pixel_is_no_structure() -> None:
