@@ -2,7 +2,8 @@
 
 Part `shapes`: a file in MedMNIST's format with three kinds of generated images goes through training, calibration and
 evaluation. Part `nodules`: chest radiographs, half of them with a nodule of unknown place, size and contrast, on which
-the ideal observer's AUROC is known; then images of other kinds, of which the model must refuse those that it was not
+the ideal observer's AUROC is known (he knows the chest, which is one and the same; the network knows the mean of its
+training images); then images of other kinds, of which the model must refuse those that it was not
 made for: inverted radiographs, noise, photographs (scikit-image's and scikit-learn's) and slices of a head CT (Debian's
 `invesalius-examples`, real; left out where it is not installed).
 
@@ -69,7 +70,8 @@ def main() -> None:
         shapes(given.folder, images=300 if given.small else 3000, epochs=3 if given.small else 20)
     if "nodules" in given.parts:
         settings = ClassifierSettings(
-            architecture={"name": "resnet-small", "stem_stride": 2},
+            architecture={"name": "resnet-small", "stem_stride": 2, "depths": (2, 2), "widths": (16, 32)},
+            mean_image=True,  # every radiograph is of the same chest
             augmentation=given.augmentation,
             minutes=0.5 if given.small else given.minutes,
             epochs=given.epochs,

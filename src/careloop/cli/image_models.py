@@ -36,6 +36,9 @@ Progress = Any
 @click.option("--architecture", help="classify: resnet-small (default), resnet18, densenet121, convnext, vit, ...")
 @click.option("--pretrained", type=FOLDER, help="classify: file or folder of weights to start from.")
 @click.option("--split-by", type=click.Choice(["subject", "file"]), help="classify: what is never in two splits.")
+@click.option(
+    "--mean-image", is_flag=True, help="classify: take the mean training image off each, where all show the same."
+)
 @click.option("--modality", default="", help="What made images whose files do not say it, such as CT.")
 @click.option(
     "--degradation", type=click.Choice(["gaussian noise", "low-dose CT"]), help="restore: what is to be taken out."

@@ -104,6 +104,16 @@ def test_every_network_keeps_the_contract(name: str, dimensions: int) -> None:
     assert gradient.abs().sum() > 0
 
 
+@pytest.mark.parametrize("name", ["resnet-small", "densenet-small", "convnext-atto", "vit-tiny"])
+def test_what_images_have_in_common_is_taken_off(name: str) -> None:
+    plain = build_classifier({"name": name}, channels=1, outputs=2).eval()
+    network = build_classifier({"name": name, "mean_image": (32, 32)}, channels=1, outputs=2).eval()
+    common, x = torch.rand(1, 32, 32), torch.rand(2, 1, 32, 32)
+    network.load_state_dict(plain.state_dict() | {"mean_image": common})
+    with torch.inference_mode():
+        torch.testing.assert_close(network(x + common), plain(x), atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize("name", ["convnext-tiny", "vit-base"])
 def test_networks_of_transformers_take_pictures_only(name: str) -> None:
     with pytest.raises(InputError, match="pictures only"):
@@ -145,6 +155,7 @@ def test_vit_by_class_token_gives_the_logits_of_transformers_and_has_no_pooled_m
         ({"name": "resnet18", "dimensions": 4}, "2 or 3 dimensions"),
         ({"name": "resnet18", "growth": 3}, "has no growth"),
         ({"name": "resnet18", "depths": "deep"}, "depths"),
+        ({"name": "resnet18", "mean_image": (3, 4, 5)}, "mean_image must have 2 axes"),
         ({"dimensions": 2}, "name or a family"),
         ({"family": "transformers", "config": {"model_type": "gpt2"}}, "convnext"),
     ],

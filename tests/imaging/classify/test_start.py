@@ -50,6 +50,12 @@ def test_settings_go_before_what_the_folder_states(tmp_path, timm) -> None:
     assert (found.architecture["name"], found.input.size) == ("resnet34", (32, 32))
 
 
+def test_a_mean_image_has_the_size_of_the_images_and_stays_with_a_network_that_had_one(tmp_path) -> None:
+    assert start(tmp_path, mean_image=True).architecture["mean_image"] == (12, 12)
+    had = {"name": "resnet-small", "mean_image": (9, 9)}
+    assert start(tmp_path, architecture=had, size=(10, 11)).architecture["mean_image"] == (10, 11)
+
+
 def test_intensities_stay_those_of_the_data_except_for_a_window() -> None:
     data, weights = InputFormat((8, 8)), InputFormat((9, 9), 3, Intensities("range", 0, 255), (0.5,), (0.2,))
     taken = as_pretrained(data, weights)

@@ -13,13 +13,15 @@ import numpy as np
 import polars as pl
 import pytest
 from labelled_images import left_or_right, write_medmnist, write_picture, write_table
+from safetensors.numpy import load_file
 from sklearn.metrics import roc_auc_score
 
 from careloop import InputError
 from careloop.imaging.classify.apply import ApplySettings, classify
 from careloop.imaging.classify.model import read_classifier
+from careloop.imaging.classify.prepare import prepare_array
 from careloop.imaging.classify.settings import ClassifierSettings
-from careloop.imaging.classify.train import train_classifier
+from careloop.imaging.classify.train import ClassifierSummary, train_classifier
 from careloop.imaging.volume import Volume
 
 TINY = {"name": "resnet-small", "depths": (1, 1), "widths": (8, 16)}
@@ -155,6 +157,28 @@ def test_volumes_are_trained_on_from_pretrained_weights(tmp_path) -> None:
     assert done.model.input.size == (8, 8, 8)
     assert done.model.training["pretrained"] == "100.0% of the body from first, head kept"
     assert done.curve[0].tuning < read_first_loss(tmp_path / "first")
+
+
+def test_the_mean_training_image_is_kept_with_the_weights_and_measured_anew_for_other_images(data, tmp_path) -> None:
+    settings = QUICK.model_copy(update={"epochs": 1, "mean_image": True})
+    first = train_classifier(data, tmp_path / "first", settings=settings)
+    assert first.model.training["mean image taken off"]
+    with np.load(data) as file:
+        arrays = dict(file)
+    np.testing.assert_allclose(kept_mean(first), mean_of(arrays["train_images"], first), atol=1e-5)
+    darker = write_medmnist(tmp_path / "darker.npz", {k: v // 2 if "images" in k else v for k, v in arrays.items()})
+    again = settings.model_copy(update={"mean_image": False, "pretrained": tmp_path / "first", "architecture": None})
+    second = train_classifier(darker, tmp_path / "second", settings=again)
+    assert second.model.training["pretrained"] == "100.0% of the body from first, head kept"
+    np.testing.assert_allclose(kept_mean(second), mean_of(arrays["train_images"] // 2, second), atol=1e-5)
+
+
+def kept_mean(done: ClassifierSummary) -> np.ndarray:
+    return load_file(done.folder / "weights.safetensors")["mean_image"]
+
+
+def mean_of(images: np.ndarray, done: ClassifierSummary) -> np.ndarray:
+    return np.mean([prepare_array(image, done.model.input) for image in images], axis=0)
 
 
 def read_first_loss(folder: Path) -> float:

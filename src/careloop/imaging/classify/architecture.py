@@ -14,7 +14,8 @@ class ResNetShape:
     """A residual network: blocks a stage (`depths`), features of each stage's 3x3 convolutions, and the stem.
 
     He et al. 2016 (CVPR), table 1. `bottleneck` blocks end in four times the features. The first stage keeps the stem's
-    resolution, each later one halves it. `pool`: the stem ends in max pooling by two.
+    resolution, each later one halves it. `pool`: the stem ends in max pooling by two. `mean_image` (of every family):
+    the size of the images whose mean is taken off, empty where none is (`ImageClassifier`).
     """
 
     family: Literal["resnet"]
@@ -25,6 +26,7 @@ class ResNetShape:
     stem_kernel: int = 7
     stem_stride: int = 2
     pool: bool = True
+    mean_image: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class DenseNetShape:
     stem_kernel: int = 7
     stem_stride: int = 2
     pool: bool = True
+    mean_image: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class TransformersShape:
     dimensions: int
     config: dict[str, Any]
     pooling: Literal["average", "token"] = "average"
+    mean_image: tuple[int, ...] = ()
 
 
 # Keys of a config.json of transformers that are not the network's shape; `auto_map` would name code to be run.
@@ -141,6 +145,8 @@ def shape_of(architecture: Mapping[str, Any]) -> Shape:
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"The network's {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    if shape.mean_image and len(shape.mean_image) != dimensions:
+        raise InputError(f"The network's mean_image must have {dimensions} axes, got {shape.mean_image}")
     if isinstance(shape, TransformersShape) and dimensions == 3:
         raise InputError(f"{name or 'The network'} takes pictures only; in 3 dimensions use ResNet or DenseNet")
     return shape

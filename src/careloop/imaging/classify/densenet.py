@@ -84,7 +84,7 @@ class DenseNet(ImageClassifier):
 
     def maps(self, x: torch.Tensor) -> torch.Tensor:
         """See ImageClassifier."""
-        return torch.relu(self.features(x))
+        return torch.relu(self.features(self.less_mean(x)))
 
 
 def initialize(network: nn.Module) -> None:

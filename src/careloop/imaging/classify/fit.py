@@ -90,6 +90,14 @@ class ImageWork:
         return torch.from_numpy(np.asarray(self.ready.images[rows])).to(device)
 
 
+def mean_image(images: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The mean (channels, *size) of the images in these rows."""
+    total = np.zeros(images.shape[1:])
+    for part in np.array_split(rows, -(-len(rows) // LOOKED_AT)):
+        total += images[np.sort(part)].sum(axis=0, dtype=np.float64)
+    return (total / len(rows)).astype(np.float32)
+
+
 def freeze_body(network: ImageClassifier) -> None:
     """Only the head learns from here on."""
     head = {id(parameter) for parameter in network.get_submodule(network.head_name).parameters()}

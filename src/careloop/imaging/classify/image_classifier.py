@@ -12,10 +12,20 @@ class ImageClassifier(nn.Module):
     """`forward(x)` is `head(pool(maps(x)))`, so that each step can be looked at and differentiated on its own.
 
     x is float32, (n, channels, rows, columns) or (n, channels, slices, rows, columns). A network sets
-    `embedding_size` and defines `maps`, and names its first and its last layer.
+    `embedding_size` and defines `maps`, and names its first and its last layer. `mean_image` (channels, *size), where
+    it is there, is kept with the weights and taken off x by `maps`.
     """
 
     embedding_size: int
+    mean_image: torch.Tensor | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean_image", None)
+
+    def less_mean(self, x: torch.Tensor) -> torch.Tensor:
+        """Images without what they have in common."""
+        return x if self.mean_image is None else x - self.mean_image
 
     def maps(self, x: torch.Tensor) -> torch.Tensor:
         """The last features that still have a place in the image (n, embedding_size, *small)."""

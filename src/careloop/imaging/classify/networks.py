@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from careloop import InputError
-from careloop.imaging.classify.architecture import DenseNetShape, ResNetShape, shape_of
+from careloop.imaging.classify.architecture import DenseNetShape, ResNetShape, Shape, shape_of
 from careloop.imaging.classify.image_classifier import ImageClassifier
 
 __all__ = ["ImageClassifier", "build_classifier"]
@@ -21,6 +23,13 @@ def build_classifier(architecture: Mapping[str, Any], *, channels: int, outputs:
     if channels < 1 or outputs < 1:
         raise InputError(f"A network needs at least one channel and one output, got {channels} and {outputs}")
     shape = shape_of(architecture)
+    network = _network(shape, channels=channels, outputs=outputs)
+    if shape.mean_image:
+        network.mean_image = torch.zeros(channels, *shape.mean_image)
+    return network
+
+
+def _network(shape: Shape, *, channels: int, outputs: int) -> ImageClassifier:
     if isinstance(shape, ResNetShape):
         from careloop.imaging.classify.resnet import ResNet
 

@@ -224,6 +224,7 @@ def training_facts(ready: ReadyImages, course: Course, settings: ClassifierSetti
         "rows moved to an earlier split": ready.moved,
         "notes": list(dataset.notes),
         "augmentation": settings.augmentation,
+        "mean image taken off": bool(course.architecture.get("mean_image")),
         "mirrored": MIRRORED[settings.mirror],
         "pretrained": course.pretrained,
         "epochs": course.epochs,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from careloop.imaging.classify.image_classifier import ImageClassifier
 
+MEAN_IMAGE = "mean_image"  # of the images trained on: measured anew, not taken from a file
 LEAST_SHARE = 0.9  # of the body's numbers; where less fits, the weights are of another network
 CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "network_weights")
 TORCH_FILES = (".pt", ".pth", ".bin", ".ckpt", ".tar")
@@ -58,7 +59,8 @@ def load_pretrained(network: ImageClassifier, path: Path, *, least_share: float 
         InputError: nothing readable there, or less than `least_share` of the network's body fits; it is then as it was.
     """
     found = renamed(read_weights(path), network)
-    own = network.state_dict()
+    own = {name: value for name, value in network.state_dict().items() if name != MEAN_IMAGE}
+    found.pop(MEAN_IMAGE, None)
     taken: dict[str, torch.Tensor] = {}
     changed, unused = [], []
     for name, value in found.items():
@@ -79,7 +81,7 @@ def load_pretrained(network: ImageClassifier, path: Path, *, least_share: float 
     share = sum(size for name, size in body.items() if name in taken) / sum(body.values())
     if share < least_share:
         raise InputError(_too_little(path, share, [name for name in body if name not in taken], unused))
-    network.load_state_dict(own | taken)
+    network.load_state_dict(network.state_dict() | taken)
     missing = tuple(name for name in body if name not in taken)
     return Pretrained(str(path), share, "kept" if whole else "new", tuple(changed), missing, tuple(unused))
 

@@ -102,7 +102,7 @@ class ResNet(ImageClassifier):
 
     def maps(self, x: torch.Tensor) -> torch.Tensor:
         """See ImageClassifier."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.maxpool(self.relu(self.bn1(self.conv1(self.less_mean(x)))))
         for name in self.stages:
             x = self.get_submodule(name)(x)
         return x

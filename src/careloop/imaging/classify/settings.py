@@ -47,6 +47,10 @@ class ClassifierSettings(BaseModel):
     mirror: Literal["never", "left-right"] = Field(
         default="never", description="`left-right` only where the image's sides mean nothing."
     )
+    mean_image: bool = Field(
+        default=False,
+        description="The mean training image is taken off each: for images with the same things in the same places.",
+    )
     minutes: float | None = Field(
         default=None, gt=0, description="Time to train the network: 20 on a CPU, 60 on a GPU."
     )

@@ -39,6 +39,8 @@ def start_of(settings: ClassifierSettings, dataset: ImageDataset) -> Start:
             f"{dataset.path} has images of {chosen.dimensions} axes, but the network is for {shape['dimensions']}; "
             "give another architecture or other pretrained weights"
         )
+    if settings.mean_image or shape.get("mean_image"):
+        shape = shape | {"mean_image": chosen.size}
     return Start(shape, chosen if stated is None else as_pretrained(chosen, stated))
 
 

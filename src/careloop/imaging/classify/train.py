@@ -20,7 +20,7 @@ from careloop.imaging.classify.data import open_images
 from careloop.imaging.classify.data.dataset import ImageDataset, Progress
 from careloop.imaging.classify.data.ready import ReadyImages, ready_images
 from careloop.imaging.classify.data.split import with_splits
-from careloop.imaging.classify.fit import EpochLoss, ImageWork, epochs_in, freeze_body, release_body
+from careloop.imaging.classify.fit import EpochLoss, ImageWork, epochs_in, freeze_body, mean_image, release_body
 from careloop.imaging.classify.model import ClassifierFile, read_classifier
 from careloop.imaging.classify.package import write_model
 from careloop.imaging.classify.settings import DEFAULT_MINUTES, MOST_EPOCHS, SHORTEST_PATIENCE, ClassifierSettings
@@ -131,6 +131,8 @@ def _network(task: Task, ready: ReadyImages, course: Course) -> tuple[ImageClass
         torch.manual_seed(task.settings.seed)
         network = build_classifier(course.architecture, channels=course.input.channels, outputs=outputs)
         taken = "" if weights is None else load_pretrained(network, weights).in_words()
+    if network.mean_image is not None:
+        network.mean_image.copy_(torch.from_numpy(mean_image(ready.images, ready.train)))
     return network, taken.replace(str(weights), weights.name) if weights is not None else ""
 
 

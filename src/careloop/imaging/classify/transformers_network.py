@@ -67,7 +67,7 @@ class TransformersNetwork(ImageClassifier):
         how = (
             {"interpolate_pos_encoding": True} if self.model_type == "vit" else {}
         )  # another size than it was made for
-        return cast("torch.Tensor", self.body(x, **how).last_hidden_state)
+        return cast("torch.Tensor", self.body(self.less_mean(x), **how).last_hidden_state)
 
 
 def config_of(stated: dict[str, Any], channels: int, *, labels: dict[str, str] | None = None) -> Any:
