@@ -62,6 +62,17 @@ def test_an_epoch_has_every_training_row_once_and_each_epoch_another_order() -> 
     assert np.concatenate(first).tolist() != np.concatenate(second).tolist()
 
 
+def test_random_changes_leave_what_is_common_to_all_images_in_its_place() -> None:
+    seen: list[torch.Tensor] = []
+    model = build_classifier({**TINY, "mean_image": (8, 8)}, channels=1, outputs=3)
+    model.mean_image.copy_(torch.rand(1, 8, 8))
+    model.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    work = work_of("single", np.eye(3, dtype=np.float32)[np.arange(60) % 3], changes=Changes(0.0, mirrored=1.0))
+    work.loss(model, np.arange(10, 14), seed=3)
+    own = torch.from_numpy(work.ready.images[10:14]) - model.mean_image
+    torch.testing.assert_close(seen[0], own.flip(3) + model.mean_image)
+
+
 def test_only_the_head_of_a_frozen_network_changes() -> None:
     model = network()
     freeze_body(model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -56,10 +56,16 @@ class ImageWork:
         if self.head_only:
             model.eval()
         device = next(model.parameters()).device
-        images = changed(self._images(rows, device), self.changes, seed=seed)
+        images = self._changed(self._images(rows, device), cast("torch.Tensor | None", model.mean_image), seed=seed)
         loss, divisor = self._loss(model, images, rows)
         self._sums = [self._sums[0] + 1, self._sums[1] + float(loss.detach()), self._sums[2] + float(divisor)]
         return loss, divisor, len(rows)
+
+    def _changed(self, images: torch.Tensor, common: torch.Tensor | None, *, seed: int) -> torch.Tensor:
+        """Images changed at random; what is common to all stays where it is."""
+        if common is None:
+            return changed(images, self.changes, seed=seed)
+        return changed(images - common, self.changes, seed=seed) + common
 
     def validation_loss(self, model: nn.Module) -> float:
         """The mean over all tuning rows."""
