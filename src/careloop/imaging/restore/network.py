@@ -93,7 +93,7 @@ def deepened(network: Denoiser, seed: int, *, deepest_blocks: int) -> Denoiser:
     """
     deeper = Denoiser(replace(network.sizes, deepest_blocks=deepest_blocks))
     initialize(deeper, seed)
-    for block in deeper.deepest[network.sizes.deepest_blocks :]:
+    for block in list(deeper.deepest)[network.sizes.deepest_blocks :]:
         nn.init.zeros_(cast("Residual", block).second.weight)
     deeper.load_state_dict(deeper.state_dict() | network.state_dict())
     return deeper
