@@ -24,8 +24,6 @@ from restoration_scans import SOURCES, scans
 from careloop.imaging.restore.lesions import LesionRule, insert_lesions
 from careloop.imaging.restore.local_level import local_level
 from careloop.imaging.restore.low_dose import low_dose, project
-from careloop.imaging.restore.model import shipped
-from careloop.imaging.restore.network import deepened
 from careloop.imaging.restore.train import Examples, RestorationSettings, middle, train_on, with_lesions
 from careloop.imaging.restore.work import CleanTask, Example, NoisyTask, PairTask
 
@@ -149,11 +147,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--learning-rate", type=float, help="highest; default: 2e-3 for new weights, 1e-3 for shipped")
     parser.add_argument("--start", choices=["new", "shipped"], default="new", help="shipped: from the weights here")
-    parser.add_argument("--deepest-blocks", type=int, help="residual blocks at the coarsest resolution, if more")
     parser.add_argument("--scans", type=Path, help="folder with the repositories of restoration_scans.py")
     given = parser.parse_args()
-    if given.deepest_blocks and given.start == "new":
-        parser.error("--deepest-blocks deepens the shipped weights; add --start shipped")
     if given.kind == "low-dose" and given.scans is not None:
         parser.error("low-dose scans are simulated from planes without --scans, whose own noise would be in the target")
     material = groups()
@@ -170,9 +165,6 @@ def main() -> None:
         epochs=given.epochs or EPOCHS[given.kind],
         device="cpu",
     )
-    begun = None
-    if given.deepest_blocks:
-        begun = deepened(shipped(settings.degradation).build(), settings.seed, deepest_blocks=given.deepest_blocks)
     made = train_on(
         examples,
         given.out,
@@ -187,7 +179,6 @@ def main() -> None:
         },
         licence=LICENCE + (SCANS_LICENCE if given.scans is not None else ""),
         modalities=("CT",) if given.kind == "low-dose" else (),
-        network=begun.train() if begun else None,
     )
     print(f"{given.out}: {made.made_by}")
 

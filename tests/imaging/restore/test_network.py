@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from careloop.imaging.restore.network import Denoiser, DenoiserSizes, deepened, initialize
+from careloop.imaging.restore.network import Denoiser, DenoiserSizes, initialize
 
 SMALL = DenoiserSizes(features=(4, 8), deepest_blocks=1)
 
@@ -48,17 +48,6 @@ def test_same_seed_gives_the_same_weights() -> None:
     initialize(other, 2)
     assert torch.equal(first.enter.weight, again.enter.weight)
     assert not torch.equal(first.enter.weight, other.enter.weight)
-
-
-def test_a_deepened_network_computes_the_same_and_learns_with_all_of_it() -> None:
-    first = network()
-    deeper = deepened(first, 5, deepest_blocks=3).double()
-    assert deeper.sizes == DenoiserSizes(features=(4, 8), deepest_blocks=3)
-    x = torch.rand(1, 2, 8, 8, dtype=torch.float64)
-    with torch.no_grad():
-        assert torch.equal(deeper(x), first(x))
-    deeper(x).sum().backward()
-    assert all(block.second.weight.grad.abs().sum() > 0 for block in deeper.deepest)
 
 
 @pytest.mark.parametrize("features", [(4, 8), (4, 8, 8, 8)])

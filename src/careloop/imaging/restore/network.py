@@ -8,7 +8,7 @@ with deep denoiser prior, section 3), a thirtieth of its size.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast
 
@@ -84,19 +84,6 @@ class Denoiser(nn.Module):
         for block, up, beside in zip(reversed(self.up_blocks), reversed(self.ups), reversed(kept), strict=True):
             x = block(up(x) + beside)
         return x
-
-
-def deepened(network: Denoiser, seed: int, *, deepest_blocks: int) -> Denoiser:
-    """A network with more blocks at the coarsest resolution that computes the same: each new one ends in zeros.
-
-    Source: Chen et al. 2016, Net2Net: accelerating learning via knowledge transfer (ICLR), section 2.3.
-    """
-    deeper = Denoiser(replace(network.sizes, deepest_blocks=deepest_blocks))
-    initialize(deeper, seed)
-    for block in list(deeper.deepest)[network.sizes.deepest_blocks :]:
-        nn.init.zeros_(cast("Residual", block).second.weight)
-    deeper.load_state_dict(deeper.state_dict() | network.state_dict())
-    return deeper
 
 
 def initialize(network: Denoiser, seed: int) -> None:

@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 
 WORK = "training"  # what is needed while training lasts; removed at its end
 PATCH, BATCH_PIXELS, STEPS = 64, 16 * 64**2, 250  # edge of a patch, pixels of a batch, batches an epoch
-LESIONS = LesionRule(diameter_px=(3.0, 20.0), contrast=(0.03, 0.4))
-WITH_LESIONS = 0.6  # of the patches: what is simulated and small must not look like noise
-MOST_LESIONS = 4
+LESIONS = LesionRule(diameter_px=(3.0, 16.0), contrast=(0.03, 0.4))
+WITH_LESIONS = 0.25  # of the patches: what is simulated and small must not look like noise
+MOST_LESIONS = 3
 HIGHEST_LEVEL = 55 / 255
 PHOTONS = (3e3, 1e5)  # a ray, drawn on a logarithmic scale
 SCANS = 3  # simulated of each plane
@@ -121,14 +121,10 @@ def train_on(
     settings: RestorationSettings,
     progress: Progress,
     training: dict[str, Any],
-    network: Denoiser | None = None,
     **facts: Any,
 ) -> RestorationModel:
-    """Train a network on examples as they are and write it to the model folder `out`; as `train_restoration`.
-
-    `network` is begun with in place of the one that the settings name.
-    """
-    network = network or _begin(settings)
+    """Train a network on examples as they are and write it to the model folder `out`; as `train_restoration`."""
+    network = _begin(settings)
     start = time.monotonic()
     losses, epochs = _fit(network, examples, settings, out=out, progress=progress)
     took = {
