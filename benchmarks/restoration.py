@@ -150,6 +150,7 @@ class Bench:
     low_dose: PlaneRestorer | None
     self_supervised: PlaneRestorer | None
     peer: Path | None
+    sigmas: Sequence[int] = SIGMAS
 
 
 def decibels(truth: Plane, found: Plane) -> float:
@@ -160,7 +161,7 @@ def decibels(truth: Plane, found: Plane) -> float:
 def gaussian_part(bench: Bench) -> None:
     """White Gaussian noise: PSNR of every method on the same noisy slices, and the gain over BM3D by file."""
     print("\nWhite Gaussian noise, PSNR in dB (mean over slices), and the paired difference to BM3D")
-    for sigma in SIGMAS:
+    for sigma in bench.sigmas:
         level = sigma / 255
         random = np.random.default_rng([SEED, sigma])
         noisy = [s.plane + level * random.standard_normal(s.plane.shape, dtype=np.float32) for s in bench.slices]
@@ -245,7 +246,7 @@ def lesions_part(bench: Bench) -> None:
     print(f"\n{LESIONS} simulated lesions in held-out slices: contrast kept (mean, 95 % interval), erased, invented")
     rule = LesionRule(diameter_px=LESION_PX, contrast=LESION_CONTRAST)
     large = [s for s in bench.slices if min(s.plane.shape) >= 200]
-    for sigma in SIGMAS:
+    for sigma in bench.sigmas:
         level, random = sigma / 255, np.random.default_rng([SEED, 5, sigma])
         methods: dict[str, Callable[[Plane], Plane]] = {
             "noisy": lambda noisy: noisy,
@@ -280,7 +281,8 @@ def lesions_part(bench: Bench) -> None:
             print(f"  sigma {sigma:3} {name:10} {_lesion_words(s)}, {counts}", flush=True)
             for low, high in DETECTABILITIES:
                 s = lesion_summary(cases, detectability=(low, high))
-                print(f"{'':23}d' {low:g} to {high:g}: {_lesion_words(s)}")
+                if s.lesions:
+                    print(f"{'':23}d' {low:g} to {high:g}: {_lesion_words(s)}")
 
 
 def time_part(bench: Bench) -> None:
@@ -343,6 +345,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", type=Path, help="Python of the environment with bm3d")
     parser.add_argument("--parts", nargs="*", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--sigmas", nargs="*", type=int, choices=SIGMAS, default=SIGMAS, help="of white noise, in 255ths")
     parser.add_argument("--slices", type=int, default=6, help="of the head CT")
     parser.add_argument("--gaussian", type=Path, help="folder of another model than the shipped one")
     parser.add_argument("--low-dose", type=Path, help="folder of another model than the shipped one")
@@ -364,6 +367,7 @@ def main() -> None:
         if given.self_supervised
         else None,
         peer=given.peer,
+        sigmas=given.sigmas,
     )
     kinds = {kind: sum(s.kind == kind for s in slices) for kind in ("CT", "MR")}
     print(f"Held-out real slices: {kinds['CT']} CT, {kinds['MR']} MR, from {len({s.file for s in slices})} people")
