@@ -345,7 +345,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", type=Path, help="Python of the environment with bm3d")
     parser.add_argument("--parts", nargs="*", choices=list(PARTS), default=list(PARTS))
-    parser.add_argument("--sigmas", nargs="*", type=int, choices=SIGMAS, default=SIGMAS, help="of white noise, in 255ths")
+    parser.add_argument("--sigmas", nargs="*", type=int, choices=SIGMAS, default=SIGMAS, help="of white noise")
     parser.add_argument("--slices", type=int, default=6, help="of the head CT")
     parser.add_argument("--gaussian", type=Path, help="folder of another model than the shipped one")
     parser.add_argument("--low-dose", type=Path, help="folder of another model than the shipped one")
