@@ -2,9 +2,9 @@
 
 Part `shapes`: a file in MedMNIST's format with three kinds of generated images goes through training, calibration and
 evaluation. Part `nodules`: chest radiographs, half of them with a nodule of unknown place, size and contrast, on which
-the ideal observer's AUROC is known (he knows the chest, which is one and the same; the network knows the mean of its
-training images); then images of other kinds, of which the model must refuse those that it was not
-made for: inverted radiographs, noise, photographs (scikit-image's and scikit-learn's) and slices of a head CT (Debian's
+the ideal observer's AUROC is known (that observer knows the chest, which is one and the same; the network knows the
+mean of its training images); then images of other kinds, of which the model must refuse those that it was not made for:
+inverted radiographs, noise, photographs (scikit-image's and scikit-learn's) and slices of a head CT (Debian's
 `invesalius-examples`, real; left out where it is not installed).
 
     python benchmarks/image_classification.py --folder /tmp/classified                # 20,000 training images

@@ -150,7 +150,7 @@ class Bench:
     low_dose: PlaneRestorer | None
     self_supervised: PlaneRestorer | None
     peer: Path | None
-    sigmas: Sequence[int] = SIGMAS
+    sigmas: Sequence[int]
 
 
 def decibels(truth: Plane, found: Plane) -> float:
