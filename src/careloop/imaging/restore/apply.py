@@ -10,15 +10,16 @@ import numpy as np
 
 from careloop import InputError
 from careloop.imaging.finding import Finding, RefusedSeriesError
+from careloop.imaging.restore.adapt import adapted
 from careloop.imaging.restore.blur import FWHM, gaussian_psf
 from careloop.imaging.restore.grain import Grain, check_grain, grain_of
 from careloop.imaging.restore.intensities import IntensityRange, intensity_range
 from careloop.imaging.restore.local_level import local_level
 from careloop.imaging.restore.model import Degradation, RestorationModel, shipped
-from careloop.imaging.restore.noise import CountStabiliser, RicianStabiliser, Stabiliser
-from careloop.imaging.restore.noise_level import noise_sigma, rician_sigma
+from careloop.imaging.restore.noise_level import noise_sigma
 from careloop.imaging.restore.plug_and_play import deblurred, upsampled
 from careloop.imaging.restore.run import PlaneRestorer, RestoredPlane
+from careloop.imaging.restore.white_noise import Whitened, whitened
 from careloop.imaging.volume import Volume
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 Task = Literal["auto", "denoise", "low-dose", "deblur", "upsample"]
 Noise = Literal["auto", "gaussian", "rician", "poisson"]
 SQUARE = 0.02  # part by which the sides of a pixel may differ
-NOTHING = 0.5 / 255  # a noise level below which there is nothing to take out
+MOST_ADAPTED_TO = 64  # slices that a network learns from before it restores them
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class RestorationTask:
 
     `level` is the noise's standard deviation in the image's unit, estimated where None; for `poisson` it is not used:
     the image's values are photon counts times `gain`. `blur_mm` is the full width at half maximum of the blur, `factor`
-    the number of new pixels along each old one.
+    the number of new pixels along each old one. `adapt` lets the network learn from the image before it denoises it.
     """
 
     task: Task = "auto"
@@ -47,6 +48,7 @@ class RestorationTask:
     gain: float = 1.0
     blur_mm: float = 0.0
     factor: int = 1
+    adapt: bool = False
 
     def __post_init__(self) -> None:
         if self.task == "deblur" and not self.blur_mm > 0:
@@ -77,7 +79,7 @@ class Restoration:
         """What was done, for a DICOM header and a report."""
         done = {"denoise": "noise reduced", "low-dose": "low-dose CT noise reduced", "deblur": "sharpened",
                 "upsample": f"resolution raised {self.task.factor} times"}  # fmt: skip
-        return f"{done[self.task.task]} by {self.made_by}"
+        return f"{done[self.task.task]} by {self.made_by}" + (", adapted to the image" if self.task.adapt else "")
 
 
 def restore(
@@ -85,7 +87,7 @@ def restore(
     task: RestorationTask,
     *,
     model: RestorationModel | None = None,
-    device: str = "auto",
+    device: Literal["auto", "cpu", "cuda"] = "auto",
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Restoration:
@@ -103,6 +105,8 @@ def restore(
         )
     findings = _check_input(volume, model)
     plan = _Plan(volume, task, intensity_range(volume), PlaneRestorer(model, device, threads))
+    if task.adapt:
+        plan.adapt(progress)
     planes, grains = [], []
     for number, plane in enumerate(volume.voxels, start=1):
         restored, grain = plan.restored(plane)
@@ -123,6 +127,10 @@ def restore(
 def fitting(task: RestorationTask, volume: Volume) -> RestorationTask:
     """The task with what `auto` means for this image put in its place."""
     chosen = task if task.task != "auto" else replace(task, task="low-dose" if volume.modality == "CT" else "denoise")
+    if chosen.adapt and chosen.task != "denoise":
+        raise InputError(
+            f"Only denoising can be adapted to an image (--adapt), as it needs white noise; the task is {chosen.task}"
+        )
     if chosen.noise != "auto":
         return chosen
     return replace(chosen, noise="rician" if volume.modality == "MR" else "gaussian")
@@ -168,54 +176,48 @@ class _Plan:
         if self.task.task == "low-dose":
             return self._low_dose(values), None
         if self.task.task == "denoise":
-            return self._denoised(values)
+            return self._denoised(plane)
         return self._sharper(values), None
 
     def _low_dose(self, values: NDArray[np.float64]) -> RestoredPlane:
         scaled = self.range.scaled(values)
         level = local_level(scaled)
         self.levels.append(float(np.median(self.range.width(level))))
-        return self._in_unit(self.restorer.averaged(scaled, level))
+        found = self.restorer.averaged(scaled, level)
+        return RestoredPlane(self.range.unscaled(found.plane), self.range.width(found.expected_error))
 
-    def _denoised(self, values: NDArray[np.float64]) -> tuple[RestoredPlane, Grain | None]:
-        """White noise as it is; Rician and Poisson noise after a transform that makes it white."""
-        if self.task.noise == "gaussian":
-            scaled = self.range.scaled(values)
-            level = self._level(noise_sigma, values) / (self.range.high - self.range.low)
-            if level < NOTHING:
-                return self._as_it_is(values), None
-            self._check_level(level)
-            restored = self.restorer.averaged(scaled, level)
-            return self._in_unit(restored), grain_of(scaled, restored.plane, level)
-        return self._stabilised(values)
+    def adapt(self, progress: Progress | None) -> None:
+        """Let the network learn from the slices that have noise to take out, at equal distances where they are many."""
+        voxels = self.volume.voxels
+        chosen = np.linspace(0, len(voxels) - 1, min(len(voxels), MOST_ADAPTED_TO)).astype(int)
+        noisy = [white.noisy for white in map(self._whitened, voxels[chosen]) if white.noisy is not None]
+        if noisy:
+            self.restorer = adapted(self.restorer, noisy, progress=progress)
 
-    def _stabilised(self, values: NDArray[np.float64]) -> tuple[RestoredPlane, Grain | None]:
-        stabiliser: Stabiliser
-        if self.task.noise == "rician":
-            sigma = self._level(rician_sigma, values)
-            if sigma < NOTHING * (self.range.high - self.range.low):
-                return self._as_it_is(values), None
-            stabiliser = RicianStabiliser(sigma)
-        else:
-            stabiliser = CountStabiliser(gain=self.task.gain)
-            self.levels.append(float(self.task.gain))
-        stable = stabiliser.forward(values)
-        low, width = float(stable.min()), max(1.0, float(np.ptp(stable)))
-        scaled = ((stable - low) / width).astype(np.float32)
-        self._check_level(1 / width)
-        found = self.restorer.averaged(scaled, 1 / width)
-        plane = stabiliser.inverse(found.plane.astype(np.float64) * width + low)
-        error = _propagated(stabiliser, found, width, low)
-        restored = RestoredPlane(plane.astype(np.float32), error)
-        return restored, grain_of(scaled, found.plane, 1 / width)
+    def _denoised(self, plane: NDArray[np.generic]) -> tuple[RestoredPlane, Grain | None]:
+        white = self._whitened(plane)
+        self.levels.append(white.level)
+        if white.noisy is None:
+            self.untouched += 1
+            return RestoredPlane(np.asarray(plane, np.float32), np.zeros(plane.shape, np.float32)), None
+        noisy, level = white.noisy.plane, white.noisy.level
+        found = self.restorer.averaged(noisy, level)
+        return white.in_unit(found), grain_of(noisy, found.plane, level)
 
-    def _as_it_is(self, values: NDArray[np.float64]) -> RestoredPlane:
-        self.untouched += 1
-        return RestoredPlane(values.astype(np.float32), np.zeros(values.shape, np.float32))
+    def _whitened(self, plane: NDArray[np.generic]) -> Whitened:
+        """The slice with white noise, of a level that the model was trained on."""
+        task, values = self.task, np.asarray(plane, np.float64)
+        assert task.noise != "auto"
+        white = whitened(values, task.noise, self.range, level=task.level, gain=task.gain)
+        if white.noisy is not None:
+            self._check_level(white.noisy.level)
+        return white
 
     def _sharper(self, values: NDArray[np.float64]) -> RestoredPlane:
         scaled = self.range.scaled(values)
-        level = self._level(noise_sigma, values) / (self.range.high - self.range.low)
+        level = self.task.level if self.task.level is not None else noise_sigma(values)
+        self.levels.append(level)
+        level /= self.range.high - self.range.low
         spacing = self.volume.spacing_mm[1:]
         if abs(spacing[0] / spacing[1] - 1) > SQUARE:
             raise InputError(
@@ -235,11 +237,6 @@ class _Plan:
             sharp = upsampled(scaled, kernel, level, factor=factor, denoise=denoise)
         return RestoredPlane(self.range.unscaled(sharp), np.zeros((0, 0), np.float32))
 
-    def _level(self, estimate: Callable[[NDArray[np.float64]], float], values: NDArray[np.float64]) -> float:
-        level = self.task.level if self.task.level is not None else estimate(values)
-        self.levels.append(level)
-        return level
-
     def _check_level(self, level: float) -> None:
         highest = self.restorer.model.said.levels[1]
         if level > highest * 1.05:
@@ -248,15 +245,6 @@ class _Plan:
                 [Finding("noise level", "refused", f"noise of {level:.2f} of the image's range is above the "
                          f"{highest:.2f} that the model was trained up to")],
             )  # fmt: skip
-
-    def _in_unit(self, restored: RestoredPlane) -> RestoredPlane:
-        return RestoredPlane(self.range.unscaled(restored.plane), self.range.width(restored.expected_error))
-
-
-def _propagated(stabiliser: Stabiliser, found: RestoredPlane, width: float, low: float) -> NDArray[np.float32]:
-    """The expected error through the inverse transform: half the distance between its two sides."""
-    values, error = found.plane.astype(np.float64) * width + low, found.expected_error.astype(np.float64) * width
-    return (np.abs(stabiliser.inverse(values + error) - stabiliser.inverse(values - error)) / 2).astype(np.float32)
 
 
 def _result(plan: _Plan, planes: list[RestoredPlane], model: RestorationModel, findings: list[Finding]) -> Restoration:

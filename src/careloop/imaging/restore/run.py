@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -35,11 +35,15 @@ class RestoredPlane:
 
 @dataclass
 class PlaneRestorer:
-    """Runs one model; networks are opened for the shapes that come."""
+    """Runs one model; its network is opened for each shape that comes, unless one for all shapes is given.
+
+    A given network has been made for the image at hand, so that planes of any size are averaged over all ways.
+    """
 
     model: RestorationModel
-    device: str = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = None
+    network: Network | None = None
     _networks: dict[tuple[int, int], Network] = field(default_factory=dict)
 
     def __call__(self, plane: Plane, level: float | Plane) -> RestoredPlane:
@@ -61,7 +65,7 @@ class PlaneRestorer:
         Source: Timofte et al. 2016, Seven ways to improve example-based single image super resolution (CVPR),
         section 3.6 (self-ensemble).
         """
-        ways = WAYS if plane.size <= SMALL else WAYS[:2]
+        ways = WAYS if plane.size <= SMALL or self.network is not None else WAYS[:2]
         total = np.zeros((2, *plane.shape), np.float32)
         for down, right in ways:
             turned = level[::down, ::right] if isinstance(level, np.ndarray) else level
@@ -74,14 +78,18 @@ class PlaneRestorer:
         """Channels (2, rows, columns) through the network for the next larger shape."""
         rows, columns = fed.shape[1:]
         shape = (-(-rows // MULTIPLE) * MULTIPLE, -(-columns // MULTIPLE) * MULTIPLE)
+        padded = np.pad(fed, ((0, 0), (0, shape[0] - rows), (0, shape[1] - columns)), mode="symmetric")
+        return self._opened(shape)(padded[None])[0][:, :rows, :columns]
+
+    def _opened(self, shape: tuple[int, int]) -> Network:
+        if self.network is not None:
+            return self.network
         if shape not in self._networks:
-            said = self.model.said
             self._networks[shape] = open_network(
-                NetworkSource(said.weights, build=self.model.build),
+                NetworkSource(self.model.said.weights, build=self.model.build),
                 patch=shape, channels=2, outputs=2, device=self.device, threads=self.threads,
             )  # fmt: skip
-        padded = np.pad(fed, ((0, 0), (0, shape[0] - rows), (0, shape[1] - columns)), mode="symmetric")
-        return self._networks[shape](padded[None])[0][:, :rows, :columns]
+        return self._networks[shape]
 
 
 def tiles(shape: tuple[int, ...]) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
