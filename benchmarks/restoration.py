@@ -7,7 +7,9 @@ pydicom-data`). Noise and blur are simulated, each slice is its own truth with w
 own, as its licence is for non-commercial use:
 
     python -m venv PEER && PEER/bin/pip install bm3d
-    python benchmarks/restoration.py --peer PEER/bin/python [--parts gaussian ...] [--model FOLDER] [--slices N]
+    python benchmarks/restoration.py --peer PEER/bin/python [--parts gaussian ...] [--slices N] [--adapt]
+
+With --adapt, white noise is also taken out by a network adapted to each noisy slice (`image restore --adapt`).
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from careloop.evaluate.lesion_fidelity import (
     lesion_summary,
 )
 from careloop.evaluate.restoration import psnr
+from careloop.imaging.restore.adapt import adapted
 from careloop.imaging.restore.blur import blurred, gaussian_psf, richardson_lucy, wiener
 from careloop.imaging.restore.classics import non_local_means, total_variation
 from careloop.imaging.restore.lesions import LesionRule, insert_lesions
@@ -43,6 +46,7 @@ from careloop.imaging.restore.low_dose import low_dose, project
 from careloop.imaging.restore.model import RestorationModel, read_restoration, shipped
 from careloop.imaging.restore.plug_and_play import deblurred
 from careloop.imaging.restore.run import PlaneRestorer
+from careloop.imaging.restore.white_noise import NoisyPlane
 
 Plane = np.ndarray[Any, np.dtype[np.float32]]
 SEED = 20261127
@@ -151,6 +155,13 @@ class Bench:
     self_supervised: PlaneRestorer | None
     peer: Path | None
     sigmas: Sequence[int]
+    kinds: Sequence[str]
+    adapt: bool
+    lesions: int
+
+    def adapted_to(self, plane: Plane, level: float) -> Plane:
+        """Restored by a network that has learnt from this plane."""
+        return adapted(self.gaussian, [NoisyPlane(plane, level)]).averaged(plane, level).plane
 
 
 def decibels(truth: Plane, found: Plane) -> float:
@@ -165,6 +176,8 @@ def gaussian_part(bench: Bench) -> None:
         level = sigma / 255
         random = np.random.default_rng([SEED, sigma])
         noisy = [s.plane + level * random.standard_normal(s.plane.shape, dtype=np.float32) for s in bench.slices]
+        noisy = [plane for plane, s in zip(noisy, bench.slices, strict=True) if s.kind in bench.kinds]
+        slices = [s for s in bench.slices if s.kind in bench.kinds]
         methods = {"noisy": noisy} | {
             name: [method(plane, level) for plane in noisy]
             for name, method in (("TV", total_variation), ("NLM", non_local_means))
@@ -172,11 +185,15 @@ def gaussian_part(bench: Bench) -> None:
         if bench.peer is not None:
             methods["BM3D"], _ = bm3d(noisy, [level] * len(noisy), bench.peer)
         methods["careloop"] = [bench.gaussian.averaged(plane, level).plane for plane in noisy]
+        if bench.adapt:
+            start = time.perf_counter()
+            methods["careloop, adapted"] = [bench.adapted_to(plane, level) for plane in noisy]
+            print(f"  adapting takes {(time.perf_counter() - start) / len(noisy):.0f} s a slice")
         if bench.self_supervised is not None:
             methods["careloop, no clean targets"] = [
                 bench.self_supervised.averaged(plane, level).plane for plane in noisy
             ]
-        show_methods(f"sigma {sigma}", bench.slices, methods, against="BM3D")
+        show_methods(f"sigma {sigma}", slices, methods, against="BM3D")
 
 
 def deblurring_part(bench: Bench) -> None:
@@ -243,7 +260,7 @@ def lesions_part(bench: Bench) -> None:
     A lesion's contrast is that of the difference between the restored slice with the lesions and without, from the same
     noise. Those of a d' below 5 cannot be relied on to be seen in the noise by anybody, and are counted apart.
     """
-    print(f"\n{LESIONS} simulated lesions in held-out slices: contrast kept (mean, 95 % interval), erased, invented")
+    print(f"\n{bench.lesions} simulated lesions in held-out slices: contrast kept (mean, 95 % interval), erased, new")
     rule = LesionRule(diameter_px=LESION_PX, contrast=LESION_CONTRAST)
     large = [s for s in bench.slices if min(s.plane.shape) >= 200]
     for sigma in bench.sigmas:
@@ -254,12 +271,14 @@ def lesions_part(bench: Bench) -> None:
             "NLM": lambda noisy, level=level: non_local_means(noisy, level),
             "careloop": lambda noisy, level=level: bench.gaussian.averaged(noisy, level).plane,
         }
+        if bench.adapt:
+            methods["adapted"] = lambda noisy, level=level: bench.adapted_to(noisy, level)
         found: dict[str, list[LesionFidelity]] = {name: [] for name in methods}
         inserted = 0
-        while inserted < LESIONS:
+        while inserted < bench.lesions:
             one = large[len(found["noisy"]) % len(large)]
             made = insert_lesions(
-                one.plane, min(LESIONS_A_SLICE, LESIONS - inserted), random, rule=rule, tissue=one.plane > TISSUE
+                one.plane, min(LESIONS_A_SLICE, bench.lesions - inserted), random, rule=rule, tissue=one.plane > TISSUE
             )
             inserted += len(made.lesions)
             noise = level * random.standard_normal(one.plane.shape, dtype=np.float32)
@@ -346,6 +365,9 @@ def main() -> None:
     parser.add_argument("--peer", type=Path, help="Python of the environment with bm3d")
     parser.add_argument("--parts", nargs="*", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--sigmas", nargs="*", type=int, choices=SIGMAS, default=SIGMAS, help="of white noise")
+    parser.add_argument("--kinds", nargs="*", choices=["CT", "MR"], default=["CT", "MR"], help="of white noise")
+    parser.add_argument("--adapt", action="store_true", help="adapt the network to each slice as well; takes minutes")
+    parser.add_argument("--lesions", type=int, default=LESIONS)
     parser.add_argument("--slices", type=int, default=6, help="of the head CT")
     parser.add_argument("--gaussian", type=Path, help="folder of another model than the shipped one")
     parser.add_argument("--low-dose", type=Path, help="folder of another model than the shipped one")
@@ -368,6 +390,9 @@ def main() -> None:
         else None,
         peer=given.peer,
         sigmas=given.sigmas,
+        kinds=given.kinds,
+        adapt=given.adapt,
+        lesions=given.lesions,
     )
     kinds = {kind: sum(s.kind == kind for s in slices) for kind in ("CT", "MR")}
     print(f"Held-out real slices: {kinds['CT']} CT, {kinds['MR']} MR, from {len({s.file for s in slices})} people")

@@ -32,23 +32,34 @@ def test_openvino_gives_what_torch_gives_and_odd_sizes_are_mirrored_at_the_edge(
     assert np.allclose(found.expected_error, truth[1], atol=1e-5)
 
 
-@pytest.mark.parametrize(("small", "ways"), [(64 * 96, 4), (64 * 96 - 1, 2)])
-def test_averaged_planes_turn_with_the_plane(
-    small: int, ways: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("ways", [2, 4, 8])
+def test_averaged_planes_turn_with_the_plane(ways: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Turned or mirrored, a plane with its map of levels gives the same result turned; once is not enough for it."""
     monkeypatch.setattr(run, "open_network", lambda source, **how: TorchNetwork(source.build(), 1, "torch"))
-    monkeypatch.setattr(run, "SMALL", small)
+    monkeypatch.setattr(run, "ways_of", lambda pixels: ways)
     restorer = PlaneRestorer(small_model(tmp_path), device="cpu", threads=1)
     plane, level = np.random.default_rng(0).random((2, 64, 96), dtype=np.float32)
     upright, once = restorer.averaged(plane, level), []
-    for down, right in run.WAYS[:ways]:
-        turned = restorer.averaged(plane[::down, ::right], level[::down, ::right])
-        assert np.allclose(upright.plane, turned.plane[::down, ::right], atol=1e-6)
-        assert np.allclose(upright.expected_error, turned.expected_error[::down, ::right], atol=1e-6)
-        once.append(restorer(plane[::down, ::right], level[::down, ::right]).plane[::down, ::right])
+    for way in run.WAYS[:ways]:
+        turned = restorer.averaged(turn(plane, *way), turn(level, *way))
+        assert np.allclose(upright.plane, turn_back(turned.plane, *way), atol=1e-6)
+        assert np.allclose(upright.expected_error, turn_back(turned.expected_error, *way), atol=1e-6)
+        once.append(turn_back(restorer(turn(plane, *way), turn(level, *way)).plane, *way))
     assert not np.allclose(once[0], once[1], atol=1e-3)
     assert np.allclose(upright.plane, np.mean(once, axis=0), atol=1e-6)
+
+
+def turn(plane: np.ndarray, swapped: bool, down: int, right: int) -> np.ndarray:
+    return (plane.T if swapped else plane)[::down, ::right]
+
+
+def turn_back(plane: np.ndarray, swapped: bool, down: int, right: int) -> np.ndarray:
+    return plane[::down, ::right].T if swapped else plane[::down, ::right]
+
+
+def test_small_planes_are_restored_in_more_ways() -> None:
+    assert [run.ways_of(n * n) for n in (64, 256, 257, 384, 385, 512)] == [8, 8, 4, 4, 2, 2]
+    assert len(set(run.WAYS)) == 8
 
 
 def test_tiles_give_what_the_whole_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
