@@ -92,6 +92,9 @@ def test_planes_are_drawn_by_their_size_and_patches_lie_within_the_smallest() ->
     planes = [NoisyPlane(np.zeros((33, 90), np.float32), LEVEL), NoisyPlane(np.zeros((200, 297), np.float32), LEVEL)]
     work = AdaptationWork(planes, multiple=8)
     assert work.edge == 32
+    assert work.growth == pytest.approx(np.sqrt((33 * 90 + 200 * 297) / 60_000))
+    assert AdaptationWork(planes[:1], multiple=8).growth == 1.0
+    assert AdaptationWork(planes * 99, multiple=8).growth == 2.5
     drawn = np.concatenate(work.epoch_batches(0))
     assert (drawn == 0).mean() == pytest.approx(33 * 90 / (33 * 90 + 200 * 297), abs=0.04)
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 STEPS, BATCH, PATCH = 120, 6, 96  # steps of so many patches of this edge
 LEARNING_RATE = 2e-5
+# The more there is to learn from, the less is learnt by heart: steps and rate grow with the square root of the pixels.
+PIXELS, MOST = 60_000, 2.5  # up to which they are as above, and how much more they become at most
 PROBE = 0.05  # of the noise level: the step along which the change of the output is measured
 
 
@@ -37,25 +39,33 @@ def adapted(
 ) -> PlaneRestorer:
     """A restorer for these planes, whose network has learnt from them; the given one stays as it is.
 
-    The result is the same for the same planes and
-    number of threads (on the CPU). The expected error is still that of training.
+    The result is the same for the same planes and number of threads (on the CPU). The expected error is still that of
+    training.
     """
+    import torch
+
     from careloop.models.sequence.training.loop import LoopSettings, Step, train
 
     device, threads = device_of(restorer.device), restorer.threads or usable_cores()
     network = restorer.model.build()
-    settings = LoopSettings(learning_rate=LEARNING_RATE, weight_decay=0.0, max_epochs=1, device=device, threads=threads)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    work = AdaptationWork(planes, multiple=network.sizes.multiple)
+    rate = LEARNING_RATE * work.growth
+    settings = LoopSettings(learning_rate=rate, weight_decay=0.0, max_epochs=1, device=device, threads=threads)
 
     def hear(step: Step) -> None:
         if progress is not None:
             progress("adapting the network to the image", step.step, step.steps)
 
-    train(network, AdaptationWork(planes, multiple=network.sizes.multiple), settings, listener=hear)
+    train(network, work, settings, listener=hear)
     return replace(restorer, network=TorchNetwork(network.to(device), 1, "adapted to the image", threads))
 
 
 class AdaptationWork:
-    """The adaptation as one epoch of the training loop; planes are drawn by their size."""
+    """The adaptation as one epoch of the training loop; planes are drawn by their size.
+
+    `growth` is how many times the least steps and learning rate are taken.
+    """
 
     validation: Any = None
 
@@ -63,12 +73,13 @@ class AdaptationWork:
         self.planes, self.seed = planes, seed
         shortest = min(min(noisy.plane.shape) for noisy in planes)
         self.edge = max(multiple, min(PATCH, shortest // multiple * multiple))
+        self.size = np.array([noisy.plane.size for noisy in planes], dtype=float)
+        self.growth = float(np.clip(np.sqrt(self.size.sum() / PIXELS), 1.0, MOST))
 
     def epoch_batches(self, epoch: int) -> list[np.ndarray]:
         """The planes of each batch."""
-        size = np.array([noisy.plane.size for noisy in self.planes], dtype=float)
-        random = np.random.default_rng([self.seed, epoch])
-        return list(random.choice(len(size), (STEPS, BATCH), p=size / size.sum()))
+        random, share = np.random.default_rng([self.seed, epoch]), self.size / self.size.sum()
+        return list(random.choice(len(share), (round(STEPS * self.growth), BATCH), p=share))
 
     def loss(self, model: nn.Module, rows: np.ndarray, seed: int) -> tuple[torch.Tensor, torch.Tensor, int]:
         """The estimated squared error of a batch; the third number counts pixels."""
