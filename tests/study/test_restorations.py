@@ -98,6 +98,15 @@ def test_command_says_what_it_did(tmp_path: Path) -> None:
     assert np.allclose(after.spacing_mm[1:], np.array(before.spacing_mm[1:]) / 2, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("task", "message"), [("bias-field", "takes no network"), ("low-dose", "Only denoising can be adapted")]
+)
+def test_what_cannot_be_adapted_to_is_refused(task: str, message: str, tmp_path: Path) -> None:
+    arguments = ["image", "restore", str(CT), "--out", str(tmp_path / "out"), "--task", task, "--adapt"]
+    with pytest.raises(InputError, match=message):
+        CliRunner().invoke(cli, arguments, catch_exceptions=False)
+
+
 @pytest.mark.parametrize("degradation", ["gaussian noise", "low-dose CT"])
 def test_shipped_weights_are_small_and_say_where_they_are_from(degradation) -> None:
     model = shipped(degradation)

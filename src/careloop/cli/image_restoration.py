@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from careloop import InputError
 from careloop.cli.command import FOLDER, json_option
 from careloop.cli.image import NOT_CLINICAL, failed_to_send, finding_text, image
 from careloop.cli.output import counter, show
@@ -70,6 +71,8 @@ def restore(
     from careloop.imaging.restore.apply import RestorationTask
     from careloop.study.restorations import RestoreTask, restore_images
 
+    if task == "bias-field" and how["adapt"]:
+        raise InputError("Correcting a bias field takes no network; leave --adapt out")
     asked = None if task == "bias-field" else RestorationTask(task, **how)
     with counter() as progress:
         run = RestoreTask(path, asked, model, Choice(series, stack, modality), device, threads)

@@ -129,7 +129,8 @@ def fitting(task: RestorationTask, volume: Volume) -> RestorationTask:
     chosen = task if task.task != "auto" else replace(task, task="low-dose" if volume.modality == "CT" else "denoise")
     if chosen.adapt and chosen.task != "denoise":
         raise InputError(
-            f"Only denoising can be adapted to an image (--adapt), as it needs white noise; the task is {chosen.task}"
+            f"Only denoising can be adapted to an image, as it needs white noise, but the task is {chosen.task}; "
+            "leave --adapt out, or say --task denoise"
         )
     if chosen.noise != "auto":
         return chosen
