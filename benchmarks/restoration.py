@@ -354,8 +354,10 @@ def _lesion_words(s: LesionSummary) -> str:
 
 
 def _words(estimate: Estimate) -> str:
-    if estimate.value is None or estimate.low is None or estimate.high is None:
-        return f"{estimate.value} (too few for an interval)"
+    if estimate.value is None:
+        return "none"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.3f} (too few slices for an interval)"
     return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
 
 
