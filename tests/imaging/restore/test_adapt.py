@@ -43,9 +43,9 @@ class Smoothing(nn.Module):
     """Soft thresholds of the plane and its local mean: neither linear nor an identity."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        plane, level = x[:, :1], x[:, 1:]
+        plane = x[:, :1]
         mean = functional.avg_pool2d(plane, 3, 1, 1)
-        return mean + functional.softshrink(plane - mean, 0.05) + 0 * level
+        return mean + functional.softshrink(plane - mean, 0.05)
 
 
 @given(level=st.floats(0.02, 0.3), seed=st.integers(0, 100))
@@ -97,6 +97,15 @@ def test_planes_are_drawn_by_their_size_and_patches_lie_within_the_smallest() ->
     assert AdaptationWork(planes * 99, multiple=8).growth == 2.5
     drawn = np.concatenate(work.epoch_batches(0))
     assert (drawn == 0).mean() == pytest.approx(33 * 90 / (33 * 90 + 200 * 297), abs=0.04)
+
+
+def test_what_was_not_adapted_does_not_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The only slice that is learnt from has no noise, the other one is restored by the network as it was."""
+    monkeypatch.setattr("careloop.imaging.restore.apply.MOST_ADAPTED_TO", 1)
+    volume = Volume(1000 * np.stack([stripes(), noisy_stripes().plane]), np.eye(4), modality="MR", placed=False)
+    made = restore(volume, RestorationTask("denoise", noise="gaussian", adapt=True), device="cpu", threads=1)
+    assert "adapted" not in made.description
+    assert np.abs(made.volume.voxels[1] - volume.voxels[1]).max() > 0
 
 
 def test_a_volume_is_adapted_to_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ Of white Gaussian noise whose level is known, the mean squared error of what a n
 without the clean one, from what it changed and from how much its output follows its input (Stein 1981, Ann Stat 9:1135;
 by a random probe: Ramani et al. 2008, IEEE Trans Image Process 17:1540). A few steps down that estimate bring a trained
 network nearer to an image that is unlike what it was trained on (Mohan et al. 2021, Adaptive denoising via GainTuning,
-NeurIPS, who move only gains; all weights, in small steps, gained more on MR held apart).
+NeurIPS, who move only gains; here all weights move, in small steps).
 """
 
 from __future__ import annotations

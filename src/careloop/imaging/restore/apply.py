@@ -264,7 +264,7 @@ def _result(plan: _Plan, planes: list[RestoredPlane], model: RestorationModel, f
         volume=replace(plan.volume, voxels=voxels, affine=affine),
         expected_error=np.stack([restored.expected_error for restored in planes]) if has_error else None,
         levels=tuple(plan.levels),
-        task=plan.task,
+        task=replace(plan.task, adapt=plan.restorer.network is not None),
         made_by=model.made_by,
         findings=(*plan.volume.findings, *findings, *notes),
     )
