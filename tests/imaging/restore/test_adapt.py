@@ -9,11 +9,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
 from small_denoiser import small_model
 from torch import nn
 from torch.nn import functional
 
 from careloop import InputError
+from careloop.imaging.finding import RefusedSeriesError
 from careloop.imaging.restore import adapt
 from careloop.imaging.restore.adapt import AdaptationWork, adapted, estimated_error
 from careloop.imaging.restore.apply import RestorationTask, restore
@@ -117,6 +119,15 @@ def test_a_volume_is_adapted_to_and_says_so(monkeypatch: pytest.MonkeyPatch) -> 
     assert made.description == f"{plain.description}, adapted to the image"
     assert made.levels == plain.levels
     assert np.abs(made.volume.voxels - plain.volume.voxels).max() > 0
+
+
+def test_noise_unlike_training_is_refused_before_anything_is_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("careloop.imaging.restore.apply.adapted", lambda *_, **__: pytest.fail("it was adapted"))
+    noise = gaussian_filter(np.random.default_rng(0).standard_normal((3, 64, 96)), (0, 1.2, 1.2))
+    volume = Volume(1000 * (stripes() + LEVEL * noise / noise.std()), np.eye(4), modality="MR", placed=False)
+    task = RestorationTask("denoise", noise="gaussian", level=1000 * LEVEL, adapt=True)
+    with pytest.raises(RefusedSeriesError, match="noise unlike training"):
+        restore(volume, task, device="cpu", threads=1)
 
 
 @pytest.mark.parametrize("task", ["low-dose", "auto", "upsample"])

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Task = Literal["auto", "denoise", "low-dose", "deblur", "upsample"]
 Noise = Literal["auto", "gaussian", "rician", "poisson"]
 SQUARE = 0.02  # part by which the sides of a pixel may differ
-MOST_ADAPTED_TO = 64  # slices that a network learns from before it restores them
+MOST_ADAPTED_TO, MOST_TRIED = 64, 5  # slices that a network learns from, and of them those whose noise it tries before
 
 
 @dataclass(frozen=True)
@@ -188,10 +188,23 @@ class _Plan:
         return RestoredPlane(self.range.unscaled(found.plane), self.range.width(found.expected_error))
 
     def adapt(self, progress: Progress | None) -> None:
-        """Let the network learn from the slices that have noise to take out, at equal distances where they are many."""
+        """Let the network learn from the slices that have noise to take out, at equal distances where they are many.
+
+        Raises:
+            RefusedSeriesError: the noise of some of them is unlike that of training; adapting takes too long to find
+                out afterwards.
+        """
         voxels = self.volume.voxels
-        chosen = np.linspace(0, len(voxels) - 1, min(len(voxels), MOST_ADAPTED_TO)).astype(int)
-        noisy = [white.noisy for white in map(self._whitened, voxels[chosen]) if white.noisy is not None]
+        noisy = [
+            white.noisy
+            for white in map(self._whitened, voxels[_spread(len(voxels), MOST_ADAPTED_TO)])
+            if white.noisy is not None
+        ]
+        tried = [noisy[k] for k in _spread(len(noisy), MOST_TRIED)]
+        grains = [grain_of(one.plane, self.restorer(one.plane, one.level).plane, one.level) for one in tried]
+        refusals = check_grain([grain for grain in grains if grain is not None])
+        if refusals:
+            raise RefusedSeriesError("The image", refusals)
         if noisy:
             self.restorer = adapted(self.restorer, noisy, progress=progress)
 
@@ -246,6 +259,11 @@ class _Plan:
                 [Finding("noise level", "refused", f"noise of {level:.2f} of the image's range is above the "
                          f"{highest:.2f} that the model was trained up to")],
             )  # fmt: skip
+
+
+def _spread(count: int, most: int) -> NDArray[np.intp]:
+    """At most so many of the indices below `count`, at equal distances."""
+    return np.linspace(0, count - 1, min(count, most)).astype(np.intp)
 
 
 def _result(plan: _Plan, planes: list[RestoredPlane], model: RestorationModel, findings: list[Finding]) -> Restoration:
