@@ -24,7 +24,7 @@ from restoration_scans import SOURCES, scans
 from careloop.imaging.restore.lesions import LesionRule, insert_lesions
 from careloop.imaging.restore.local_level import local_level
 from careloop.imaging.restore.low_dose import low_dose, project
-from careloop.imaging.restore.train import Examples, RestorationSettings, middle, train_on, with_lesions
+from careloop.imaging.restore.train import LESIONS, Examples, RestorationSettings, middle, train_on
 from careloop.imaging.restore.work import CleanTask, Example, NoisyTask, PairTask
 
 HIGHEST_LEVEL, LEVELS = 55 / 255, (15 / 255, 25 / 255, 50 / 255)
@@ -73,7 +73,7 @@ def gaussian_examples(material: list[Group]) -> Examples:
         level = LEVELS[k % len(LEVELS)]
         noise = random.standard_normal(clean.shape, dtype=np.float32) * np.float32(level)
         watched.append(Example(clean + noise, np.full_like(clean, level), clean))
-    task = CleanTask(planes, (0.0, HIGHEST_LEVEL), PATCH, with_lesions)
+    task = CleanTask(planes, (0.0, HIGHEST_LEVEL), PATCH, LESIONS)
     return Examples(task, len(planes), weights, tuple(watched))
 
 
@@ -148,6 +148,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, help="highest; default: 2e-3 for new weights, 1e-3 for shipped")
     parser.add_argument("--start", choices=["new", "shipped"], default="new", help="shipped: from the weights here")
     parser.add_argument("--scans", type=Path, help="folder with the repositories of restoration_scans.py")
+    parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     if given.kind == "low-dose" and given.scans is not None:
         parser.error("low-dose scans are simulated from planes without --scans, whose own noise would be in the target")
@@ -163,6 +164,7 @@ def main() -> None:
         start=given.start,
         learning_rate=given.learning_rate or LEARNING_RATE[given.start],
         epochs=given.epochs or EPOCHS[given.kind],
+        seed=given.seed,
         device="cpu",
     )
     made = train_on(

@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from careloop import InputError
-from careloop.evaluate.lesion_fidelity import Invented, invented, lesion_fidelity, lesion_summary
+from careloop.evaluate.lesion_fidelity import Invented, contrast_templates, invented, lesion_fidelity, lesion_summary
 
 PLACES = ((30, 30), (30, 90), (90, 30))
 
@@ -105,6 +105,13 @@ def test_noise_of_one_pixel_is_no_structure() -> None:
     assert lesion_fidelity(clean, noisy, masks).invented == 0
     blotchy = clean + 40 * gaussian_filter(np.random.default_rng(1).standard_normal(clean.shape), 4) * 12
     assert lesion_fidelity(clean, blotchy, masks).invented > 3
+
+
+def test_a_template_sums_to_the_contrast() -> None:
+    _, clean, masks = lesions()
+    templates = contrast_templates(masks)
+    assert templates.sum(axis=(1, 2)) == pytest.approx(0, abs=1e-12)
+    assert np.tensordot(templates, clean) == pytest.approx(lesion_fidelity(clean, clean, masks).clean_contrast)
 
 
 def test_neighbours_do_not_count_as_surround() -> None:

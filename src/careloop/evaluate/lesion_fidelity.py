@@ -118,23 +118,34 @@ def lesion_fidelity(
         )
     if not len(masks) and (diameter_px is None or contrast is None):
         raise InputError("An image without lesions needs the diameter and the contrast that count as invented")
-    around = np.asarray(masks.any(axis=0))
-    rings = [_ring(mask, around) for mask in masks]
+    templates = contrast_templates(masks)
     if without is not None and not without[0].shape == without[1].shape == clean.shape:
         raise InputError(f"Images without lesions must have the shape {clean.shape} of those with them")
     if noise_level is not None and without is None:
         raise InputError("The d' of lesions in noise needs the images without them as well")
     own = (clean, restored) if without is None else (clean - without[0], restored - without[1])
-    before, after = (
-        tuple(_contrast(image, mask, ring) for mask, ring in zip(masks, rings, strict=True)) for image in own
-    )
+    before, after = (tuple(_contrast(image, template) for template in templates) for image in own)
     if not all(before):
         raise InputError("Every lesion must have a contrast in the clean image, got one of 0")
     seen = () if noise_level is None else tuple(_detectability(own[0], mask, noise_level) for mask in masks)
     size = diameter_px or 2 * math.sqrt(min(int(mask.sum()) for mask in masks) / math.pi)
     least = contrast or min(abs(c) for c in before)
-    found = invented(clean, restored, diameter_px=size, contrast=least, exclude=around)
+    found = invented(clean, restored, diameter_px=size, contrast=least, exclude=np.asarray(masks.any(axis=0)))
     return LesionFidelity(before, after, found.spots, found.in_even, seen)
+
+
+def contrast_templates(masks: Masks) -> Image:
+    """Weights (lesions, rows, columns) whose sum over an image is the contrast of each lesion in it.
+
+    Raises:
+        InputError: a mask is empty or without a ring inside the image.
+    """
+    around = np.asarray(masks.any(axis=0))
+    templates = np.zeros(masks.shape)
+    for template, mask in zip(templates, masks, strict=True):
+        ring = _ring(mask, around)
+        template[mask], template[ring] = 1 / mask.sum(), -1 / ring.sum()
+    return templates
 
 
 def invented(
@@ -217,8 +228,8 @@ def _spread(image: Image, template: Image) -> Image:
     return np.sqrt(np.maximum(square - mean**2, 0))
 
 
-def _contrast(image: Image, mask: Masks, ring: Masks) -> float:
-    return float(image[mask].mean(dtype=np.float64) - image[ring].mean(dtype=np.float64))
+def _contrast(image: Image, template: Image) -> float:
+    return float(image[template > 0].mean(dtype=np.float64) - image[template < 0].mean(dtype=np.float64))
 
 
 def _ring(mask: Masks, lesions: Masks) -> Masks:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from careloop.imaging.restore import work
+from careloop.imaging.restore.lesions import LesionRule
 from careloop.imaging.restore.work import (
     ALPHAS,
     CleanTask,
@@ -15,10 +17,13 @@ from careloop.imaging.restore.work import (
     NoisyTask,
     PairTask,
     RestorationWork,
+    contrast_error,
     denoising_loss,
     oriented,
     random_patch,
 )
+
+RULE = LesionRule(diameter_px=(6.0, 16.0), contrast=(0.2, 0.3), signs="bright", shapes=("disc",))
 
 
 def test_eight_ways_to_turn_a_patch_are_all_different_and_keep_its_values() -> None:
@@ -79,6 +84,51 @@ def test_pairs_stay_aligned() -> None:
         assert np.allclose(example.level - example.target, 2)
 
 
+def with_lesions() -> Example:
+    task = CleanTask([np.random.default_rng(0).random((64, 64), dtype=np.float32)], (0.1, 0.1), 64, RULE)
+    return next(e for e in (task.example(0, np.random.default_rng(s)) for s in range(50)) if e.lesions is not None)
+
+
+def test_lesions_come_with_the_same_noise_and_have_their_drawn_contrasts() -> None:
+    example = with_lesions()
+    assert example.lesions is not None
+    again = example.with_lesions()
+    assert np.allclose(again.noisy - again.target, example.noisy - example.target, atol=1e-6)
+    assert (again.target - example.target)[example.lesions.templates[0] > 0].mean() > 0.15
+    assert ((example.lesions.contrasts > 0.15) & (example.lesions.contrasts <= 0.3)).all()
+
+
+@pytest.mark.parametrize("kept", [1.0, 0.7])
+def test_lost_contrast_counts_by_its_square(kept: float) -> None:
+    lesions = with_lesions().lesions
+    assert lesions is not None
+    passed = torch.from_numpy(kept * lesions.added)[None]
+    expected = ((1 - kept) ** 2 * lesions.contrasts**2).mean()
+    assert float(contrast_error(passed, [lesions])) == pytest.approx(expected, rel=1e-4, abs=1e-12)
+
+
+class Fades(torch.nn.Module):
+    """Gives back what it is fed, times a number."""
+
+    def __init__(self, part: float) -> None:
+        super().__init__()
+        self.part = torch.nn.Parameter(torch.tensor(part))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.part * x
+
+
+def test_the_contrast_term_moves_the_best_of_answers_towards_keeping_lesions(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = CleanTask([np.zeros((64, 64), np.float32)], (0.2, 0.2), 64, RULE)
+    training = RestorationWork(task, 1, (), steps=1, batch_size=8, seed=0)
+    parts, best = np.linspace(0, 1, 21), []
+    for share in (0.0, 0.8):
+        monkeypatch.setattr(work, "CONTRAST_SHARE", share)
+        losses = [float(training.loss(Fades(part), np.zeros(8, int), seed=1)[0].detach()) for part in parts]
+        best.append(parts[int(np.argmin(losses))])
+    assert best[0] < best[1] < 1
+
+
 class Tells(torch.nn.Module):
     """Gives back the noisy plane, and a stated expected error."""
 
@@ -95,17 +145,19 @@ def test_the_best_expected_error_is_the_mean_absolute_error() -> None:
     fed[:, 1] = 0.1
     target = 0.1 * torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     truth = float(target.abs().mean())
-    losses = {e: float(denoising_loss(Tells(e), fed, target).detach()) for e in (truth * 0.9, truth, truth * 1.1)}
+    losses = {
+        e: float(denoising_loss(Tells(e)(fed), fed[:, 1:], target).detach()) for e in (truth * 0.9, truth, truth * 1.1)
+    }
     assert min(losses, key=losses.__getitem__) == truth
 
 
 def test_batches_are_the_same_for_the_same_epoch_and_follow_the_weights() -> None:
     task = CleanTask([np.zeros((8, 8), np.float32)] * 3, (0.1, 0.1), 8)
-    work = RestorationWork(task, 3, (), steps=200, batch_size=8, seed=1, weight=np.array([0.0, 1.0, 3.0]))
-    first, again, other = work.epoch_batches(0), work.epoch_batches(0), work.epoch_batches(1)
+    training = RestorationWork(task, 3, (), steps=200, batch_size=8, seed=1, weight=np.array([0.0, 1.0, 3.0]))
+    first, again, other = training.epoch_batches(0), training.epoch_batches(0), training.epoch_batches(1)
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
     share = np.mean(np.concatenate(first) == 2)
     assert 0.7 < share < 0.8
     assert not (np.concatenate(first) == 0).any()
-    assert work.validation_loss(Tells(0.1)) is None
+    assert training.validation_loss(Tells(0.1)) is None

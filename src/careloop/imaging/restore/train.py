@@ -42,9 +42,11 @@ if TYPE_CHECKING:
 
 WORK = "training"  # what is needed while training lasts; removed at its end
 PATCH, BATCH_PIXELS, STEPS = 64, 16 * 64**2, 250  # edge of a patch, pixels of a batch, batches an epoch
-LESIONS = LesionRule(diameter_px=(3.0, 16.0), contrast=(0.03, 0.4))
-WITH_LESIONS = 0.25  # of the patches: what is simulated and small must not look like noise
-MOST_LESIONS = 3
+LESIONS = LesionRule(diameter_px=(3.0, 20.0), contrast=(0.03, 0.4))
+WITH_LESIONS, MOST_LESIONS = (
+    0.25,
+    3,
+)  # the share of low-dose planes that get some: small things are not to look like noise
 HIGHEST_LEVEL = 55 / 255
 PHOTONS = (3e3, 1e5)  # a ray, drawn on a logarithmic scale
 SCANS = 3  # simulated of each plane
@@ -170,21 +172,13 @@ def make_examples(material: Material, settings: RestorationSettings, *, progress
         everything = list(material.planes)
         levels = [settings.noise_level or noise_sigma(plane) for plane in everything]
         return Examples(NoisyTask(everything, levels, PATCH), len(everything), _by_size(everything), ())
-    task = CleanTask(planes, (0.0, HIGHEST_LEVEL), PATCH, with_lesions)
+    task = CleanTask(planes, (0.0, HIGHEST_LEVEL), PATCH, LESIONS)
     random = np.random.default_rng([settings.seed, 1])
     validation = [
         _noisy_middle(material.planes[k], VALIDATED_LEVELS[i % len(VALIDATED_LEVELS)], random)
         for i, k in enumerate(_spread(held))
     ]
     return Examples(task, len(planes), _by_size(planes), tuple(validation))
-
-
-def with_lesions(patch: Plane, random: np.random.Generator) -> Plane:
-    """A few simulated lesions in some of the patches."""
-    if random.uniform() > WITH_LESIONS:
-        return patch
-    count = int(random.integers(1, MOST_LESIONS + 1))
-    return insert_lesions(patch, count, random, rule=LESIONS).image.astype(np.float32)
 
 
 def _low_dose_examples(
@@ -201,10 +195,18 @@ def _low_dose_examples(
     wanted = [*training, *held]
     for number, k in enumerate(wanted, start=1):
         progress("simulating low-dose scans", number, len(wanted))
-        pairs[k] = low_dose_pairs(with_lesions(material.planes[k], random), material.pixel_mm[k], random)
+        pairs[k] = low_dose_pairs(_with_lesions(material.planes[k], random), material.pixel_mm[k], random)
     trained = [pair for k in training for pair in pairs[k]]
     validation = tuple(middle(pairs[k][0]) for k in _spread(held))
     return Examples(PairTask(trained, PATCH), len(trained), None, validation)
+
+
+def _with_lesions(plane: Plane, random: np.random.Generator) -> Plane:
+    """A few simulated lesions in some of the planes."""
+    if random.uniform() > WITH_LESIONS:
+        return plane
+    count = int(random.integers(1, MOST_LESIONS + 1))
+    return insert_lesions(plane, count, random, rule=LESIONS).image.astype(np.float32)
 
 
 def low_dose_pairs(plane: Plane, pixel_mm: float, random: np.random.Generator) -> list[Example]:

@@ -5,15 +5,23 @@ known: each time noise is drawn anew, what is fed gets alpha times of it and the
 two noises are then independent, so that the best guess of the target is the best guess of the clean plane (Pang et al.
 2021, Recorrupted-to-Recorrupted, CVPR, section 3). Alpha is drawn from `ALPHAS`: a small one, such as the authors' 0.5,
 feeds nearly the noise that is to be taken out, a large one leaves less noise in the target to average away.
+
+The least squared error alone pays with faint lesions: what may be noise is best taken out. So some clean patches are
+learnt from twice, with the same noise, without and with simulated lesions, and the contrast that these have in the
+difference of the two results is to be their own. How much that counts is a choice: more of it keeps fainter lesions,
+and with them noise of their size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+
+from careloop.evaluate.lesion_fidelity import contrast_templates
+from careloop.imaging.restore.lesions import LesionRule, insert_lesions
 
 if TYPE_CHECKING:
     import torch
@@ -26,15 +34,39 @@ ALPHAS = (0.5, 1.0)
 LEVEL_POWER = 1.2  # squared errors grow about so with the noise level; dividing by it lets all levels count
 LEVEL_FLOOR = 0.02
 SPREAD_SHARE = 0.1  # of the loss of the expected error beside that of the plane
+CONTRAST_SHARE = 0.8  # of the squared error of lesions' contrasts beside it
+WITH_LESIONS, MOST_LESIONS = 0.4, 5  # the share of patches that get lesions, and how many at most
+
+
+@dataclass(frozen=True)
+class Lesions:
+    """Simulated lesions of a patch: what they add to it, and the templates (lesions, rows, columns) of contrasts."""
+
+    added: Plane
+    templates: Plane
+
+    @property
+    def contrasts(self) -> NDArray[np.float32]:
+        """Of each lesion, signed."""
+        return np.asarray(np.tensordot(self.templates, self.added), np.float32)
 
 
 @dataclass(frozen=True)
 class Example:
-    """A patch for training, all (rows, columns) float32: what the network is fed, its noise level, and the target."""
+    """A patch for training, all (rows, columns) float32: what the network is fed, its noise level, and the target.
+
+    `lesions` are in neither of them; where they are given, the patch is learnt from once more with them.
+    """
 
     noisy: Plane
     level: Plane
     target: Plane
+    lesions: Lesions | None = None
+
+    def with_lesions(self) -> Example:
+        """The same patch and noise with the lesions, nothing where it has none."""
+        added = np.float32(0) if self.lesions is None else self.lesions.added
+        return Example(self.noisy + added, self.level, self.target + added)
 
 
 class Task(Protocol):
@@ -63,21 +95,27 @@ def oriented(patch: Plane, way: int) -> Plane:
 
 @dataclass(frozen=True)
 class CleanTask:
-    """White Gaussian noise of a level between `levels` added to clean planes; `alter` changes a patch beforehand."""
+    """White Gaussian noise of a level between `levels` added to clean planes; some patches come with `lesions`."""
 
     planes: Sequence[Plane]
     levels: tuple[float, float]
     size: int
-    alter: Callable[[Plane, np.random.Generator], Plane] | None = None
+    lesions: LesionRule | None = None
 
     def example(self, plane: int, random: np.random.Generator) -> Example:
         """See Task."""
         clean = random_patch(self.planes[plane], self.size, random)
-        if self.alter is not None:
-            clean = self.alter(clean, random)
         level = random.uniform(*self.levels)
         noise = random.standard_normal(clean.shape, dtype=np.float32) * np.float32(level)
-        return Example(clean + noise, np.full_like(clean, level), clean)
+        return Example(clean + noise, np.full_like(clean, level), clean, self._drawn(clean, random))
+
+    def _drawn(self, clean: Plane, random: np.random.Generator) -> Lesions | None:
+        if self.lesions is None or random.uniform() > WITH_LESIONS:
+            return None
+        made = insert_lesions(clean, int(random.integers(1, MOST_LESIONS + 1)), random, rule=self.lesions)
+        if not made.lesions:
+            return None
+        return Lesions((made.image - clean).astype(np.float32), contrast_templates(made.masks).astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -140,9 +178,16 @@ class RestorationWork:
         """The loss of a batch; the third number counts pixels."""
         random = np.random.default_rng([self.seed, seed])
         examples = [self.task.example(int(row), random) for row in rows]
+        paired = [k for k, example in enumerate(examples) if example.lesions is not None]
+        both = examples + [examples[k].with_lesions() for k in paired]
         device = next(model.parameters()).device
-        value = denoising_loss(model, *(part.to(device) for part in stacked(examples)))
-        return value * len(rows), value.new_tensor(float(len(rows))), len(rows) * examples[0].noisy.size
+        fed, target = (part.to(device) for part in stacked(both))
+        out = model(fed).float()
+        value = denoising_loss(out, fed[:, 1:], target)
+        if paired:
+            passed = out[len(examples) :, 0] - out[paired, 0]
+            value = value + CONTRAST_SHARE * contrast_error(passed, [examples[k].lesions for k in paired])
+        return value * len(rows), value.new_tensor(float(len(rows))), len(both) * examples[0].noisy.size
 
     def validation_loss(self, model: nn.Module) -> float | None:
         """Mean squared error of the planes in decibels, averaged over them."""
@@ -167,11 +212,23 @@ def stacked(examples: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(fed).to(memory_format=torch.channels_last), torch.from_numpy(targets)
 
 
-def denoising_loss(model: nn.Module, fed: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Squared error of the plane, and of the error that it expects, all noise levels counting alike."""
-    out = model(fed).float()
+def denoising_loss(out: torch.Tensor, level: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Squared error of the plane, and of the error that it expects, all noise levels counting alike.
+
+    `out` is (n, 2, rows, columns), as the network gives it; `level` and `target` are (n, 1, rows, columns).
+    """
     error = out[:, :1] - target
-    level = fed[:, 1:].mean((1, 2, 3), keepdim=True)
-    scale = (level + LEVEL_FLOOR) ** -LEVEL_POWER
+    scale = (level.mean((1, 2, 3), keepdim=True) + LEVEL_FLOOR) ** -LEVEL_POWER
     expected = (out[:, 1:] - error.detach().abs()) ** 2
     return ((error**2 + SPREAD_SHARE * expected) * scale).mean()
+
+
+def contrast_error(passed: torch.Tensor, lesions: Sequence[Lesions]) -> torch.Tensor:
+    """Mean squared error of the contrasts of all lesions in what came through of each patch's, (n, rows, columns)."""
+    import torch
+
+    errors = [
+        torch.tensordot(torch.from_numpy(one.templates).to(patch), patch, 2) - torch.from_numpy(one.contrasts).to(patch)
+        for patch, one in zip(passed, lesions, strict=True)
+    ]
+    return (torch.cat(errors) ** 2).mean()
