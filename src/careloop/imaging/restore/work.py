@@ -15,7 +15,7 @@ and with them noise of their size.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -61,7 +61,7 @@ class Example:
     noisy: Plane
     level: Plane
     target: Plane
-    lesions: Lesions | None = None
+    lesions: Lesions | None = field(default=None, kw_only=True)
 
     def with_lesions(self) -> Example:
         """The same patch and noise with the lesions, nothing where it has none."""
@@ -107,7 +107,7 @@ class CleanTask:
         clean = random_patch(self.planes[plane], self.size, random)
         level = random.uniform(*self.levels)
         noise = random.standard_normal(clean.shape, dtype=np.float32) * np.float32(level)
-        return Example(clean + noise, np.full_like(clean, level), clean, self._drawn(clean, random))
+        return Example(clean + noise, np.full_like(clean, level), clean, lesions=self._drawn(clean, random))
 
     def _drawn(self, clean: Plane, random: np.random.Generator) -> Lesions | None:
         if self.lesions is None or random.uniform() > WITH_LESIONS:
@@ -178,15 +178,15 @@ class RestorationWork:
         """The loss of a batch; the third number counts pixels."""
         random = np.random.default_rng([self.seed, seed])
         examples = [self.task.example(int(row), random) for row in rows]
-        paired = [k for k, example in enumerate(examples) if example.lesions is not None]
+        paired = {k: example.lesions for k, example in enumerate(examples) if example.lesions is not None}
         both = examples + [examples[k].with_lesions() for k in paired]
         device = next(model.parameters()).device
         fed, target = (part.to(device) for part in stacked(both))
         out = model(fed).float()
         value = denoising_loss(out, fed[:, 1:], target)
         if paired:
-            passed = out[len(examples) :, 0] - out[paired, 0]
-            value = value + CONTRAST_SHARE * contrast_error(passed, [examples[k].lesions for k in paired])
+            passed = out[len(examples) :, 0] - out[list(paired), 0]
+            value = value + CONTRAST_SHARE * contrast_error(passed, list(paired.values()))
         return value * len(rows), value.new_tensor(float(len(rows))), len(both) * examples[0].noisy.size
 
     def validation_loss(self, model: nn.Module) -> float | None:
