@@ -161,9 +161,9 @@ class Bench:
     adapt: bool
     lesions: int
 
-    def adapted_to(self, plane: Plane, level: float) -> Plane:
-        """Restored by a network that has learnt from this plane."""
-        return adapted(self.gaussian, [NoisyPlane(plane, level)]).averaged(plane, level).plane
+    def adapted_to(self, plane: Plane, level: float) -> PlaneRestorer:
+        """A network that has learnt from this plane."""
+        return adapted(self.gaussian, [NoisyPlane(plane, level)])
 
 
 def decibels(truth: Plane, found: Plane) -> float:
@@ -189,7 +189,9 @@ def gaussian_part(bench: Bench) -> None:
         methods["careloop"] = [bench.gaussian.averaged(plane, level).plane for plane in noisy]
         if bench.adapt:
             start = time.perf_counter()
-            methods["careloop, adapted"] = [bench.adapted_to(plane, level) for plane in noisy]
+            methods["careloop, adapted"] = [
+                bench.adapted_to(plane, level).averaged(plane, level).plane for plane in noisy
+            ]
             print(f"  adapting takes {(time.perf_counter() - start) / len(noisy):.0f} s a slice")
         if bench.self_supervised is not None:
             methods[WITHOUT_TARGETS] = [bench.self_supervised.averaged(plane, level).plane for plane in noisy]
@@ -271,19 +273,20 @@ def lesions_part(bench: Bench) -> None:
             "NLM": lambda noisy, level=level: non_local_means(noisy, level),
             "careloop": lambda noisy, level=level: bench.gaussian.averaged(noisy, level).plane,
         }
-        if bench.adapt:
-            methods["adapted"] = lambda noisy, level=level: bench.adapted_to(noisy, level)
-        found: dict[str, list[LesionFidelity]] = {name: [] for name in methods}
-        inserted = 0
+        found: dict[str, list[LesionFidelity]] = {}
+        inserted = slices = 0
         while inserted < bench.lesions:
-            one = large[len(found["noisy"]) % len(large)]
+            one = large[slices % len(large)]
             made = insert_lesions(
                 one.plane, min(LESIONS_A_SLICE, bench.lesions - inserted), random, rule=rule, tissue=one.plane > TISSUE
             )
-            inserted += len(made.lesions)
+            inserted, slices = inserted + len(made.lesions), slices + 1
             noise = level * random.standard_normal(one.plane.shape, dtype=np.float32)
+            if bench.adapt:  # to the slice with the lesions, and that network is run on both
+                network = bench.adapted_to(made.image + noise, level)
+                methods["adapted"] = lambda noisy, network=network, level=level: network.averaged(noisy, level).plane
             for name, method in methods.items():
-                found[name].append(
+                found.setdefault(name, []).append(
                     lesion_fidelity(
                         made.image,
                         method(made.image + noise),

@@ -29,7 +29,7 @@ from careloop.imaging.restore.model import (
     write_restoration,
 )
 from careloop.imaging.restore.noise_level import noise_sigma
-from careloop.imaging.restore.work import CleanTask, Example, NoisyTask, PairTask, RestorationWork, Task
+from careloop.imaging.restore.work import CONTRAST_SHARE, CleanTask, Example, NoisyTask, PairTask, RestorationWork, Task
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -129,12 +129,14 @@ def train_on(
     network = _begin(settings)
     start = time.monotonic()
     losses, epochs = _fit(network, examples, settings, out=out, progress=progress)
-    took = {
+    took: dict[str, Any] = {
         "epochs": epochs,
         "seconds": round(time.monotonic() - start),
         "seed": settings.seed,
         "start": "new weights" if settings.start == "new" else shipped(settings.degradation).made_by,
     }
+    if isinstance(examples.task, CleanTask) and examples.task.lesions is not None:
+        took["contrast share"] = CONTRAST_SHARE
     said = RestorationFile(
         name=name,
         degradation=settings.degradation,
