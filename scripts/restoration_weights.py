@@ -6,9 +6,9 @@
     python scripts/restoration_weights.py self-supervised --scans SCANS --epochs 75 --out FOLDER
 
 SCANS are real CT and MR from public repositories (see restoration_scans.py). The shipped weights against white noise
-come from the first two lines, the second run several times, and a mean (restoration_mean.py); model.json says how. Each takes 25 to 65 minutes on one
-core of a processor that computes in bfloat16 (about twice that on others). A training that was stopped goes on where it
-was.
+come from the first two lines, the second run several times, and a mean (restoration_mean.py); model.json says how. Each
+takes 25 to 65 minutes on one core of a processor that computes in bfloat16 (about twice that on others). A training
+that was stopped goes on where it was.
 """
 
 from __future__ import annotations
