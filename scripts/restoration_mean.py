@@ -3,8 +3,8 @@
     python scripts/restoration_mean.py --of shipped FOLDER FOLDER --shares 0.5 0.25 0.25 --out FOLDER
 
 Between weights of trainings with one origin the error changes smoothly (Wortsman et al. 2022, Model soups, ICML): the
-mean of a network that has the least error and of one that lets more lesions through lies between the two in both, and
-half of the way costs about a quarter of the whole way's error.
+mean of a network that has the least error and of one that lets more of lesions through lies between the two in both. As
+the error grows by the square from where it is least, half of the way costs about a quarter of what the whole way does.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def with_lesions() -> Example:
 def test_lesions_come_with_the_same_noise_and_have_their_drawn_contrasts() -> None:
     example = with_lesions()
     assert example.lesions is not None
-    again = example.with_lesions()
+    again = example.holding(example.lesions)
     assert np.allclose(again.noisy - again.target, example.noisy - example.target, atol=1e-6)
     assert (again.target - example.target)[example.lesions.templates[0] > 0].mean() > 0.15
     assert ((example.lesions.contrasts > 0.15) & (example.lesions.contrasts <= 0.3)).all()

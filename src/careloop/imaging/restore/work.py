@@ -63,10 +63,9 @@ class Example:
     target: Plane
     lesions: Lesions | None = field(default=None, kw_only=True)
 
-    def with_lesions(self) -> Example:
-        """The same patch and noise with the lesions, nothing where it has none."""
-        added = np.float32(0) if self.lesions is None else self.lesions.added
-        return Example(self.noisy + added, self.level, self.target + added)
+    def holding(self, lesions: Lesions) -> Example:
+        """The same patch and noise with the lesions in it."""
+        return Example(self.noisy + lesions.added, self.level, self.target + lesions.added)
 
 
 class Task(Protocol):
@@ -179,7 +178,7 @@ class RestorationWork:
         random = np.random.default_rng([self.seed, seed])
         examples = [self.task.example(int(row), random) for row in rows]
         paired = {k: example.lesions for k, example in enumerate(examples) if example.lesions is not None}
-        both = examples + [examples[k].with_lesions() for k in paired]
+        both = examples + [examples[k].holding(lesions) for k, lesions in paired.items()]
         device = next(model.parameters()).device
         fed, target = (part.to(device) for part in stacked(both))
         out = model(fed).float()
