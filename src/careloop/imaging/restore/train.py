@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from careloop import InputError, __version__
-from careloop.imaging.restore.lesions import LesionRule, insert_lesions
+from careloop.imaging.restore.lesions import LesionRule
 from careloop.imaging.restore.local_level import local_level
 from careloop.imaging.restore.low_dose import low_dose, project
 from careloop.imaging.restore.material import Material
@@ -29,7 +29,16 @@ from careloop.imaging.restore.model import (
     write_restoration,
 )
 from careloop.imaging.restore.noise_level import noise_sigma
-from careloop.imaging.restore.work import CONTRAST_SHARE, CleanTask, Example, NoisyTask, PairTask, RestorationWork, Task
+from careloop.imaging.restore.work import (
+    CONTRAST_SHARE,
+    CleanTask,
+    Example,
+    NoisyTask,
+    PairTask,
+    RestorationWork,
+    Task,
+    with_some_lesions,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,10 +52,6 @@ if TYPE_CHECKING:
 WORK = "training"  # what is needed while training lasts; removed at its end
 PATCH, BATCH_PIXELS, STEPS = 64, 16 * 64**2, 250  # edge of a patch, pixels of a batch, batches an epoch
 LESIONS = LesionRule(diameter_px=(3.0, 20.0), contrast=(0.03, 0.4))
-WITH_LESIONS, MOST_LESIONS = (
-    0.25,
-    3,
-)  # the share of low-dose planes that get some: small things are not to look like noise
 HIGHEST_LEVEL = 55 / 255
 PHOTONS = (3e3, 1e5)  # a ray, drawn on a logarithmic scale
 SCANS = 3  # simulated of each plane
@@ -197,18 +202,12 @@ def _low_dose_examples(
     wanted = [*training, *held]
     for number, k in enumerate(wanted, start=1):
         progress("simulating low-dose scans", number, len(wanted))
-        pairs[k] = low_dose_pairs(_with_lesions(material.planes[k], random), material.pixel_mm[k], random)
+        made = with_some_lesions(material.planes[k], LESIONS, random)
+        plane = material.planes[k] if made is None else made.image.astype(np.float32)
+        pairs[k] = low_dose_pairs(plane, material.pixel_mm[k], random)
     trained = [pair for k in training for pair in pairs[k]]
     validation = tuple(middle(pairs[k][0]) for k in _spread(held))
     return Examples(PairTask(trained, PATCH), len(trained), None, validation)
-
-
-def _with_lesions(plane: Plane, random: np.random.Generator) -> Plane:
-    """A few simulated lesions in some of the planes."""
-    if random.uniform() > WITH_LESIONS:
-        return plane
-    count = int(random.integers(1, MOST_LESIONS + 1))
-    return insert_lesions(plane, count, random, rule=LESIONS).image.astype(np.float32)
 
 
 def low_dose_pairs(plane: Plane, pixel_mm: float, random: np.random.Generator) -> list[Example]:

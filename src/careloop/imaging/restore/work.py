@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from careloop.evaluate.lesion_fidelity import contrast_templates
-from careloop.imaging.restore.lesions import LesionRule, insert_lesions
+from careloop.imaging.restore.lesions import LesionRule, WithLesions, insert_lesions
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +35,7 @@ LEVEL_POWER = 1.2  # squared errors grow about so with the noise level; dividing
 LEVEL_FLOOR = 0.02
 SPREAD_SHARE = 0.1  # of the loss of the expected error beside that of the plane
 CONTRAST_SHARE = 0.35  # of the squared error of lesions' contrasts beside it; about that of the shipped weights
-WITH_LESIONS, MOST_LESIONS = 0.4, 5  # the share of patches that get lesions, and how many at most
+WITH_LESIONS, MOST_LESIONS = 0.4, 5  # the share of planes or patches that get lesions, and how many at most
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,13 @@ def oriented(patch: Plane, way: int) -> Plane:
     return np.ascontiguousarray(turned[:, ::-1] if way >= 4 else turned)
 
 
+def with_some_lesions(plane: Plane, rule: LesionRule, random: np.random.Generator) -> WithLesions | None:
+    """A few simulated lesions in some of the planes, None in the others."""
+    if random.uniform() > WITH_LESIONS:
+        return None
+    return insert_lesions(plane, int(random.integers(1, MOST_LESIONS + 1)), random, rule=rule)
+
+
 @dataclass(frozen=True)
 class CleanTask:
     """White Gaussian noise of a level between `levels` added to clean planes; some patches come with `lesions`."""
@@ -109,10 +116,8 @@ class CleanTask:
         return Example(clean + noise, np.full_like(clean, level), clean, lesions=self._drawn(clean, random))
 
     def _drawn(self, clean: Plane, random: np.random.Generator) -> Lesions | None:
-        if self.lesions is None or random.uniform() > WITH_LESIONS:
-            return None
-        made = insert_lesions(clean, int(random.integers(1, MOST_LESIONS + 1)), random, rule=self.lesions)
-        if not made.lesions:
+        made = with_some_lesions(clean, self.lesions, random) if self.lesions is not None else None
+        if made is None or not made.lesions:
             return None
         return Lesions((made.image - clean).astype(np.float32), contrast_templates(made.masks).astype(np.float32))
 
