@@ -34,7 +34,7 @@ ALPHAS = (0.5, 1.0)
 LEVEL_POWER = 1.2  # squared errors grow about so with the noise level; dividing by it lets all levels count
 LEVEL_FLOOR = 0.02
 SPREAD_SHARE = 0.1  # of the loss of the expected error beside that of the plane
-CONTRAST_SHARE = 0.35  # of the squared error of lesions' contrasts beside it; about that of the shipped weights
+CONTRAST_SHARE = 0.15  # of the squared error of lesions' contrasts beside it; where the shipped weights stand
 WITH_LESIONS, MOST_LESIONS = 0.4, 5  # the share of planes or patches that get lesions, and how many at most
 
 
