@@ -1,13 +1,12 @@
 """Restoration of held-out real CT and MR slices by careloop's shipped networks, beside the classical methods.
 
-Held out means that no weight was trained on them (see scripts/restoration_planes.py): the head CT of Debian's
-`invesalius-examples`, and the CT and MR files that pydicom's test data hold (other people, other scanners; `pip install
-pydicom-data`). Noise and blur are simulated, each slice is its own truth with whatever noise it had. CT is taken from
--1000 to 1000 HU, MR from 0 to its 99.5th percentile, and sigma is in 255ths of that. BM3D runs in an environment of its
-own, as its licence is for non-commercial use:
+Held out means that no weight was trained on them (see restoration_slices.py, and scripts/restoration_planes.py for what
+was). Noise and blur are simulated, each slice is its own truth with whatever noise it had. CT is taken from -1000 to
+1000 HU, MR from 0 to its 99.5th percentile, and sigma is in 255ths of that. BM3D runs in an environment of its own, as
+its licence is for non-commercial use:
 
     python -m venv PEER && PEER/bin/pip install bm3d
-    python benchmarks/restoration.py --peer PEER/bin/python [--parts gaussian ...] [--slices N] [--adapt]
+    python benchmarks/restoration.py --peer PEER/bin/python [--parts gaussian ...] [--slices N] [--more-mr FOLDER]
 
 With --adapt, white noise is also taken out by a network adapted to each noisy slice (`image restore --adapt`).
 """
@@ -18,15 +17,15 @@ import argparse
 import math
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from restoration_slices import Plane, Slice, held_out
+from scipy import stats
 
 from careloop.evaluate.estimate import Estimate
 from careloop.evaluate.lesion_fidelity import (
@@ -49,7 +48,6 @@ from careloop.imaging.restore.plug_and_play import deblurred
 from careloop.imaging.restore.run import PlaneRestorer
 from careloop.imaging.restore.white_noise import NoisyPlane
 
-Plane = np.ndarray[Any, np.dtype[np.float32]]
 SEED = 20261127
 SIGMAS = (15, 25, 50)
 BLURS_PX = (1.2, 2.0)
@@ -60,73 +58,6 @@ LESION_PX, LESION_CONTRAST = (8.0, 20.0), (0.1, 0.4)  # 0.1 is 200 HU of the win
 DETECTABILITIES = ((0.0, ROSE), (ROSE, math.inf), (2 * ROSE, math.inf))  # d' in the noise
 TISSUE = 0.2
 WITHOUT_TARGETS = "careloop, no clean targets"
-HEAD_CT = Path("/usr/share/doc/invesalius-examples/examples/Cranium.inv3")
-CT_FILES = ("693_UNCR.dcm", "J2K_pixelrep_mismatch.dcm", "explicit_VR-UN.dcm", "bad_sequence.dcm", "CT_small.dcm")
-MR_FILES = ("MR-SIEMENS-DICOM-WithOverlays.dcm", "MR2_UNCR.dcm", "MR_small.dcm", "emri_small.dcm")
-
-
-@dataclass(frozen=True)
-class Slice:
-    """One held-out slice, 0 to 1, from one file; `kind` is CT or MR."""
-
-    kind: str
-    file: str
-    plane: Plane
-    pixel_mm: float = 0.8
-
-
-def held_out(slices: int) -> list[Slice]:
-    """`slices` of the head CT, and one of each of pydicom's files (the middle one of ten)."""
-    found = [Slice("CT", "head CT", plane, 0.957) for plane in head_ct(slices)] if HEAD_CT.exists() else []
-    return (
-        found
-        + [Slice("CT", name, plane) for name, plane in _pydicom(CT_FILES, ct)]
-        + [Slice("MR", name, plane) for name, plane in _pydicom(MR_FILES, mr)]
-    )
-
-
-def head_ct(slices: int) -> list[Plane]:
-    """Slices of the head at equal distances."""
-    import plistlib
-    import tarfile
-
-    with tarfile.open(HEAD_CT) as archive:
-        members = {Path(member.name).name: member for member in archive.getmembers()}
-        main, matrix = (archive.extractfile(members[name]) for name in ("main.plist", "matrix.dat"))
-        assert main is not None
-        assert matrix is not None
-        hu = np.frombuffer(matrix.read(), dtype=np.int16).reshape(plistlib.load(main)["matrix"]["shape"])
-    return [ct(hu[k]) for k in np.linspace(10, len(hu) - 10, slices).astype(int)]
-
-
-def ct(hu: np.ndarray) -> Plane:
-    """-1000 to 1000 HU as 0 to 1."""
-    return ((np.clip(hu, -1000, 1000) + 1000) / 2000).astype(np.float32)
-
-
-def mr(values: np.ndarray) -> Plane:
-    """0 to the 99.5th percentile as 0 to 1; a matrix of 1024 was interpolated by the scanner and is halved again."""
-    values = np.clip(values / np.percentile(values, 99.5), 0, 1)
-    if len(values) == 1024:
-        values = values.reshape(512, 2, 512, 2).mean((1, 3))
-    return values.astype(np.float32)
-
-
-def _pydicom(names: Sequence[str], scale: Callable[[np.ndarray], Plane]) -> list[tuple[str, Plane]]:
-    from pydicom import dcmread
-    from pydicom.data import get_testdata_file
-    from pydicom.pixels import apply_modality_lut
-
-    found = []
-    for name in names:
-        path = get_testdata_file(name, download=False)
-        if path is None:
-            print(f"left out: {name}, which comes with pydicom-data", file=sys.stderr)
-            continue
-        header = dcmread(path)
-        values = np.asarray(apply_modality_lut(header.pixel_array, header), dtype=float)
-        found.append((name, scale(values[len(values) // 2] if values.ndim == 3 else values)))
-    return found
 
 
 def bm3d(noisy: Sequence[Plane], sigmas: Sequence[float], python: Path) -> tuple[list[Plane], list[float]]:
@@ -339,16 +270,34 @@ def show_methods(
         print(f"  {what:16} {kind} (n={len(rows)})  {text}")
         if against in figures:
             for name in (n for n in figures if n.startswith("careloop")):
-                gain = figures[name] - figures[against]
-                by_file = {s: [] for s in dict.fromkeys(slices[k].file for k in rows)}
-                for k, value in zip(rows, gain, strict=True):
-                    by_file[slices[k].file].append(value)
-                worst = min(by_file, key=lambda file: np.mean(by_file[file]))
                 aim = 0.0 if name == WITHOUT_TARGETS else wanted
-                least = f"least {np.mean(by_file[worst]):+.2f} ({worst})"
-                met = f"target at least {aim:g}: {'met' if gain.mean() >= aim else 'MISSED'}"
-                print(f"{'':19} {name} - {against}: {gain.mean():+.3f} dB, {least}, {met}")
+                text = _gain_words([slices[k] for k in rows], figures[name] - figures[against], aim)
+                print(f"{'':19} {name} - {against}: {text}")
     print(end="", flush=True)
+
+
+def _gain_words(slices: Sequence[Slice], gain: np.ndarray, aim: float) -> str:
+    """The mean with its interval over people, by source, and the person with the least of it."""
+    by_person = {person: _mean(slices, gain, person=person) for person in dict.fromkeys(s.person for s in slices)}
+    least = min(by_person, key=lambda person: by_person[person])
+    low, high = stats.t.interval(0.95, len(by_person) - 1, *_mean_and_error(list(by_person.values())))
+    sources = dict.fromkeys(s.source for s in slices)
+    parts = [f"{source} {_mean(slices, gain, source=source):+.3f}" for source in sources]
+    return (
+        f"{gain.mean():+.3f} dB ({low:+.2f} to {high:+.2f} over {len(by_person)} people"
+        + (f"; {', '.join(parts)}" if len(parts) > 1 else "")
+        + f"; least {by_person[least]:+.2f}, {least}), target at least {aim:g}: "
+        + ("met" if gain.mean() >= aim else "MISSED")
+    )
+
+
+def _mean(slices: Sequence[Slice], gain: np.ndarray, **of: str) -> float:
+    chosen = [all(getattr(s, name) == value for name, value in of.items()) for s in slices]
+    return float(gain[chosen].mean())
+
+
+def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+    return statistics.mean(values), statistics.stdev(values) / math.sqrt(len(values))
 
 
 def _lesion_words(s: LesionSummary) -> str:
@@ -382,12 +331,13 @@ def main() -> None:
     parser.add_argument("--adapt", action="store_true", help="adapt the network to each slice as well; takes minutes")
     parser.add_argument("--lesions", type=int, default=LESIONS)
     parser.add_argument("--slices", type=int, default=6, help="of the head CT")
+    parser.add_argument("--more-mr", type=Path, help="folder with the repositories of restoration_slices.py")
     parser.add_argument("--gaussian", type=Path, help="folder of another model than the shipped one")
     parser.add_argument("--low-dose", type=Path, help="folder of another model than the shipped one")
     parser.add_argument("--self-supervised", type=Path, help="folder of a model trained without clean targets")
     parser.add_argument("--threads", type=int)
     given = parser.parse_args()
-    slices = held_out(given.slices)
+    slices = held_out(given.slices, given.more_mr)
     bench = Bench(
         slices=slices,
         gaussian=_restorer(
@@ -408,7 +358,7 @@ def main() -> None:
         lesions=given.lesions,
     )
     kinds = {kind: sum(s.kind == kind for s in slices) for kind in ("CT", "MR")}
-    print(f"Held-out real slices: {kinds['CT']} CT, {kinds['MR']} MR, from {len({s.file for s in slices})} people")
+    print(f"Held-out real slices: {kinds['CT']} CT, {kinds['MR']} MR, from {len({s.person for s in slices})} people")
     own = {s.file: 255 * noise_sigma(s.plane) for s in slices}  # of the last slice of each
     print("Noise that they have themselves, sigma of 255: " + ", ".join(f"{f} {n:.1f}" for f, n in own.items()))
     for part in given.parts:
