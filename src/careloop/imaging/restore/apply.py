@@ -201,7 +201,7 @@ class _Plan:
             if white.noisy is not None
         ]
         tried = [noisy[k] for k in _spread(len(noisy), MOST_TRIED)]
-        grains = [grain_of(one.plane, self.restorer(one.plane, one.level).plane, one.level) for one in tried]
+        grains = [grain_of(one.plane, self.restorer(one.plane, one.level), one.level) for one in tried]
         refusals = check_grain([grain for grain in grains if grain is not None])
         if refusals:
             raise RefusedSeriesError("The image", refusals)
@@ -216,7 +216,7 @@ class _Plan:
             return RestoredPlane(np.asarray(plane, np.float32), np.zeros(plane.shape, np.float32)), None
         noisy, level = white.noisy.plane, white.noisy.level
         found = self.restorer.averaged(noisy, level)
-        return white.in_unit(found), grain_of(noisy, found.plane, level)
+        return white.in_unit(found), grain_of(noisy, found, level)
 
     def _whitened(self, plane: NDArray[np.generic]) -> Whitened:
         """The slice with white noise, of a level that the model was trained on."""

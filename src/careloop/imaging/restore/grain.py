@@ -1,4 +1,10 @@
-"""Whether what a denoiser took out looks like the noise it was trained on; if not, its result is not to be trusted."""
+"""Whether what a denoiser took out looks like the noise it was trained on; if not, its result is not to be trusted.
+
+A good denoiser does not take out noise that it cannot tell from the image: the less noise, the smaller the part. What
+it takes out, squared, and its expected squared error together make up the noise's variance, if that is what it was told
+(Raphan and Simoncelli 2011, Least squares estimation without priors or supervision, Neural Computation 23:374, section
+2, for the best estimate in white Gaussian noise).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from careloop.imaging.finding import Finding
+from careloop.imaging.restore.run import RestoredPlane
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,7 +22,9 @@ if TYPE_CHECKING:
     Plane = NDArray[np.floating[Any]]
 
 # Bounds that white Gaussian noise of the stated level keeps, with room for what a network leaves in.
-SPREAD = (0.6, 1.4)  # of what was taken out, over the stated level
+MOST_TAKEN = 1.4  # standard deviation of what was taken out, over the noise level
+LEAST_FOUND = 0.65  # that and the expected error together; half the level that was told comes to 0.55 to 0.8
+SQUARED = np.pi / 2  # the mean square of Gaussian errors over the square of their mean size
 CORRELATION = 0.25  # between neighbouring pixels of it
 STRUCTURE = 0.35  # its correlation with the restored image's edges: what follows outlines is image, not noise
 WITH_SIGNAL = 0.05  # restored values from 0 to 1; darker is background, where MR noise is not Gaussian, CT clipped
@@ -23,25 +32,33 @@ WITH_SIGNAL = 0.05  # restored values from 0 to 1; darker is background, where M
 
 @dataclass(frozen=True)
 class Grain:
-    """What was taken out: its standard deviation over the stated level, correlation of neighbours and with edges."""
+    """What was taken out: its size over the noise level, correlation of neighbours and with edges.
 
-    spread: float
+    `found` is its size and that of the expected error together: about 1 where the noise is as strong as was told.
+    """
+
+    taken: float
+    found: float
     correlation: float
     structure: float
 
 
-def grain_of(noisy: Plane, restored: Plane, level: float) -> Grain | None:
+def grain_of(noisy: Plane, found: RestoredPlane, level: float) -> Grain | None:
     """The figures of one plane of about 0 to 1; `level` above 0."""
     from scipy.ndimage import gaussian_gradient_magnitude
 
+    restored = found.plane
     shown = restored > WITH_SIGNAL
     both_rows, both_columns = shown[1:] & shown[:-1], shown[:, 1:] & shown[:, :-1]
     if min(both_rows.sum(), both_columns.sum()) < 500:
         return None
     taken = noisy.astype(np.float64) - restored
     edges = gaussian_gradient_magnitude(restored.astype(np.float64), 1.0)
+    variance = np.mean(taken[shown] ** 2) / level**2
+    left = SQUARED * np.mean(found.expected_error[shown].astype(np.float64) ** 2) / level**2
     return Grain(
-        spread=float(1.4826 * np.median(np.abs(taken[shown])) / level),
+        taken=float(np.sqrt(variance)),
+        found=float(np.sqrt(variance + left)),
         correlation=float(
             np.mean(
                 [
@@ -58,13 +75,19 @@ def check_grain(grains: list[Grain]) -> list[Finding]:
     """Refusals where the planes' median figures are outside what the noise of training gives."""
     if not grains:
         return []
-    spread, correlation, structure = (
-        float(np.median([getattr(grain, name) for grain in grains])) for name in ("spread", "correlation", "structure")
+    taken, together, correlation, structure = (
+        float(np.median([getattr(grain, name) for grain in grains]))
+        for name in ("taken", "found", "correlation", "structure")
     )
     found = []
-    if not SPREAD[0] <= spread <= SPREAD[1]:
+    if taken > MOST_TAKEN:
         found.append(
-            f"what was taken out is {spread:.2f} times as strong as the noise level that was stated or estimated"
+            f"what was taken out is {taken:.2f} times as strong as the noise level that was stated or estimated; state "
+            "a higher one (--level)"
+        )
+    if together < LEAST_FOUND:
+        found.append(
+            f"the noise is only {together:.2f} times as strong as was stated or estimated; state a lower level (--level)"
         )
     if abs(correlation) > CORRELATION:
         found.append(
