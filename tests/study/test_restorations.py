@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,32 @@ def test_a_real_ct_slice_becomes_a_derived_series_and_a_page(tmp_path: Path) -> 
     heard.clear()
     restore_images(task, tmp_path / "out", notify=lambda *said: heard.append(said))
     assert {state for _, state in heard} == {"unchanged"}
+
+
+def test_dicom_of_a_kind_that_gives_no_derived_series_is_restored_all_the_same(tmp_path: Path) -> None:
+    header = pydicom.dcmread(MR)
+    header.SOPClassUID = header.file_meta.MediaStorageSOPClassUID = pydicom.uid.SecondaryCaptureImageStorage
+    header.save_as(tmp_path / "captured.dcm")
+    made = restore_images(
+        RestoreTask(tmp_path / "captured.dcm", RestorationTask("upsample", factor=2)), tmp_path / "out"
+    )
+    assert made.dicom == ()
+    (said,) = (finding.message for finding in made.findings if finding.check == "derived series")
+    assert "Secondary Capture Image Storage" in said
+    assert (tmp_path / "out" / "restored.nii.gz").exists()
+    assert "Secondary Capture" in (tmp_path / "out" / "report.html").read_text()
+    with pytest.raises(InputError, match="no DICOM series to send"):
+        made.send("http://localhost:1")
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_a_source_states_against_the_standard_is_no_concern_of_its_user(tmp_path: Path) -> None:
+    header = pydicom.dcmread(MR)
+    with warnings.catch_warnings(action="ignore"):
+        header.SoftwareVersions = "a" * 65
+        header.save_as(tmp_path / "long.dcm")
+    task = RestoreTask(tmp_path / "long.dcm", RestorationTask("upsample", factor=2))
+    assert len(restore_images(task, tmp_path / "out").dicom) == 1
 
 
 def test_noise_that_was_added_to_a_real_slice_is_taken_out_of_it() -> None:

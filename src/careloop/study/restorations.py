@@ -21,7 +21,12 @@ from careloop.imaging.restore.apply import RestorationTask, degradation_of, fitt
 from careloop.imaging.restore.bias_field import correct_bias_field
 from careloop.imaging.restore.model import RestorationModel, read_restoration, shipped
 from careloop.imaging.volume import Volume
-from careloop.imaging.write.derived_series import Derivation, DerivationFacts, write_derived_series
+from careloop.imaging.write.derived_series import (
+    Derivation,
+    DerivationFacts,
+    check_derivable,
+    write_derived_series,
+)
 from careloop.imaging.write.nifti import write_nifti
 from careloop.report.restoration_page import RestorationFacts, write_restoration_page
 from careloop.study.folder import RunFolder
@@ -48,6 +53,7 @@ TAKEN_OUT: dict[str, Literal["noise", "blur", "shading"]] = {
     "upsample": "blur",
     "bias-field": "shading",
 }
+NO_SERIES = "derived series"  # the check that says why there is none
 N4 = "N4 bias field correction (SimpleITK)"
 
 
@@ -83,7 +89,10 @@ class RestorationResult:
     def send(self, url: str, *, progress: Progress | None = None) -> Stored:
         """Send the derived series to the PACS at `url` (STOW-RS)."""
         if not self.dicom:
-            raise InputError(f"{self.folder} has no DICOM series to send: only images that came as DICOM give one")
+            raise InputError(
+                f"{self.folder} has no DICOM series to send: only CT, MR, PET and X-ray images that came as DICOM "
+                "give one"
+            )
         return store_files(url, self.dicom, progress=progress)
 
 
@@ -97,8 +106,8 @@ def restore_images(
     """Restore an image and write all that comes of it to the folder `out`.
 
     restored.nii.gz, expected_error.nii.gz (where the network says it), restoration.json, dicom/ (a derived series,
-    where the image is DICOM), report.html. A stage whose inputs have not changed is not run again. The original is not
-    changed.
+    where the image is DICOM of a kind that gives one), report.html. A stage whose inputs have not changed is not run
+    again. The original is not changed.
 
     Raises:
         RefusedSeriesError: the image must not be used, or is unlike what the model was trained on.
@@ -118,7 +127,7 @@ def restore_images(
     )
     facts = json.loads((out / FACTS).read_text(encoding="utf-8"))
     result = RestorationResult(out, _restored(out, facts, volume), facts, ())
-    if volume.source.instances:
+    if volume.source.instances and NO_SERIES not in {finding.check for finding in result.findings}:
         folder.stage(
             "dicom",
             partial(_write_dicom, result=result, original=volume),
@@ -167,6 +176,9 @@ def _restore(
         made = restore(volume, task.how, model=model, device=task.device, threads=task.threads, progress=progress)
         restored, error = replace(made.volume, findings=made.findings), made.expected_error
         said = {"done": made.description, "made_by": made.made_by, "levels": list(made.levels)}
+    unfit = _no_series(restored)
+    if unfit is not None:
+        restored = replace(restored, findings=(*restored.findings, unfit))
     write_nifti(restored, target / RESTORED)
     if error is not None:
         write_nifti(replace(restored, voxels=error), target / ERROR)
@@ -178,6 +190,17 @@ def _restore(
         "not_for_clinical_use": True,
     }
     (target / FACTS).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _no_series(restored: Volume) -> Finding | None:
+    """Why DICOM images give no derived series, None where they do or where the image is none."""
+    if not restored.source.instances:
+        return None
+    try:
+        check_derivable(restored, restored.source.files)
+    except InputError as error:
+        return Finding(NO_SERIES, "noted", f"none is written, the result is in {RESTORED}. {error}")
+    return None
 
 
 def _restored(out: Path, facts: dict[str, Any], volume: Volume) -> Volume:

@@ -87,7 +87,8 @@ def check_grain(grains: list[Grain]) -> list[Finding]:
         )
     if together < LEAST_FOUND:
         found.append(
-            f"the noise is only {together:.2f} times as strong as was stated or estimated; state a lower level (--level)"
+            f"the noise is only {together:.2f} times as strong as was stated or estimated; state a lower level "
+            "(--level)"
         )
     if abs(correlation) > CORRELATION:
         found.append(

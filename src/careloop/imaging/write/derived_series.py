@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -90,23 +91,34 @@ def write_derived_series(
             their grid; a value is not finite; `out` has files in it.
     """
     _check_folder(out)
-    volume = replace(volume, source=replace(volume.source, files=tuple(original_files)))
-    found = source_headers(volume, what="a derived series")
-    _check_kind(volume, found)
+    volume, found = _derivable(volume, original_files)
     scale = _scale(volume, found.headers, what)
     series = derived_uid(careloop.__version__, volume.source.series, repr(what), volume.voxels)
     several = len(found.headers) > 1 or not found.frames
     parts = volume.voxels if several else [volume.voxels]
     written = []
-    for index, (header, pixels) in enumerate(zip(found.headers, parts, strict=True)):
-        made = _described(header, what, series)
-        _name_sources(made, header, found.frames, what)
-        _place(made, header, volume, index)
-        _store(made, pixels, scale, volume.unit)
-        made.SOPInstanceUID = derived_uid(series, str(header.SOPInstanceUID))
-        made.InstanceNumber = header.get("InstanceNumber") or index + 1
-        written.append(save_whole(_as_file(made), out / f"{index + 1:04d}.dcm"))
+    with warnings.catch_warnings(action="ignore"):  # of pydicom, about what the source's own header says
+        for index, (header, pixels) in enumerate(zip(found.headers, parts, strict=True)):
+            made = _described(header, what, series)
+            _name_sources(made, header, found.frames, what)
+            _place(made, header, volume, index)
+            _store(made, pixels, scale, volume.unit)
+            made.SOPInstanceUID = derived_uid(series, str(header.SOPInstanceUID))
+            made.InstanceNumber = header.get("InstanceNumber") or index + 1
+            written.append(save_whole(_as_file(made), out / f"{index + 1:04d}.dcm"))
     return tuple(written)
+
+
+def check_derivable(volume: Volume, original_files: Sequence[str]) -> None:
+    """Raise InputError where `write_derived_series` could not make a series of a volume on the grid of this one."""
+    _derivable(volume, original_files)
+
+
+def _derivable(volume: Volume, original_files: Sequence[str]) -> tuple[Volume, SourceHeaders]:
+    volume = replace(volume, source=replace(volume.source, files=tuple(original_files)))
+    found = source_headers(volume, what="a derived series")
+    _check_kind(volume, found)
+    return volume, found
 
 
 def _check_folder(out: Path) -> None:
@@ -117,11 +129,12 @@ def _check_folder(out: Path) -> None:
 
 
 def _check_kind(volume: Volume, found: SourceHeaders) -> None:
-    kinds = {str(header.SOPClassUID) for header in found.headers}
+    kinds = {header.SOPClassUID for header in found.headers}
     if kinds - WRITABLE or volume.voxels.ndim != 3:
+        names = ", ".join(sorted(kind.name for kind in kinds))
         raise InputError(
             "A derived series can be written of CT, MR, PET, CR, DX and mammography images without colour, single or "
-            f"enhanced; got {', '.join(sorted(kinds))} and shape {volume.voxels.shape}; write NIfTI instead"
+            f"enhanced; got {names} of shape {volume.voxels.shape}; write NIfTI instead"
         )
     sizes = {(int(header.Rows), int(header.Columns)) for header in found.headers}
     if _is_enhanced(found.headers[0]) and sizes != {volume.voxels.shape[1:]}:
