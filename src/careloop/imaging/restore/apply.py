@@ -115,9 +115,13 @@ def restore(
         if progress is not None:
             progress("restoring slices", number, len(volume.voxels))
     if plan.untouched == len(volume.voxels):
-        found = f"no {task.noise} noise was found to take out"
-        remedy = "for the noise of reconstructed CT say --task low-dose; else state the level (--level)"
-        findings.append(Finding("noise level", "refused", f"{found}; {remedy}"))
+        hidden = (
+            "the noise of reconstructed CT needs --task low-dose"
+            if volume.modality == "CT"
+            else "an image that was smoothed or interpolated hides it"
+        )
+        found = f"no {task.noise} noise was found to take out: {hidden}; else state the level (--level)"
+        findings.append(Finding("noise level", "refused", found))
     findings += check_grain(grains)
     if any(finding.verdict == "refused" for finding in findings):
         raise RefusedSeriesError("The image", findings)

@@ -134,11 +134,11 @@ def _check_kind(volume: Volume, found: SourceHeaders) -> None:
         names = ", ".join(sorted(kind.name for kind in kinds))
         raise InputError(
             "A derived series can be written of CT, MR, PET, CR, DX and mammography images without colour, single or "
-            f"enhanced; got {names} of shape {volume.voxels.shape}; write NIfTI instead"
+            f"enhanced; got {names} of shape {volume.voxels.shape}"
         )
     sizes = {(int(header.Rows), int(header.Columns)) for header in found.headers}
     if _is_enhanced(found.headers[0]) and sizes != {volume.voxels.shape[1:]}:
-        raise InputError("A derived enhanced image must have the rows and columns of its source; write NIfTI instead")
+        raise InputError("A derived enhanced image must have the rows and columns of its source")
 
 
 def _is_enhanced(header: Dataset) -> bool:
