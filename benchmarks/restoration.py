@@ -36,7 +36,9 @@ from careloop.evaluate.lesion_fidelity import (
     lesion_summary,
 )
 from careloop.evaluate.restoration import psnr
+from careloop.imaging.finding import RefusedSeriesError
 from careloop.imaging.restore.adapt import adapted
+from careloop.imaging.restore.apply import RestorationTask, restore
 from careloop.imaging.restore.blur import blurred, gaussian_psf, richardson_lucy, wiener
 from careloop.imaging.restore.classics import non_local_means, total_variation
 from careloop.imaging.restore.lesions import LesionRule, insert_lesions
@@ -47,6 +49,7 @@ from careloop.imaging.restore.noise_level import noise_sigma
 from careloop.imaging.restore.plug_and_play import deblurred
 from careloop.imaging.restore.run import PlaneRestorer
 from careloop.imaging.restore.white_noise import NoisyPlane
+from careloop.imaging.volume import Volume
 
 SEED = 20261127
 SIGMAS = (15, 25, 50)
@@ -254,6 +257,23 @@ def time_part(bench: Bench) -> None:
     print(text + (f", BM3D {statistics.median(theirs):.2f}" if theirs else ""), flush=True)
 
 
+def own_noise_part(bench: Bench) -> None:
+    """The MR slices with no noise but their own, as `image restore` takes them: restored, or why not."""
+    print("\nMR slices as they are, restored by `image restore`'s own estimate of their noise, or refused")
+    restored = without = 0
+    for one in (s for s in bench.slices if s.kind == "MR"):
+        try:
+            made = restore(Volume(one.plane[None], np.eye(4), "MR", ""), RestorationTask("denoise"), threads=1)
+        except RefusedSeriesError as error:
+            without += all(finding.check == "noise level" for finding in error.findings)
+            print(f"  {one.file:40} {'; '.join(finding.message for finding in error.findings)}")
+        else:
+            restored += 1
+            print(f"  {one.file:40} noise of {255 * made.levels[0]:.1f}")
+    refused = sum(s.kind == "MR" for s in bench.slices) - restored - without
+    print(f"  restored {restored}, without white noise {without}, refused as unlike training {refused}", flush=True)
+
+
 def show_methods(
     what: str, slices: Sequence[Slice], methods: dict[str, list[Plane]], *, against: str, wanted: float
 ) -> None:
@@ -318,7 +338,7 @@ def _restorer(model: RestorationModel, threads: int | None) -> PlaneRestorer:
 
 
 PARTS = {"gaussian": gaussian_part, "deblurring": deblurring_part, "low-dose": low_dose_part, "lesions": lesions_part,
-         "time": time_part}  # fmt: skip
+         "own-noise": own_noise_part, "time": time_part}  # fmt: skip
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MOST_TAKEN = 1.4  # standard deviation of what was taken out, over the noise level
 LEAST_FOUND = 0.65  # that and the expected error together; half the level that was told comes to 0.55 to 0.8
 SQUARED = np.pi / 2  # the mean square of Gaussian errors over the square of their mean size
-CORRELATION = 0.25  # between neighbouring pixels of it
+CORRELATION = (-0.4, 0.25)  # between neighbouring pixels of it; of little noise the finest part is taken out first
 STRUCTURE = 0.35  # its correlation with the restored image's edges: what follows outlines is image, not noise
 WITH_SIGNAL = 0.05  # restored values from 0 to 1; darker is background, where MR noise is not Gaussian, CT clipped
 
@@ -90,7 +90,7 @@ def check_grain(grains: list[Grain]) -> list[Finding]:
             f"the noise is only {together:.2f} times as strong as was stated or estimated; state a lower level "
             "(--level)"
         )
-    if abs(correlation) > CORRELATION:
+    if not CORRELATION[0] <= correlation <= CORRELATION[1]:
         found.append(
             f"what was taken out is correlated between neighbouring pixels ({correlation:.2f}), as noise of "
             "reconstructed CT, of interpolated or of compressed images is; for CT use --task low-dose"
