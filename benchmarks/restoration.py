@@ -258,20 +258,22 @@ def time_part(bench: Bench) -> None:
 
 
 def own_noise_part(bench: Bench) -> None:
-    """The MR slices with no noise but their own, as `image restore` takes them: restored, or why not."""
-    print("\nMR slices as they are, restored by `image restore`'s own estimate of their noise, or refused")
-    restored = without = 0
-    for one in (s for s in bench.slices if s.kind == "MR"):
-        try:
-            made = restore(Volume(one.plane[None], np.eye(4), "MR", ""), RestorationTask("denoise"), threads=1)
-        except RefusedSeriesError as error:
-            without += all(finding.check == "noise level" for finding in error.findings)
-            print(f"  {one.file:40} {'; '.join(finding.message for finding in error.findings)}")
-        else:
-            restored += 1
-            print(f"  {one.file:40} noise of {255 * made.levels[0]:.1f}")
-    refused = sum(s.kind == "MR" for s in bench.slices) - restored - without
-    print(f"  restored {restored}, without white noise {without}, refused as unlike training {refused}", flush=True)
+    """The slices with no noise but their own, as `image restore` takes them: what came of them, or why they do not."""
+    print("\nSlices as they are, by `image restore`: the noise level that it found, or why it refuses them")
+    for kind in ("MR", "CT"):
+        outcomes: list[str] = []
+        for one in (s for s in bench.slices if s.kind == kind):
+            values = one.plane * 2000 - 1000 if kind == "CT" else one.plane * 255
+            try:
+                made = restore(Volume(values[None], np.eye(4), kind, ""), RestorationTask(), threads=1)
+            except RefusedSeriesError as error:
+                outcomes += sorted({finding.check for finding in error.findings})
+                found = "; ".join(finding.message for finding in error.findings)
+            else:
+                outcomes.append("restored")
+                found = f"{made.levels[0]:.1f}, took out {np.std(values - made.volume.voxels[0]):.1f}"
+            print(f"  {kind} {one.file:40} {found}")
+        print(f"  {kind}: " + ", ".join(f"{outcomes.count(o)} {o}" for o in dict.fromkeys(outcomes)), flush=True)
 
 
 def show_methods(

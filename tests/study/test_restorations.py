@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,17 @@ def test_noise_unlike_that_of_training_is_refused() -> None:
     noisy = type(volume)(volume.voxels + 100 * grain / grain.std(), volume.affine, "CT", volume.unit)
     with pytest.raises(RefusedSeriesError, match="noise unlike training"):
         restore(noisy, RestorationTask("denoise", level=100.0), threads=1)
+
+
+@pytest.mark.parametrize("kernel", ["sharp", "edge-preserving"])
+def test_ct_of_another_reconstruction_is_refused_instead_of_blurred(kernel: str) -> None:
+    from scipy.ndimage import gaussian_filter, median_filter
+
+    volume = read_volume(CT)
+    hu = volume.voxels[0].astype(np.float32)
+    other = hu + 2 * (hu - gaussian_filter(hu, 1)) if kernel == "sharp" else median_filter(hu, 5)
+    with pytest.raises(RefusedSeriesError, match="follows the outlines in the image"):
+        restore(replace(volume, voxels=other[None]), RestorationTask(), threads=1)
 
 
 def test_an_image_without_white_noise_is_refused_instead_of_copied() -> None:

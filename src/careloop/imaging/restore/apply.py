@@ -12,7 +12,7 @@ from careloop import InputError
 from careloop.imaging.finding import Finding, RefusedSeriesError
 from careloop.imaging.restore.adapt import adapted
 from careloop.imaging.restore.blur import FWHM, gaussian_psf
-from careloop.imaging.restore.grain import Grain, check_grain, grain_of
+from careloop.imaging.restore.grain import Grain, check_grain, check_low_dose, grain_of, structure_of
 from careloop.imaging.restore.intensities import IntensityRange, intensity_range
 from careloop.imaging.restore.local_level import local_level
 from careloop.imaging.restore.model import Degradation, RestorationModel, shipped
@@ -107,11 +107,9 @@ def restore(
     plan = _Plan(volume, task, intensity_range(volume), PlaneRestorer(model, device, threads))
     if task.adapt:
         plan.adapt(progress)
-    planes, grains = [], []
+    planes = []
     for number, plane in enumerate(volume.voxels, start=1):
-        restored, grain = plan.restored(plane)
-        planes.append(restored)
-        grains += [grain] if grain is not None else []
+        planes.append(plan.restored(plane))
         if progress is not None:
             progress("restoring slices", number, len(volume.voxels))
     if plan.untouched == len(volume.voxels):
@@ -122,7 +120,7 @@ def restore(
         )
         found = f"no {task.noise} noise was found to take out: {hidden}; else state the level (--level)"
         findings.append(Finding("noise level", "refused", found))
-    findings += check_grain(grains)
+    findings += check_grain(plan.grains) + check_low_dose(plan.structures)
     if any(finding.verdict == "refused" for finding in findings):
         raise RefusedSeriesError("The image", findings)
     return _result(plan, planes, model, findings)
@@ -174,21 +172,25 @@ class _Plan:
     def __post_init__(self) -> None:
         self.levels: list[float] = []
         self.untouched = 0  # slices without noise to take out
+        self.grains: list[Grain] = []  # what was taken out of slices with white noise
+        self.structures: list[float] = []  # how what was taken out of low-dose CT follows outlines
 
-    def restored(self, plane: NDArray[np.generic]) -> tuple[RestoredPlane, Grain | None]:
-        """A slice in the volume's unit, and what was taken out of it."""
+    def restored(self, plane: NDArray[np.generic]) -> RestoredPlane:
+        """A slice in the volume's unit."""
         values = np.asarray(plane, np.float64)
         if self.task.task == "low-dose":
-            return self._low_dose(values), None
+            return self._low_dose(values)
         if self.task.task == "denoise":
             return self._denoised(plane)
-        return self._sharper(values), None
+        return self._sharper(values)
 
     def _low_dose(self, values: NDArray[np.float64]) -> RestoredPlane:
         scaled = self.range.scaled(values)
         level = local_level(scaled)
         self.levels.append(float(np.median(self.range.width(level))))
         found = self.restorer.averaged(scaled, level)
+        structure = structure_of(scaled, found)
+        self.structures += [structure] if structure is not None else []
         return RestoredPlane(self.range.unscaled(found.plane), self.range.width(found.expected_error))
 
     def adapt(self, progress: Progress | None) -> None:
@@ -212,15 +214,17 @@ class _Plan:
         if noisy:
             self.restorer = adapted(self.restorer, noisy, progress=progress)
 
-    def _denoised(self, plane: NDArray[np.generic]) -> tuple[RestoredPlane, Grain | None]:
+    def _denoised(self, plane: NDArray[np.generic]) -> RestoredPlane:
         white = self._whitened(plane)
         self.levels.append(white.level)
         if white.noisy is None:
             self.untouched += 1
-            return RestoredPlane(np.asarray(plane, np.float32), np.zeros(plane.shape, np.float32)), None
+            return RestoredPlane(np.asarray(plane, np.float32), np.zeros(plane.shape, np.float32))
         noisy, level = white.noisy.plane, white.noisy.level
         found = self.restorer.averaged(noisy, level)
-        return white.in_unit(found), grain_of(noisy, found, level)
+        grain = grain_of(noisy, found, level)
+        self.grains += [grain] if grain is not None else []
+        return white.in_unit(found)
 
     def _whitened(self, plane: NDArray[np.generic]) -> Whitened:
         """The slice with white noise, of a level that the model was trained on."""
