@@ -60,6 +60,7 @@ LESIONS, LESIONS_A_SLICE = 500, 10
 LESION_PX, LESION_CONTRAST = (8.0, 20.0), (0.1, 0.4)  # 0.1 is 200 HU of the window
 DETECTABILITIES = ((0.0, ROSE), (ROSE, math.inf), (2 * ROSE, math.inf))  # d' in the noise
 TISSUE = 0.2
+UNITS = {"CT": "[hnsf'U]", "MR": ""}
 WITHOUT_TARGETS = "careloop, no clean targets"
 
 
@@ -265,7 +266,11 @@ def own_noise_part(bench: Bench) -> None:
         for one in (s for s in bench.slices if s.kind == kind):
             values = one.plane * 2000 - 1000 if kind == "CT" else one.plane * 255
             try:
-                made = restore(Volume(values[None], np.eye(4), kind, ""), RestorationTask(), threads=1)
+                made = restore(
+                    Volume(values[None], np.eye(4), kind, UNITS[kind]),
+                    RestorationTask(),
+                    threads=1,
+                )
             except RefusedSeriesError as error:
                 outcomes += sorted({finding.check for finding in error.findings})
                 found = "; ".join(finding.message for finding in error.findings)

@@ -125,6 +125,14 @@ def test_an_mr_slice_is_not_taken_for_a_low_dose_ct() -> None:
         restore(read_volume(MR), RestorationTask("low-dose"), threads=1)
 
 
+def test_a_localizer_is_no_low_dose_ct(tmp_path: Path) -> None:
+    header = pydicom.dcmread(CT)
+    header.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    header.save_as(tmp_path / "localizer.dcm")
+    with pytest.raises(RefusedSeriesError, match="not in Hounsfield units: a localizer"):
+        restore(read_volume(tmp_path / "localizer.dcm"), RestorationTask(), threads=1)
+
+
 def test_command_says_what_it_did(tmp_path: Path) -> None:
     arguments = ["image", "restore", str(MR), "--out", str(tmp_path / "out"), "--task", "upsample", "--json"]
     result = CliRunner().invoke(cli, arguments, catch_exceptions=False)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Task = Literal["auto", "denoise", "low-dose", "deblur", "upsample"]
 Noise = Literal["auto", "gaussian", "rician", "poisson"]
+HOUNSFIELD = "[hnsf'U]"  # UCUM
 SQUARE = 0.02  # part by which the sides of a pixel may differ
 MOST_ADAPTED_TO, MOST_TRIED = 64, 5  # slices that a network learns from, and of them those whose noise it tries before
 
@@ -150,6 +151,11 @@ def _check_input(volume: Volume, model: RestorationModel) -> list[Finding]:
     if said.degradation == "low-dose CT" and volume.modality != "CT":
         kind = volume.modality or "unknown modality"
         found.append(Finding("modality", "refused", f"the model is for CT, got {kind}; say --modality CT if it is one"))
+    elif said.degradation == "low-dose CT" and volume.unit != HOUNSFIELD:
+        words = (
+            "values are not in Hounsfield units: a localizer, a picture, or a file without rescale slope and intercept"
+        )
+        found.append(Finding("Hounsfield units", "refused", words))
     elif said.modalities and volume.modality and volume.modality not in said.modalities:
         known = ", ".join(said.modalities)
         found.append(Finding("modality", "refused", f"the model was trained on {known}, got {volume.modality}"))
