@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from restoration_slices import Plane, Slice, held_out
@@ -37,13 +38,14 @@ from careloop.evaluate.lesion_fidelity import (
 )
 from careloop.evaluate.restoration import psnr
 from careloop.imaging.finding import RefusedSeriesError
+from careloop.imaging.phantom.projections import Kernel
 from careloop.imaging.restore.adapt import adapted
 from careloop.imaging.restore.apply import RestorationTask, restore
 from careloop.imaging.restore.blur import blurred, gaussian_psf, richardson_lucy, wiener
 from careloop.imaging.restore.classics import non_local_means, total_variation
 from careloop.imaging.restore.lesions import LesionRule, insert_lesions
 from careloop.imaging.restore.local_level import local_level
-from careloop.imaging.restore.low_dose import low_dose, project
+from careloop.imaging.restore.low_dose import LOW_DOSE, low_dose, project
 from careloop.imaging.restore.model import RestorationModel, read_restoration, shipped
 from careloop.imaging.restore.noise_level import noise_sigma
 from careloop.imaging.restore.plug_and_play import deblurred
@@ -55,7 +57,8 @@ SEED = 20261127
 SIGMAS = (15, 25, 50)
 BLURS_PX = (1.2, 2.0)
 PHOTONS = (5e3, 2e4, 8e4)
-OFFERED_LEVELS = tuple(np.geomspace(2, 60, 10) / 255)  # to methods that know no noise but white
+KERNELS: tuple[Kernel, ...] = get_args(Kernel)
+OFFERED_LEVELS = tuple(np.geomspace(0.25, 60, 14) / 255)  # to methods that know no noise but white
 LESIONS, LESIONS_A_SLICE = 500, 10
 LESION_PX, LESION_CONTRAST = (8.0, 20.0), (0.1, 0.4)  # 0.1 is 200 HU of the window
 DETECTABILITIES = ((0.0, ROSE), (ROSE, math.inf), (2 * ROSE, math.inf))  # d' in the noise
@@ -93,6 +96,7 @@ class Bench:
     peer: Path | None
     sigmas: Sequence[int]
     kinds: Sequence[str]
+    kernels: Sequence[Kernel]
     adapt: bool
     lesions: int
 
@@ -163,28 +167,36 @@ def low_dose_part(bench: Bench) -> None:
     print(
         "\nLow-dose CT, simulated from real slices (360 views, Poisson and electronic noise, filtered back-projection)"
     )
-    assert bench.low_dose is not None
     chosen = [s for s in bench.slices if s.kind == "CT"]
     random = np.random.default_rng([SEED, 4])
-    scans = [project((s.plane * 2000 - 1000)[None], s.pixel_mm) for s in chosen]
-    truth = [replace(s, plane=_unit(scan.full_dose[0])) for s, scan in zip(chosen, scans, strict=True)]
-    for photons in PHOTONS:
-        noisy = [_unit(low_dose(scan, random, photons=photons)[0]) for scan in scans]
-        methods: dict[str, list[Plane]] = {"low dose": noisy, "TV": [], "NLM": [], "careloop": []}
-        for one, plane in zip(truth, noisy, strict=True):
-            for name, method in (("TV", total_variation), ("NLM", non_local_means)):
-                tried = [method(plane, float(sigma)) for sigma in OFFERED_LEVELS]
-                methods[name].append(max(tried, key=lambda found: decibels(one.plane, found)))
-            methods["careloop"].append(bench.low_dose.averaged(plane, local_level(plane)).plane)
-        if bench.peer is not None:
-            offered = [(plane, float(sigma)) for plane in noisy for sigma in OFFERED_LEVELS]
-            tried, _ = bm3d([plane for plane, _ in offered], [sigma for _, sigma in offered], bench.peer)
-            count = len(OFFERED_LEVELS)
-            methods["BM3D"] = [
-                max(tried[k * count : (k + 1) * count], key=lambda found: decibels(one.plane, found))
-                for k, one in enumerate(truth)
-            ]
-        show_methods(f"{photons:.0e} photons a ray", truth, methods, against="TV", wanted=1.0)
+    for kernel in bench.kernels:
+        scanner = replace(LOW_DOSE, kernel=kernel)
+        scans = [project((s.plane * 2000 - 1000)[None], s.pixel_mm, scanner) for s in chosen]
+        truth = [replace(s, plane=_unit(scan.full_dose[0])) for s, scan in zip(chosen, scans, strict=True)]
+        for photons in PHOTONS:
+            noisy = [_unit(low_dose(scan, random, photons=photons)[0]) for scan in scans]
+            methods = _low_dose_methods(bench, truth, noisy)
+            show_methods(f"{kernel}, {photons:.0e} photons", truth, methods, against="TV", wanted=1.0)
+
+
+def _low_dose_methods(bench: Bench, truth: Sequence[Slice], noisy: Sequence[Plane]) -> dict[str, list[Plane]]:
+    """The results of every method; those that know white noise only at the level that is best on the truth."""
+    assert bench.low_dose is not None
+    methods: dict[str, list[Plane]] = {"low dose": list(noisy), "TV": [], "NLM": [], "careloop": []}
+    for one, plane in zip(truth, noisy, strict=True):
+        for name, method in (("TV", total_variation), ("NLM", non_local_means)):
+            tried = [method(plane, float(sigma)) for sigma in OFFERED_LEVELS]
+            methods[name].append(max(tried, key=lambda found: decibels(one.plane, found)))
+        methods["careloop"].append(bench.low_dose.averaged(plane, local_level(plane)).plane)
+    if bench.peer is not None:
+        offered = [(plane, float(sigma)) for plane in noisy for sigma in OFFERED_LEVELS]
+        tried, _ = bm3d([plane for plane, _ in offered], [sigma for _, sigma in offered], bench.peer)
+        count = len(OFFERED_LEVELS)
+        methods["BM3D"] = [
+            max(tried[k * count : (k + 1) * count], key=lambda found: decibels(one.plane, found))
+            for k, one in enumerate(truth)
+        ]
+    return methods
 
 
 def _unit(hu: np.ndarray) -> Plane:
@@ -355,6 +367,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="*", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--sigmas", nargs="*", type=int, choices=SIGMAS, default=SIGMAS, help="of white noise")
     parser.add_argument("--kinds", nargs="*", choices=["CT", "MR"], default=["CT", "MR"], help="of white noise")
+    parser.add_argument("--kernels", nargs="*", choices=KERNELS, default=KERNELS, help="of low-dose CT")
     parser.add_argument("--adapt", action="store_true", help="adapt the network to each slice as well; takes minutes")
     parser.add_argument("--lesions", type=int, default=LESIONS)
     parser.add_argument("--slices", type=int, default=6, help="of the head CT")
@@ -381,6 +394,7 @@ def main() -> None:
         peer=given.peer,
         sigmas=given.sigmas,
         kinds=given.kinds,
+        kernels=given.kernels,
         adapt=given.adapt,
         lesions=given.lesions,
     )
