@@ -58,7 +58,7 @@ SIGMAS = (15, 25, 50)
 BLURS_PX = (1.2, 2.0)
 PHOTONS = (5e3, 2e4, 8e4)
 KERNELS: tuple[Kernel, ...] = get_args(Kernel)
-OFFERED_LEVELS = tuple(np.geomspace(0.25, 60, 14) / 255)  # to methods that know no noise but white
+OFFERED = np.geomspace(0.3, 3, 8)  # of the true noise's standard deviation, to methods that know only white noise
 LESIONS, LESIONS_A_SLICE = 500, 10
 LESION_PX, LESION_CONTRAST = (8.0, 20.0), (0.1, 0.4)  # 0.1 is 200 HU of the window
 DETECTABILITIES = ((0.0, ROSE), (ROSE, math.inf), (2 * ROSE, math.inf))  # d' in the noise
@@ -183,15 +183,15 @@ def _low_dose_methods(bench: Bench, truth: Sequence[Slice], noisy: Sequence[Plan
     """The results of every method; those that know white noise only at the level that is best on the truth."""
     assert bench.low_dose is not None
     methods: dict[str, list[Plane]] = {"low dose": list(noisy), "TV": [], "NLM": [], "careloop": []}
-    for one, plane in zip(truth, noisy, strict=True):
+    levels = [OFFERED * np.std(plane - one.plane) for one, plane in zip(truth, noisy, strict=True)]
+    for one, plane, offered in zip(truth, noisy, levels, strict=True):
         for name, method in (("TV", total_variation), ("NLM", non_local_means)):
-            tried = [method(plane, float(sigma)) for sigma in OFFERED_LEVELS]
+            tried = [method(plane, float(sigma)) for sigma in offered]
             methods[name].append(max(tried, key=lambda found: decibels(one.plane, found)))
         methods["careloop"].append(bench.low_dose.averaged(plane, local_level(plane)).plane)
     if bench.peer is not None:
-        offered = [(plane, float(sigma)) for plane in noisy for sigma in OFFERED_LEVELS]
-        tried, _ = bm3d([plane for plane, _ in offered], [sigma for _, sigma in offered], bench.peer)
-        count = len(OFFERED_LEVELS)
+        count = len(OFFERED)
+        tried, _ = bm3d([plane for plane in noisy for _ in OFFERED], list(np.concatenate(levels)), bench.peer)
         methods["BM3D"] = [
             max(tried[k * count : (k + 1) * count], key=lambda found: decibels(one.plane, found))
             for k, one in enumerate(truth)
