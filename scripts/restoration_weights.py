@@ -3,10 +3,12 @@
     python scripts/restoration_weights.py gaussian --out src/careloop/imaging/restore/weights/gaussian_noise
     python scripts/restoration_weights.py gaussian --start shipped --scans SCANS --epochs 115 --out FOLDER
     python scripts/restoration_weights.py low-dose --out src/careloop/imaging/restore/weights/low_dose_ct
+    python scripts/restoration_weights.py low-dose --start shipped --epochs 20 --out FOLDER
     python scripts/restoration_weights.py self-supervised --scans SCANS --epochs 75 --out FOLDER
 
 SCANS are real CT and MR from public repositories (see restoration_scans.py). The shipped weights against white noise
-come from the first two lines, the second run several times, and a mean (restoration_mean.py); model.json says how. Each
+come from the first two lines, the second run several times, and a mean (restoration_mean.py); those for low-dose CT
+from the next two, the first of which was run when all simulated scanners had one kernel. model.json says how. Each
 takes 25 to 65 minutes on one core of a processor that computes in bfloat16 (about twice that on others). A training
 that was stopped goes on where it was.
 """
