@@ -3,12 +3,10 @@
     python scripts/restoration_weights.py gaussian --out src/careloop/imaging/restore/weights/gaussian_noise
     python scripts/restoration_weights.py gaussian --start shipped --scans SCANS --epochs 115 --out FOLDER
     python scripts/restoration_weights.py low-dose --out src/careloop/imaging/restore/weights/low_dose_ct
-    python scripts/restoration_weights.py low-dose --start shipped --epochs 20 --out FOLDER
     python scripts/restoration_weights.py self-supervised --scans SCANS --epochs 75 --out FOLDER
 
 SCANS are real CT and MR from public repositories (see restoration_scans.py). The shipped weights against white noise
-come from the first two lines, the second run several times, and a mean (restoration_mean.py); those for low-dose CT
-from the next two, the first of which was run when all simulated scanners had one kernel. model.json says how. Each
+come from the first two lines, the second run several times, and a mean (restoration_mean.py); model.json says how. Each
 takes 25 to 65 minutes on one core of a processor that computes in bfloat16 (about twice that on others). A training
 that was stopped goes on where it was.
 """
@@ -24,15 +22,9 @@ from restoration_planes import Group, Plane, groups
 from restoration_scans import SOURCES, scans
 
 from careloop.imaging.restore.lesions import LesionRule, insert_lesions
-from careloop.imaging.restore.train import (
-    LESIONS,
-    SCANS,
-    Examples,
-    RestorationSettings,
-    low_dose_pairs,
-    middle,
-    train_on,
-)
+from careloop.imaging.restore.local_level import local_level
+from careloop.imaging.restore.low_dose import low_dose, project
+from careloop.imaging.restore.train import LESIONS, Examples, RestorationSettings, middle, train_on
 from careloop.imaging.restore.work import CleanTask, Example, NoisyTask, PairTask
 
 HIGHEST_LEVEL, LEVELS = 55 / 255, (15 / 255, 25 / 255, 50 / 255)
@@ -42,7 +34,7 @@ LEARNING_RATE = {"new": 2e-3, "shipped": 1e-3}
 EPOCHS = {"gaussian": 80, "self-supervised": 70, "low-dose": 50}
 SCANNED = {"T1 MR of a brain (real)": 60, "T1 MR of macaques (real)": 20, "photographs and microscopy (real)": 40,
            "overlapping ellipses (simulated)": 50, "chest phantoms (simulated)": 100}  # fmt: skip
-PIXEL_MM = (0.7, 1.5)
+SCANS, PHOTONS, PIXEL_MM = 3, (3e3, 1e5), (0.7, 1.5)
 LICENCE = (
     "Apache-2.0. Trained on: T1 MR of Debian's mricron-data (BSD-3-Clause); pictures inside scikit-image (public "
     "domain, CC0) and scikit-learn (CC BY 2.0: china.jpg by danielbuechele, flower.jpg by dany13); simulated shapes "
@@ -113,7 +105,12 @@ def low_dose_examples(material: list[Group]) -> Examples:
             if random.uniform() < 0.5:
                 rule = LesionRule((3.0, 16.0), (0.02, 0.2))
                 body = insert_lesions(body, int(random.integers(1, 8)), random, rule=rule).image
-            pairs += low_dose_pairs(body, random.uniform(*PIXEL_MM), random)
+            projected = project((body[None] * 2000 - 1000).astype(np.float32), random.uniform(*PIXEL_MM))
+            clean = _unit(projected.full_dose[0])
+            for _ in range(SCANS):
+                photons = float(np.exp(random.uniform(*np.log(PHOTONS))))
+                noisy = (low_dose(projected, random, photons=photons)[0] + 1000) / 2000
+                pairs.append(Example(noisy.astype(np.float32), local_level(noisy), clean))
     watched = set(range(4, len(pairs) // SCANS, 9))
     trained = [pair for k, pair in enumerate(pairs) if k // SCANS not in watched]
     validation = tuple(middle(pairs[SCANS * k]) for k in sorted(watched))[:24]
@@ -133,6 +130,10 @@ def _body(group: Group, number: int, random: np.random.Generator) -> Plane:
         return np.where(plane > 0.05, 0.42 + 0.16 * plane, 0).astype(np.float32) if number % 2 else plane * 0.8
     rows, columns = np.mgrid[:EDGE, :EDGE] - (EDGE - 1) / 2
     return np.where(np.hypot(rows, columns) < 125, plane * random.uniform(0.5, 1), 0).astype(np.float32)
+
+
+def _unit(hu: np.ndarray) -> Plane:
+    return ((hu + 1000) / 2000).astype(np.float32)
 
 
 KINDS = {"gaussian": gaussian_examples, "self-supervised": self_supervised_examples, "low-dose": low_dose_examples}
