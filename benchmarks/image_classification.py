@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from restoration_slices import HEAD_CT, head_hu
 
 from careloop.evaluate import compare
 from careloop.evaluate.censoring import Outcomes
@@ -38,7 +39,6 @@ from careloop.imaging.volume import Volume
 Pictures = list[np.ndarray[Any, np.dtype[np.uint8]]]
 SEEDS = {"train": 201, "val": 202, "test": 203}
 WITHIN, SLOPES, REFUSED, FALSE_REFUSALS = 0.03, (0.9, 1.1), 0.95, 0.05
-HEAD_CT = Path("/usr/share/doc/invesalius-examples/examples/Cranium.inv3")
 PHOTOGRAPHS = (
     "astronaut.png",
     "camera.png",
@@ -231,15 +231,7 @@ def photographs(random: np.random.Generator) -> Pictures:
 
 def head_slices() -> Pictures:
     """Slices of a head across each axis, -1000 to 1000 HU."""
-    import plistlib
-    import tarfile
-
-    with tarfile.open(HEAD_CT) as archive:
-        members = {Path(member.name).name: member for member in archive.getmembers()}
-        main, matrix = (archive.extractfile(members[name]) for name in ("main.plist", "matrix.dat"))
-        assert main is not None
-        assert matrix is not None
-        hu = np.frombuffer(matrix.read(), dtype=np.int16).reshape(plistlib.load(main)["matrix"]["shape"])
+    hu = head_hu()
     found = []
     for axis in range(3):
         turned = np.moveaxis(hu, axis, 0)

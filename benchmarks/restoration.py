@@ -39,6 +39,7 @@ from careloop.evaluate.lesion_fidelity import (
 from careloop.evaluate.restoration import psnr
 from careloop.imaging.finding import RefusedSeriesError
 from careloop.imaging.phantom.projections import Kernel
+from careloop.imaging.read.units import HOUNSFIELD
 from careloop.imaging.restore.adapt import adapted
 from careloop.imaging.restore.apply import RestorationTask, restore
 from careloop.imaging.restore.blur import blurred, gaussian_psf, richardson_lucy, wiener
@@ -62,7 +63,7 @@ LESIONS, LESIONS_A_SLICE = 500, 10
 LESION_PX, LESION_CONTRAST = (8.0, 20.0), (0.1, 0.4)  # 0.1 is 200 HU of the window
 DETECTABILITIES = ((0.0, ROSE), (ROSE, math.inf), (2 * ROSE, math.inf))  # d' in the noise
 TISSUE = 0.2
-UNITS = {"CT": "[hnsf'U]", "MR": ""}
+UNITS = {"CT": HOUNSFIELD, "MR": ""}
 WITHOUT_TARGETS = "careloop, no clean targets"
 
 
@@ -276,11 +277,7 @@ def own_noise_part(bench: Bench) -> None:
         for one in (s for s in bench.slices if s.kind == kind):
             values = one.plane * 2000 - 1000 if kind == "CT" else one.plane * 255
             try:
-                made = restore(
-                    Volume(values[None], np.eye(4), kind, UNITS[kind]),
-                    RestorationTask(),
-                    threads=1,
-                )
+                made = restore(Volume(values[None], np.eye(4), kind, UNITS[kind]), RestorationTask(), threads=1)
             except RefusedSeriesError as error:
                 outcomes += sorted({finding.check for finding in error.findings})
                 found = "; ".join(finding.message for finding in error.findings)
@@ -294,7 +291,7 @@ def own_noise_part(bench: Bench) -> None:
 def show_methods(
     what: str, slices: Sequence[Slice], methods: dict[str, list[Plane]], *, against: str, wanted: float
 ) -> None:
-    """Mean PSNR of each method for CT and MR, and careloop's paired difference to one of them, by file.
+    """Mean PSNR of each method for CT and MR, and careloop's paired difference to one of them.
 
     `wanted` is the least difference that was aimed at; without clean targets, none.
     """
@@ -317,11 +314,10 @@ def _gain_words(slices: Sequence[Slice], gain: np.ndarray, aim: float) -> str:
     """The mean with its interval over people, by source, and the person with the least of it."""
     by_person = {person: _mean(slices, gain, person=person) for person in dict.fromkeys(s.person for s in slices)}
     least = min(by_person, key=lambda person: by_person[person])
-    low, high = stats.t.interval(0.95, len(by_person) - 1, *_mean_and_error(list(by_person.values())))
     sources = dict.fromkeys(s.source for s in slices)
     parts = [f"{source} {_mean(slices, gain, source=source):+.3f}" for source in sources]
     return (
-        f"{gain.mean():+.3f} dB ({low:+.2f} to {high:+.2f} over {len(by_person)} people"
+        f"{gain.mean():+.3f} dB ({_interval(list(by_person.values()))}"
         + (f"; {', '.join(parts)}" if len(parts) > 1 else "")
         + f"; least {by_person[least]:+.2f}, {least}), target at least {aim:g}: "
         + ("met" if gain.mean() >= aim else "MISSED")
@@ -333,8 +329,12 @@ def _mean(slices: Sequence[Slice], gain: np.ndarray, **of: str) -> float:
     return float(gain[chosen].mean())
 
 
-def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    return statistics.mean(values), statistics.stdev(values) / math.sqrt(len(values))
+def _interval(of_people: Sequence[float]) -> str:
+    if len(of_people) < 2:
+        return "one person"
+    error = statistics.stdev(of_people) / math.sqrt(len(of_people))
+    low, high = stats.t.interval(0.95, len(of_people) - 1, statistics.mean(of_people), error)
+    return f"{low:+.2f} to {high:+.2f} over {len(of_people)} people"
 
 
 def _lesion_words(s: LesionSummary) -> str:

@@ -93,13 +93,18 @@ def held_out(slices: int, more: Path | None) -> list[Slice]:
 
 def head_ct(slices: int) -> list[Plane]:
     """Slices of the head at equal distances."""
+    hu = head_hu()
+    return [ct(hu[k]) for k in np.linspace(10, len(hu) - 10, slices).astype(int)]
+
+
+def head_hu() -> np.ndarray:
+    """The whole head CT, HU (slices, rows, columns)."""
     with tarfile.open(HEAD_CT) as archive:
         members = {Path(member.name).name: member for member in archive.getmembers()}
         main, matrix = (archive.extractfile(members[name]) for name in ("main.plist", "matrix.dat"))
         assert main is not None
         assert matrix is not None
-        hu = np.frombuffer(matrix.read(), dtype=np.int16).reshape(plistlib.load(main)["matrix"]["shape"])
-    return [ct(hu[k]) for k in np.linspace(10, len(hu) - 10, slices).astype(int)]
+        return np.frombuffer(matrix.read(), dtype=np.int16).reshape(plistlib.load(main)["matrix"]["shape"])
 
 
 def ct(header: Dataset | np.ndarray) -> Plane:

@@ -10,6 +10,7 @@ import numpy as np
 
 from careloop import InputError
 from careloop.imaging.finding import Finding, RefusedSeriesError
+from careloop.imaging.read.units import HOUNSFIELD
 from careloop.imaging.restore.adapt import adapted
 from careloop.imaging.restore.blur import FWHM, gaussian_psf
 from careloop.imaging.restore.grain import Grain, check_grain, check_low_dose, grain_of, structure_of
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 Task = Literal["auto", "denoise", "low-dose", "deblur", "upsample"]
 Noise = Literal["auto", "gaussian", "rician", "poisson"]
-HOUNSFIELD = "[hnsf'U]"  # UCUM
 SQUARE = 0.02  # part by which the sides of a pixel may differ
 MOST_ADAPTED_TO, MOST_TRIED = 64, 5  # slices that a network learns from, and of them those whose noise it tries before
 
