@@ -33,6 +33,7 @@ from careloop.evaluate.lesion_fidelity import (
     ROSE,
     LesionFidelity,
     LesionSummary,
+    ideal_misses,
     lesion_fidelity,
     lesion_summary,
 )
@@ -45,7 +46,7 @@ from careloop.imaging.restore.apply import RestorationTask, restore
 from careloop.imaging.restore.blur import blurred, gaussian_psf, richardson_lucy, wiener
 from careloop.imaging.restore.classics import non_local_means, total_variation
 from careloop.imaging.restore.lesions import LesionRule, insert_lesions
-from careloop.imaging.restore.local_level import local_level
+from careloop.imaging.restore.local_level import local_levels
 from careloop.imaging.restore.low_dose import LOW_DOSE, low_dose, project
 from careloop.imaging.restore.model import RestorationModel, read_restoration, shipped
 from careloop.imaging.restore.noise_level import noise_sigma
@@ -58,7 +59,7 @@ SEED = 20261127
 SIGMAS = (15, 25, 50)
 BLURS_PX = (1.2, 2.0)
 PHOTONS = (5e3, 2e4, 8e4)
-OFFERED_LEVELS = tuple(np.geomspace(2, 60, 10) / 255)  # to methods that know no noise but white
+OFFERED_LEVELS = tuple(np.geomspace(1, 240, 15) / 255)  # to methods that know no noise but white
 LESIONS, LESIONS_A_SLICE = 500, 10
 LESION_PX, LESION_CONTRAST = (8.0, 20.0), (0.1, 0.4)  # 0.1 is 200 HU of the window
 DETECTABILITIES = ((0.0, ROSE), (ROSE, math.inf), (2 * ROSE, math.inf))  # d' in the noise
@@ -185,9 +186,9 @@ def _low_dose_methods(bench: Bench, truth: Sequence[Slice], noisy: Sequence[Plan
     methods: dict[str, list[Plane]] = {"low dose": list(noisy), "TV": [], "NLM": [], "careloop": []}
     for one, plane in zip(truth, noisy, strict=True):
         for name, method in (("TV", total_variation), ("NLM", non_local_means)):
-            tried = [method(plane, float(sigma)) for sigma in OFFERED_LEVELS]
-            methods[name].append(max(tried, key=lambda found: decibels(one.plane, found)))
-        methods["careloop"].append(bench.low_dose.averaged(plane, local_level(plane)).plane)
+            methods[name].append(_best_on_truth(method, plane, one.plane))
+        levels = local_levels(plane, bench.low_dose.model.said.level_maps)
+        methods["careloop"].append(bench.low_dose.averaged(plane, levels).plane)
     if bench.peer is not None:
         count = len(OFFERED_LEVELS)
         tried, _ = bm3d([p for p in noisy for _ in range(count)], list(OFFERED_LEVELS) * len(noisy), bench.peer)
@@ -196,6 +197,20 @@ def _low_dose_methods(bench: Bench, truth: Sequence[Slice], noisy: Sequence[Plan
             for k, one in enumerate(truth)
         ]
     return methods
+
+
+def _best_on_truth(method: Callable[[Plane, float], Plane], noisy: Plane, truth: Plane) -> Plane:
+    """The result at the best of the offered levels, climbed to from the middle one."""
+    tried: dict[int, Plane] = {}
+    place = len(OFFERED_LEVELS) // 2
+    while True:
+        for k in range(max(0, place - 1), min(place + 2, len(OFFERED_LEVELS))):
+            if k not in tried:
+                tried[k] = method(noisy, float(OFFERED_LEVELS[k]))
+        best = max(tried, key=lambda k: decibels(truth, tried[k]))
+        if best == place:
+            return tried[best]
+        place = best
 
 
 def _unit(hu: np.ndarray) -> Plane:
@@ -221,12 +236,14 @@ def lesions_part(bench: Bench) -> None:
         }
         found: dict[str, list[LesionFidelity]] = {}
         inserted = slices = 0
+        places = 0.0
         while inserted < bench.lesions:
             one = large[slices % len(large)]
             made = insert_lesions(
                 one.plane, min(LESIONS_A_SLICE, bench.lesions - inserted), random, rule=rule, tissue=one.plane > TISSUE
             )
             inserted, slices = inserted + len(made.lesions), slices + 1
+            places += (one.plane > TISSUE).sum() / (math.pi * (LESION_PX[0] / 2) ** 2)
             noise = level * random.standard_normal(one.plane.shape, dtype=np.float32)
             if bench.adapt:  # to the slice with the lesions, and that network is run on both
                 network = bench.adapted_to(made.image + noise, level)
@@ -247,6 +264,9 @@ def lesions_part(bench: Bench) -> None:
             s = lesion_summary(cases)
             counts = f"invented {s.invented} in {s.images} slices, {s.invented_in_even} of them in even tissue"
             print(f"  sigma {sigma:3} {name:10} {_lesion_words(s)}, {counts}", flush=True)
+            seen = [value for case in cases for value in case.detectability]
+            missed = ideal_misses(seen, places=places, false_alarms=max(s.invented_in_even, 1))
+            print(f"{'':23}with as few spots in even tissue, at least 1, an ideal observer misses {missed:.1f}")
             for low, high in DETECTABILITIES:
                 s = lesion_summary(cases, detectability=(low, high))
                 if s.lesions:
@@ -365,7 +385,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="*", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--sigmas", nargs="*", type=int, choices=SIGMAS, default=SIGMAS, help="of white noise")
     parser.add_argument("--kinds", nargs="*", choices=["CT", "MR"], default=["CT", "MR"], help="of white noise")
-    parser.add_argument("--kernels", nargs="*", choices=get_args(Kernel), default=["medium"], help="of low-dose CT")
+    parser.add_argument("--kernels", nargs="*", choices=get_args(Kernel), default=list(get_args(Kernel)), help="of low-dose CT")
     parser.add_argument("--adapt", action="store_true", help="adapt the network to each slice as well; takes minutes")
     parser.add_argument("--lesions", type=int, default=LESIONS)
     parser.add_argument("--slices", type=int, default=6, help="of the head CT")

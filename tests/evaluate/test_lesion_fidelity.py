@@ -7,7 +7,14 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from careloop import InputError
-from careloop.evaluate.lesion_fidelity import Invented, contrast_templates, invented, lesion_fidelity, lesion_summary
+from careloop.evaluate.lesion_fidelity import (
+    Invented,
+    contrast_templates,
+    ideal_misses,
+    invented,
+    lesion_fidelity,
+    lesion_summary,
+)
 
 PLACES = ((30, 30), (30, 90), (90, 30))
 
@@ -148,3 +155,22 @@ def test_wrong_input_is_refused() -> None:
         lesion_fidelity(clean, clean, np.ones_like(masks))
     with pytest.raises(InputError, match="contrast"):
         lesion_fidelity(np.ones_like(clean), clean, masks)
+
+
+@pytest.mark.parametrize("false_alarms", [3, 60])
+def test_the_ideal_observer_misses_what_a_matched_filter_misses(false_alarms: int) -> None:
+    """A bound that noise alone passes at so few places, against lesions of three strengths in the same noise."""
+    rng, places, repeats = np.random.default_rng(0), 20_000, 60
+    strengths = np.repeat([2.0, 4.0, 6.0], 200)
+    missed = []
+    for _ in range(repeats):
+        bound = np.sort(rng.standard_normal(places))[-false_alarms - 1 : -false_alarms + 1].mean()
+        missed.append((strengths + rng.standard_normal(600) < bound).sum())
+    expected = ideal_misses(list(strengths), places=places, false_alarms=false_alarms)
+    assert np.mean(missed) == pytest.approx(expected, rel=0.03)
+
+
+def test_an_ideal_observer_needs_a_share_of_false_alarms() -> None:
+    for false_alarms in (0, 10):
+        with pytest.raises(InputError, match="fewer than the places"):
+            ideal_misses([5.0], places=10, false_alarms=false_alarms)

@@ -197,6 +197,24 @@ def lesion_summary(
     )
 
 
+def ideal_misses(detectability: Sequence[float], *, places: float, false_alarms: float) -> float:
+    """How many of the lesions an ideal observer would miss who reports nothing at all but so few of so many places.
+
+    The observer knows every lesion's shape and compares the matched filter at each place with one bound: the noise
+    alone passes it at `false_alarms` of the `places` that are independent, a lesion with d' does so with a probability
+    of Phi(d' - bound). It is what noise leaves to be seen: no restoration can show more lesions without showing more
+    that are none (Barrett and Myers 2004, section 13.2).
+
+    Raises:
+        InputError: not above 0 false alarms, or not more places than them.
+    """
+    from scipy.stats import norm
+
+    if not 0 < false_alarms < places:
+        raise InputError(f"False alarms must be above 0 and fewer than the places, got {false_alarms} of {places}")
+    return float(norm.cdf(norm.isf(false_alarms / places) - np.asarray(detectability, np.float64)).sum())
+
+
 def _within(case: LesionFidelity, least: float, below: float) -> LesionFidelity:
     """The case with those of its lesions whose d' lies between the two."""
     if len(case.detectability) != len(case.clean_contrast):

@@ -12,7 +12,7 @@ def small_model(folder: Path, **facts: Any) -> RestorationModel:
     """Random weights of a small network."""
     from careloop.imaging.restore.network import Denoiser, DenoiserSizes, initialize
 
-    sizes = DenoiserSizes((4, 8), 1)
+    sizes = DenoiserSizes((4, 8), 1, facts.get("level_maps", 1))
     network = Denoiser(sizes)
     initialize(network, 0)
     said: dict[str, Any] = {

@@ -46,6 +46,15 @@ def test_damage_is_named(tmp_path: Path, damage, words: str) -> None:
         read_restoration(tmp_path)
 
 
+def test_a_model_that_says_nothing_of_level_maps_is_given_one(tmp_path: Path) -> None:
+    """As models of before they could be several."""
+    small_model(tmp_path)
+    said = json.loads((tmp_path / DESCRIPTION).read_text())
+    del said["level_maps"]
+    (tmp_path / DESCRIPTION).write_text(json.dumps(said))
+    assert read_restoration(tmp_path).build()(torch.rand(1, 2, 8, 8)).shape == (1, 2, 8, 8)
+
+
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     small_model(tmp_path)
     said = json.loads((tmp_path / DESCRIPTION).read_text())

@@ -34,6 +34,19 @@ def test_result_has_a_plane_and_a_positive_expected_error() -> None:
     assert (out[:, 1] > 0).all()
 
 
+def test_a_network_with_more_maps_of_the_noise_level_uses_each() -> None:
+    made = Denoiser(DenoiserSizes((4, 8), 1, level_maps=3))
+    initialize(made, 3)
+    x = torch.rand(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before = made(x)
+        assert before.shape == (1, 2, 8, 8)
+        for channel in range(4):
+            other = x.clone()
+            other[:, channel] += 1
+            assert not torch.allclose(made(other)[:, :1] - other[:, :1], before[:, :1] - x[:, :1], atol=1e-4)
+
+
 def test_expected_error_does_not_teach_the_plane() -> None:
     made = network()
     made(torch.rand(1, 2, 8, 8, dtype=torch.float64))[:, 1].sum().backward()

@@ -32,13 +32,16 @@ def test_openvino_gives_what_torch_gives_and_odd_sizes_are_mirrored_at_the_edge(
     assert np.allclose(found.expected_error, truth[1], atol=1e-5)
 
 
-@pytest.mark.parametrize("ways", [2, 4, 8])
-def test_averaged_planes_turn_with_the_plane(ways: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Turned or mirrored, a plane with its map of levels gives the same result turned; once is not enough for it."""
+@pytest.mark.parametrize(("ways", "maps"), [(2, 1), (4, 1), (8, 1), (4, 3)])
+def test_averaged_planes_turn_with_the_plane(
+    ways: int, maps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Turned or mirrored, a plane with its maps of levels gives the same result turned; once is not enough for it."""
     monkeypatch.setattr(run, "open_network", lambda source, **how: TorchNetwork(source.build(), 1, "torch"))
     monkeypatch.setattr(run, "ways_of", lambda pixels: ways)
-    restorer = PlaneRestorer(small_model(tmp_path), device="cpu", threads=1)
-    plane, level = np.random.default_rng(0).random((2, 64, 96), dtype=np.float32)
+    restorer = PlaneRestorer(small_model(tmp_path, level_maps=maps), device="cpu", threads=1)
+    plane, *levels = np.random.default_rng(0).random((1 + maps, 64, 96), dtype=np.float32)
+    level = np.stack(levels)
     upright, once = restorer.averaged(plane, level), []
     for way in run.WAYS[:ways]:
         turned = restorer.averaged(turn(plane, *way), turn(level, *way))
@@ -50,7 +53,7 @@ def test_averaged_planes_turn_with_the_plane(ways: int, tmp_path: Path, monkeypa
 
 
 def turn(plane: np.ndarray, swapped: bool, down: int, right: int) -> np.ndarray:
-    return (plane.T if swapped else plane)[::down, ::right]
+    return (np.swapaxes(plane, -2, -1) if swapped else plane)[..., ::down, ::right]
 
 
 def turn_back(plane: np.ndarray, swapped: bool, down: int, right: int) -> np.ndarray:

@@ -35,7 +35,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small network and small batches, so that an epoch takes a second."""
 
     def begin(settings: RestorationSettings) -> Denoiser:
-        network = Denoiser(DenoiserSizes((12, 24), 1))
+        network = Denoiser(DenoiserSizes((12, 24), 1, level_maps=3 if settings.degradation == "low-dose CT" else 1))
         initialize(network, settings.seed)
         return network
 
@@ -85,6 +85,7 @@ def test_low_dose_training_learns_from_simulated_scans(tmp_path: Path) -> None:
     settings = settings_of(degradation="low-dose CT", epochs=1)
     model = train_restoration(material(), tmp_path / "m", name="test", settings=settings, progress=silent)
     assert model.said.degradation == "low-dose CT"
+    assert model.said.level_maps == 3
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,11 +77,22 @@ def unturned_seeds(count: int) -> list[int]:
 
 def test_pairs_stay_aligned() -> None:
     plane = np.random.default_rng(0).random((64, 64), dtype=np.float32)
-    task = PairTask([Example(plane + 1, plane + 2, plane)], 16)
+    task = PairTask([Example(plane + 1, np.stack([plane + 2, plane + 3]), plane)], 16)
     for seed in range(8):
         example = task.example(0, np.random.default_rng(seed))
         assert np.allclose(example.noisy - example.target, 1)
-        assert np.allclose(example.level - example.target, 2)
+        assert np.allclose(example.level[0] - example.target, 2)
+        assert np.allclose(example.level[1] - example.target, 3)
+        assert example.fed.shape == (3, 16, 16)
+
+
+def test_pairs_weigh_by_the_strength_of_their_noise_whatever_level_is_told() -> None:
+    rng, plane = np.random.default_rng(0), np.zeros((64, 64), np.float32)
+    drawn = rng.standard_normal(plane.shape).astype(np.float32)
+    pairs = [Example(0.2 * drawn, plane, plane), Example(0.02 * drawn, plane, plane)]
+    strong, weak = (PairTask(pairs, 64).example(k, rng).loss_weight for k in (0, 1))
+    power = np.log(weak / strong) / np.log(0.2 / 0.02)
+    assert power == pytest.approx(work.STRENGTH_POWER, rel=0.05)
 
 
 def with_lesions() -> Example:
@@ -145,8 +156,9 @@ def test_the_best_expected_error_is_the_mean_absolute_error() -> None:
     fed[:, 1] = 0.1
     target = 0.1 * torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     truth = float(target.abs().mean())
+    weight = torch.ones(1)
     losses = {
-        e: float(denoising_loss(Tells(e)(fed), fed[:, 1:], target).detach()) for e in (truth * 0.9, truth, truth * 1.1)
+        e: float(denoising_loss(Tells(e)(fed), target, weight).detach()) for e in (truth * 0.9, truth, truth * 1.1)
     }
     assert min(losses, key=losses.__getitem__) == truth
 

@@ -13,9 +13,9 @@ from careloop.imaging.finding import Finding, RefusedSeriesError
 from careloop.imaging.read.units import HOUNSFIELD
 from careloop.imaging.restore.adapt import adapted
 from careloop.imaging.restore.blur import FWHM, gaussian_psf
-from careloop.imaging.restore.grain import Grain, check_grain, check_low_dose, grain_of, structure_of
+from careloop.imaging.restore.grain import Grain, check_grain, check_low_dose, grain_of, noise_found, structure_of
 from careloop.imaging.restore.intensities import IntensityRange, intensity_range
-from careloop.imaging.restore.local_level import local_level
+from careloop.imaging.restore.local_level import local_levels
 from careloop.imaging.restore.model import Degradation, RestorationModel, shipped
 from careloop.imaging.restore.noise_level import noise_sigma
 from careloop.imaging.restore.plug_and_play import deblurred, upsampled
@@ -192,9 +192,8 @@ class _Plan:
 
     def _low_dose(self, values: NDArray[np.float64]) -> RestoredPlane:
         scaled = self.range.scaled(values)
-        level = local_level(scaled)
-        self.levels.append(float(np.median(self.range.width(level))))
-        found = self.restorer.averaged(scaled, level)
+        found = self.restorer.averaged(scaled, local_levels(scaled, self.restorer.model.said.level_maps))
+        self.levels.append(noise_found(scaled, found) * (self.range.high - self.range.low))
         structure = structure_of(scaled, found)
         self.structures += [structure] if structure is not None else []
         return RestoredPlane(self.range.unscaled(found.plane), self.range.width(found.expected_error))

@@ -1,4 +1,4 @@
-"""How strong the fine grain of a plane is, place by place: what a network is told of noise that is not white."""
+"""How strong the grain of a plane is, place by place and size by size: what a network is told of noise not white."""
 
 from __future__ import annotations
 
@@ -11,25 +11,35 @@ if TYPE_CHECKING:
 
     Plane = NDArray[np.floating[Any]]
 
+LEVEL_STEPS = (1, 2, 4)  # pixels between the values that are compared
 BLOCK = 16  # pixels along a side that have one level
 NORMAL_MEDIAN = 0.6745  # of the absolute value of a standard normal
 DIFFERENCE_NORM = 6.0  # of the kernel [1, -2, 1] along rows times the same along columns
 
 
-def local_level(plane: Plane) -> NDArray[np.float32]:
+def local_levels(plane: Plane, count: int = len(LEVEL_STEPS)) -> NDArray[np.float32]:
+    """Noise levels seen over the first `count` of `LEVEL_STEPS`, (count, rows, columns) float32.
+
+    They are alike where noise is white. Noise that neighbouring pixels share hardly shows in the difference between
+    them, so the first level is then far below its standard deviation: a fourth to a tenth of it for the kernels of CT.
+    Over steps wider than its grain it shows whole, and some of the anatomy with it.
+    """
+    return np.stack([local_level(plane, step) for step in LEVEL_STEPS[:count]])
+
+
+def local_level(plane: Plane, step: int = 1) -> NDArray[np.float32]:
     """Standard deviation of white noise that would give the plane's second differences, (rows, columns) float32.
 
-    The median of their absolute values in each block of `BLOCK` x `BLOCK` pixels, so that edges count little (after
-    Immerkaer 1996, Fast noise variance estimation), interpolated between the middles of blocks. For noise that is
-    correlated between pixels it is in proportion to the noise's strength, not equal to it.
+    Differences are between pixels `step` apart. The median of their absolute values in each block of `BLOCK` x `BLOCK`
+    pixels, so that edges count little (after Immerkaer 1996, Fast noise variance estimation), interpolated between the
+    middles of blocks.
     """
     from scipy.ndimage import zoom
 
     rows, columns = plane.shape
-    kernel = np.array([1.0, -2.0, 1.0])
-    padded = np.pad(plane.astype(np.float64), 1, mode="reflect")
-    along = kernel[0] * padded[:-2] + kernel[1] * padded[1:-1] + kernel[2] * padded[2:]
-    grain = np.abs(kernel[0] * along[:, :-2] + kernel[1] * along[:, 1:-1] + kernel[2] * along[:, 2:])
+    padded = np.pad(plane.astype(np.float64), step, mode="reflect" if min(plane.shape) > step else "symmetric")
+    along = padded[: -2 * step] - 2 * padded[step:-step] + padded[2 * step :]
+    grain = np.abs(along[:, : -2 * step] - 2 * along[:, step:-step] + along[:, 2 * step :])
     down, across = -(-rows // BLOCK), -(-columns // BLOCK)
     filled = np.pad(grain, ((0, down * BLOCK - rows), (0, across * BLOCK - columns)), mode="symmetric")
     blocks = np.median(filled.reshape(down, BLOCK, across, BLOCK), axis=(1, 3))

@@ -9,12 +9,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from careloop import InputError
-from careloop.imaging.phantom.projections import LOWEST_COUNT, WATER_PER_MM, Scanner, measure, reconstruct, sinogram
+from careloop.imaging.phantom.projections import (
+    LOWEST_COUNT,
+    WATER_PER_MM,
+    Kernel,
+    Scanner,
+    measure,
+    reconstruct,
+    sinogram,
+)
 from careloop.imaging.restore.noise import CountStabiliser, Denoiser, denoise_stabilised
 
 if TYPE_CHECKING:
@@ -24,6 +32,7 @@ if TYPE_CHECKING:
 
 # A slice that was reconstructed once has the blur of a scanner already, so that this one adds none of its own.
 LOW_DOSE = Scanner(views=360, photons=2e4, electronic_sd=8.0, blur_mm=0.0, kernel="medium")
+MOST_BLUR_MM = 0.8  # of focal spot and detector
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,12 @@ class ProjectedSlices:
     full_dose: Images
     pixel_mm: float
     scanner: Scanner
+
+
+def any_scanner(random: np.random.Generator) -> Scanner:
+    """That scanner with a kernel and a blur drawn at random, as real ones differ in the grain of their noise."""
+    kernel = get_args(Kernel)[random.integers(len(get_args(Kernel)))]
+    return replace(LOW_DOSE, kernel=kernel, blur_mm=float(random.uniform(0, MOST_BLUR_MM)))
 
 
 def project(hu: Images, pixel_mm: float, scanner: Scanner = LOW_DOSE) -> ProjectedSlices:

@@ -33,8 +33,9 @@ class RestorationFile:
     """What model.json says.
 
     `levels` are the least and the highest noise level trained on, as a part of the intensity range. `targets` says
-    whether clean planes were learnt from. `weights` is the SHA-256 of weights.safetensors, `version` follows from the
-    whole.
+    whether clean planes were learnt from, `level_maps` how many maps of the level the network is given: one, or for CT
+    those of `local_levels`, the finest first. `weights` is the SHA-256 of weights.safetensors, `version` follows from
+    the whole.
     """
 
     name: str
@@ -45,6 +46,7 @@ class RestorationFile:
     weights: str
     intended_use: str
     targets: Literal["clean", "none"] = "clean"
+    level_maps: int = 1
     modalities: tuple[str, ...] = ()
     training: dict[str, Any] = field(default_factory=dict)
     validation: dict[str, Any] = field(default_factory=dict)
@@ -97,7 +99,7 @@ def build_restoration(said: RestorationFile, weights: Path) -> Denoiser:
 
     from careloop.imaging.restore.network import Denoiser, DenoiserSizes
 
-    network = Denoiser(DenoiserSizes(said.features, said.deepest_blocks))
+    network = Denoiser(DenoiserSizes(said.features, said.deepest_blocks, said.level_maps))
     try:
         network.load_state_dict({name: value.float() for name, value in load_file(weights).items()})
     except RuntimeError as error:

@@ -21,10 +21,14 @@ LEAST_SPREAD = 1e-3  # of the noise level: the expected error is never given as 
 
 @dataclass(frozen=True)
 class DenoiserSizes:
-    """Features by resolution, the finest first, and residual blocks at the coarsest; the others have one each way."""
+    """Features by resolution, the finest first, and residual blocks at the coarsest; the others have one each way.
+
+    `level_maps` are the maps of the noise level that it is given beside a plane.
+    """
 
     features: tuple[int, ...] = (24, 48, 96, 128)
     deepest_blocks: int = 2
+    level_maps: int = 1
 
     @property
     def multiple(self) -> int:
@@ -53,7 +57,7 @@ class Denoiser(nn.Module):
         self.sizes = sizes or DenoiserSizes()
         features = self.sizes.features
         steps = list(pairwise(features))
-        self.enter = nn.Conv2d(2, features[0], 3, padding=1, bias=False)
+        self.enter = nn.Conv2d(1 + self.sizes.level_maps, features[0], 3, padding=1, bias=False)
         self.down_blocks = nn.ModuleList(Residual(fine) for fine, _ in steps)
         self.downs = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2, bias=False) for fine, coarse in steps)
         self.deepest = nn.Sequential(*[Residual(features[-1]) for _ in range(self.sizes.deepest_blocks)])
@@ -63,13 +67,13 @@ class Denoiser(nn.Module):
         self.spread = nn.Conv2d(features[0], 1, 3, padding=1, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Restored plane and expected error (n, 2, rows, columns) of plane and noise level (n, 2, rows, columns).
+        """Restored plane and expected error (n, 2, rows, columns) of plane and levels (n, 1 + maps, rows, columns).
 
         Rows and columns are multiples of `sizes.multiple`. The expected error learns from features that it does not
         change.
         """
         features = self.features(x)
-        spread = self.spread(features.detach()).abs() + LEAST_SPREAD * x[:, 1:]
+        spread = self.spread(features.detach()).abs() + LEAST_SPREAD * x[:, 1:2]
         return torch.cat([x[:, :1] + self.leave(features), spread], 1)
 
     def features(self, x: torch.Tensor) -> torch.Tensor:

@@ -48,9 +48,12 @@ class PlaneRestorer:
     _networks: dict[tuple[int, int], Network] = field(default_factory=dict)
 
     def __call__(self, plane: Plane, level: float | Plane) -> RestoredPlane:
-        """Restore a plane (rows, columns) of about 0 to 1 with the noise level (a number or a map) in its units."""
-        fed = np.stack([plane, np.broadcast_to(level, plane.shape)]).astype(np.float32)
-        result = np.empty_like(fed)
+        """Restore a plane (rows, columns) of about 0 to 1 with the noise level in its units.
+
+        The level is a number, a map, or as many maps (maps, rows, columns) as the model is given.
+        """
+        fed = np.concatenate([plane[None], self._maps(level, plane.shape)]).astype(np.float32)
+        result = np.empty((2, *plane.shape), np.float32)
         for inner, outer in tiles(plane.shape):
             rows, columns = outer
             out = self._run(fed[:, rows, columns])
@@ -67,17 +70,20 @@ class PlaneRestorer:
         section 3.6 (self-ensemble).
         """
         ways = WAYS if self.network is not None else WAYS[: ways_of(plane.size)]
-        total = np.zeros((2, *plane.shape), np.float32)
+        total, levels = np.zeros((2, *plane.shape), np.float32), self._maps(level, plane.shape)
         for swapped, down, right in ways:
-            turned = [part.T if swapped else part for part in (plane, np.broadcast_to(level, plane.shape))]
-            one = self(*(part[::down, ::right] for part in turned))
+            turned = [np.swapaxes(part, -2, -1) if swapped else part for part in (plane, levels)]
+            one = self(*(part[..., ::down, ::right] for part in turned))
             for part, found in zip(total, (one.plane, one.expected_error), strict=True):
                 part += found[::down, ::right].T if swapped else found[::down, ::right]
         total /= len(ways)
         return RestoredPlane(total[0], total[1])
 
+    def _maps(self, level: float | Plane, shape: tuple[int, ...]) -> Plane:
+        return np.broadcast_to(level, (self.model.said.level_maps, *shape))
+
     def _run(self, fed: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Channels (2, rows, columns) through the network for the next larger shape."""
+        """Channels (1 + maps, rows, columns) through the network for the next larger shape."""
         rows, columns = fed.shape[1:]
         shape = (-(-rows // MULTIPLE) * MULTIPLE, -(-columns // MULTIPLE) * MULTIPLE)
         padded = np.pad(fed, ((0, 0), (0, shape[0] - rows), (0, shape[1] - columns)), mode="symmetric")
@@ -89,7 +95,8 @@ class PlaneRestorer:
         if shape not in self._networks:
             self._networks[shape] = open_network(
                 NetworkSource(self.model.said.weights, build=self.model.build),
-                patch=shape, channels=2, outputs=2, device=self.device, threads=self.threads,
+                patch=shape, channels=1 + self.model.said.level_maps, outputs=2,
+                device=self.device, threads=self.threads,
             )  # fmt: skip
         return self._networks[shape]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -16,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from careloop import InputError, __version__
 from careloop.imaging.restore.lesions import LesionRule
-from careloop.imaging.restore.local_level import local_level
-from careloop.imaging.restore.low_dose import low_dose, project
+from careloop.imaging.restore.local_level import LEVEL_STEPS, local_levels
+from careloop.imaging.restore.low_dose import any_scanner, low_dose, project
 from careloop.imaging.restore.material import Material
 from careloop.imaging.restore.model import (
     DESCRIPTION,
@@ -53,8 +54,9 @@ WORK = "training"  # what is needed while training lasts; removed at its end
 PATCH, BATCH_PIXELS, STEPS = 64, 16 * 64**2, 250  # edge of a patch, pixels of a batch, batches an epoch
 LESIONS = LesionRule(diameter_px=(3.0, 20.0), contrast=(0.03, 0.4))
 HIGHEST_LEVEL = 55 / 255
-PHOTONS = (3e3, 1e5)  # a ray, drawn on a logarithmic scale
+PHOTONS = (3e3, 1e6)  # a ray, drawn on a logarithmic scale
 SCANS = 3  # simulated of each plane
+FINEST = 2.0  # pixels along one that a scanner resolves, at most
 CT_HU = (-1000.0, 2000.0)  # a plane's 0 in HU, and its 1 above that
 VALIDATED_LEVELS = (15 / 255, 25 / 255, 50 / 255)
 MOST_VALIDATED, VALIDATED_EDGE = 24, 128  # planes, and pixels of their middle
@@ -147,6 +149,7 @@ def train_on(
         degradation=settings.degradation,
         features=network.sizes.features,
         deepest_blocks=network.sizes.deepest_blocks,
+        level_maps=network.sizes.level_maps,
         levels=(0.0, HIGHEST_LEVEL),
         weights="",
         targets=settings.targets,
@@ -211,16 +214,34 @@ def _low_dose_examples(
 
 
 def low_dose_pairs(plane: Plane, pixel_mm: float, random: np.random.Generator) -> list[Example]:
-    """Scans of a plane (0 to 1) at doses drawn at random, with their local noise level, beside the noiseless image."""
+    """Scans of a plane (0 to 1) with their local noise levels, beside the noiseless image.
+
+    Scanner, doses and the size of pixels that are shown of what it resolves are drawn at random: the grain of real CT
+    is of every size.
+    """
     low, width = CT_HU
-    projected = project((plane * width + low)[None].astype(np.float32), pixel_mm)
-    clean = ((projected.full_dose[0] - low) / width).astype(np.float32)
-    pairs = []
+    projected = project((plane * width + low)[None].astype(np.float32), pixel_mm, any_scanner(random))
+    shown = _window(plane.shape, random.uniform(1, FINEST), random)
+
+    def unit(hu: np.ndarray) -> Plane:
+        return ((shown(hu) - low) / width).astype(np.float32)
+
+    clean, pairs = unit(projected.full_dose[0]), []
     for _ in range(SCANS):
         photons = float(np.exp(random.uniform(*np.log(PHOTONS))))
-        noisy = ((low_dose(projected, random, photons=photons)[0] - low) / width).astype(np.float32)
-        pairs.append(Example(noisy, local_level(noisy), clean))
+        noisy = unit(low_dose(projected, random, photons=photons)[0])
+        pairs.append(Example(noisy, local_levels(noisy), clean))
     return pairs
+
+
+def _window(shape: tuple[int, ...], factor: float, random: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
+    """A part of an image that fills its shape when every pixel is enlarged by `factor`, with linear interpolation."""
+    from scipy.ndimage import zoom
+
+    part = [math.ceil(n / factor) for n in shape]
+    first = [int(random.integers(n - m + 1)) for n, m in zip(shape, part, strict=True)]
+    where = tuple(slice(start, start + length) for start, length in zip(first, part, strict=True))
+    return lambda image: zoom(image[where], [n / m for n, m in zip(shape, part, strict=True)], order=1)
 
 
 def _by_size(planes: Sequence[Plane]) -> NDArray[np.float64]:
@@ -246,15 +267,16 @@ def middle(example: Example, multiple: int = 32) -> Example:
         where.append(slice((length - edge) // 2, (length - edge) // 2 + edge))
     rows, columns = where
     parts = (example.noisy, example.level, example.target)
-    return Example(*(np.ascontiguousarray(part[rows, columns]) for part in parts))
+    return Example(*(np.ascontiguousarray(part[..., rows, columns]) for part in parts))
 
 
 def _begin(settings: RestorationSettings) -> Denoiser:
-    from careloop.imaging.restore.network import Denoiser, initialize
+    from careloop.imaging.restore.network import Denoiser, DenoiserSizes, initialize
 
     if settings.start == "shipped":
         return shipped(settings.degradation).build().train()
-    network = Denoiser()
+    maps = len(LEVEL_STEPS) if settings.degradation == "low-dose CT" else 1
+    network = Denoiser(DenoiserSizes(level_maps=maps))
     initialize(network, settings.seed)
     return network
 

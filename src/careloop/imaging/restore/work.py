@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     Plane = NDArray[np.float32]
 
 ALPHAS = (0.5, 1.0)
-LEVEL_POWER = 1.2  # squared errors grow about so with the noise level; dividing by it lets all levels count
-LEVEL_FLOOR = 0.02
+# Squared errors grow about so with the level of white noise, and with the strength of low-dose CT's, which is of more
+# sizes; dividing by it lets all of them count. Below the floors they do not grow with it.
+LEVEL_POWER, LEVEL_FLOOR = 1.2, 0.02
+STRENGTH_POWER, STRENGTH_FLOOR = 1.6, 0.001
 SPREAD_SHARE = 0.1  # of the loss of the expected error beside that of the plane
 CONTRAST_SHARE = 0.15  # of the squared error of lesions' contrasts beside it; where the shipped weights stand
 WITH_LESIONS, MOST_LESIONS = 0.4, 5  # the share of planes or patches that get lesions, and how many at most
@@ -55,17 +57,32 @@ class Lesions:
 class Example:
     """A patch for training, all (rows, columns) float32: what the network is fed, its noise level, and the target.
 
-    `lesions` are in neither of them; where they are given, the patch is learnt from once more with them.
+    The level may be several maps (maps, rows, columns). `lesions` are in none of them; where they are given, the patch
+    is learnt from once more with them. `weight` is that of its squared errors, from the level where it is None.
     """
 
     noisy: Plane
     level: Plane
     target: Plane
     lesions: Lesions | None = field(default=None, kw_only=True)
+    weight: float | None = field(default=None, kw_only=True)
+
+    @property
+    def fed(self) -> NDArray[np.float32]:
+        """What the network is given, (1 + maps, rows, columns)."""
+        return np.concatenate([self.noisy[None], self.level.reshape(-1, *self.noisy.shape)])
+
+    @property
+    def loss_weight(self) -> float:
+        """Of its squared errors."""
+        if self.weight is not None:
+            return self.weight
+        return (float(self.level.mean()) + LEVEL_FLOOR) ** -LEVEL_POWER
 
     def holding(self, lesions: Lesions) -> Example:
         """The same patch and noise with the lesions in it."""
-        return Example(self.noisy + lesions.added, self.level, self.target + lesions.added)
+        noisy, target = self.noisy + lesions.added, self.target + lesions.added
+        return Example(noisy, self.level, target, weight=self.weight)
 
 
 class Task(Protocol):
@@ -141,7 +158,7 @@ class NoisyTask:
 
 @dataclass(frozen=True)
 class PairTask:
-    """Degraded planes beside the clean ones, with a map of the noise level for each."""
+    """Degraded planes beside the clean ones, with maps of the noise level for each."""
 
     pairs: Sequence[Example]
     size: int
@@ -149,10 +166,13 @@ class PairTask:
     def example(self, plane: int, random: np.random.Generator) -> Example:
         """See Task."""
         pair = self.pairs[plane]
-        stack = np.stack([pair.noisy, pair.level, pair.target])
         seed = int(random.integers(2**32))
-        parts = [random_patch(part, self.size, np.random.default_rng(seed)) for part in stack]
-        return Example(*parts)
+        noisy, *levels, target = (
+            random_patch(part, self.size, np.random.default_rng(seed)) for part in (*pair.fed, pair.target)
+        )
+        strength = float(np.sqrt(np.mean((noisy - target) ** 2)))
+        weight = (strength + STRENGTH_FLOOR) ** -STRENGTH_POWER
+        return Example(noisy, np.stack(levels), target, weight=weight)
 
 
 class RestorationWork:
@@ -187,7 +207,7 @@ class RestorationWork:
         device = next(model.parameters()).device
         fed, target = (part.to(device) for part in stacked(both))
         out = model(fed).float()
-        value = denoising_loss(out, fed[:, 1:], target)
+        value = denoising_loss(out, target, fed.new_tensor([example.loss_weight for example in both]))
         if paired:
             passed = out[len(examples) :, 0] - out[list(paired), 0]
             value = value + CONTRAST_SHARE * contrast_error(passed, list(paired.values()))
@@ -208,23 +228,22 @@ class RestorationWork:
 
 
 def stacked(examples: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor]:
-    """What is fed (n, 2, rows, columns) and targets (n, 1, rows, columns)."""
+    """What is fed (n, 1 + maps, rows, columns) and targets (n, 1, rows, columns)."""
     import torch
 
-    fed = np.stack([np.stack([example.noisy, example.level]) for example in examples])
+    fed = np.stack([example.fed for example in examples])
     targets = np.stack([example.target[None] for example in examples])
     return torch.from_numpy(fed).to(memory_format=torch.channels_last), torch.from_numpy(targets)
 
 
-def denoising_loss(out: torch.Tensor, level: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Squared error of the plane, and of the error that it expects, all noise levels counting alike.
+def denoising_loss(out: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Squared error of the plane, and of the error that it expects, with a weight for each example.
 
-    `out` is (n, 2, rows, columns), as the network gives it; `level` and `target` are (n, 1, rows, columns).
+    `out` is (n, 2, rows, columns), as the network gives it; `target` is (n, 1, rows, columns), `weight` (n).
     """
     error = out[:, :1] - target
-    scale = (level.mean((1, 2, 3), keepdim=True) + LEVEL_FLOOR) ** -LEVEL_POWER
     expected = (out[:, 1:] - error.detach().abs()) ** 2
-    return ((error**2 + SPREAD_SHARE * expected) * scale).mean()
+    return ((error**2 + SPREAD_SHARE * expected).mean((1, 2, 3)) * weight).mean()
 
 
 def contrast_error(passed: torch.Tensor, lesions: Sequence[Lesions]) -> torch.Tensor:
