@@ -59,6 +59,7 @@ SEED = 20261127
 SIGMAS = (15, 25, 50)
 BLURS_PX = (1.2, 2.0)
 PHOTONS = (5e3, 2e4, 8e4)
+KERNELS: tuple[Kernel, ...] = get_args(Kernel)
 OFFERED_LEVELS = tuple(np.geomspace(1, 240, 15) / 255)  # to methods that know no noise but white
 LESIONS, LESIONS_A_SLICE = 500, 10
 LESION_PX, LESION_CONTRAST = (8.0, 20.0), (0.1, 0.4)  # 0.1 is 200 HU of the window
@@ -385,7 +386,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="*", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--sigmas", nargs="*", type=int, choices=SIGMAS, default=SIGMAS, help="of white noise")
     parser.add_argument("--kinds", nargs="*", choices=["CT", "MR"], default=["CT", "MR"], help="of white noise")
-    parser.add_argument("--kernels", nargs="*", choices=get_args(Kernel), default=list(get_args(Kernel)), help="of low-dose CT")
+    parser.add_argument("--kernels", nargs="*", choices=KERNELS, default=KERNELS, help="of low-dose CT")
     parser.add_argument("--adapt", action="store_true", help="adapt the network to each slice as well; takes minutes")
     parser.add_argument("--lesions", type=int, default=LESIONS)
     parser.add_argument("--slices", type=int, default=6, help="of the head CT")
