@@ -223,6 +223,7 @@ def lesions_part(bench: Bench) -> None:
 
     A lesion's contrast is that of the difference between the restored slice with the lesions and without, from the same
     noise. Those of a d' below 5 cannot be relied on to be seen in the noise by anybody, and are counted apart.
+    The ideal observer looks wherever in tissue the smallest lesion would fit beside others.
     """
     print(f"\n{bench.lesions} simulated lesions in held-out slices: contrast kept (mean, 95 % interval), erased, new")
     rule = LesionRule(diameter_px=LESION_PX, contrast=LESION_CONTRAST)
@@ -265,13 +266,14 @@ def lesions_part(bench: Bench) -> None:
             s = lesion_summary(cases)
             counts = f"invented {s.invented} in {s.images} slices, {s.invented_in_even} of them in even tissue"
             print(f"  sigma {sigma:3} {name:10} {_lesion_words(s)}, {counts}", flush=True)
-            seen = [value for case in cases for value in case.detectability]
-            missed = ideal_misses(seen, places=places, false_alarms=max(s.invented_in_even, 1))
-            print(f"{'':23}with as few spots in even tissue, at least 1, an ideal observer misses {missed:.1f}")
             for low, high in DETECTABILITIES:
                 s = lesion_summary(cases, detectability=(low, high))
                 if s.lesions:
                     print(f"{'':23}d' {low:g} to {high:g}: {_lesion_words(s)}")
+        seen = [value for case in found["careloop"] for value in case.detectability]
+        for spots in sorted({1, lesion_summary(found["careloop"]).invented_in_even} - {0}):
+            missed = ideal_misses(seen, places=places, false_alarms=spots)
+            print(f"{'':13} an ideal observer with {spots} spots in even tissue misses {missed:.1f}", flush=True)
 
 
 def time_part(bench: Bench) -> None:
