@@ -101,7 +101,7 @@ def test_ct_that_was_filtered_is_refused_instead_of_blurred() -> None:
     from scipy.ndimage import median_filter
 
     volume = read_volume(CT)
-    other = median_filter(volume.voxels[0].astype(np.float32), 5)
+    other = median_filter(volume.voxels[0].astype(np.float32), 9)
     with pytest.raises(RefusedSeriesError, match="follows the outlines in the image"):
         restore(replace(volume, voxels=other[None]), RestorationTask(), threads=1)
 

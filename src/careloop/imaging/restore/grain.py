@@ -30,8 +30,8 @@ SQUARED = np.pi / 2  # the mean square of Gaussian errors over the square of the
 CORRELATION = (-0.4, 0.25)  # between neighbouring pixels of it; of little noise the finest part is taken out first
 STRUCTURE = 0.35  # its correlation with the restored image's edges: what follows outlines is image, not noise
 # The same for low-dose CT. In simulated scans it lies at or below 0, as noise is strongest deep in a body, in most real
-# CT below 0.15; of CT filtered by a median of 5 x 5 pixels or by total variation, which have edges but no noise, above.
-LOW_DOSE_STRUCTURE = 0.2
+# CT below 0.1; where CT has edges but no noise, as after median filters of 9 x 9 pixels, above.
+LOW_DOSE_STRUCTURE = 0.15
 LEAST_SHOWN = 500  # pairs of neighbouring pixels that are no background
 WITH_SIGNAL = 0.05  # restored values from 0 to 1; darker is background, where MR noise is not Gaussian, CT clipped
 
