@@ -88,6 +88,22 @@ def test_low_dose_training_learns_from_simulated_scans(tmp_path: Path) -> None:
     assert model.said.level_maps == 3
 
 
+def test_low_dose_scans_differ_in_grain_but_each_is_its_truth_with_noise() -> None:
+    random = np.random.default_rng(0)
+    plane = np.kron(planes(1)[0], np.ones((2, 2), np.float32))
+    grains = []
+    for _ in range(12):
+        pairs = training.low_dose_pairs(plane, 1.0, random)
+        assert len({id(pair.target) for pair in pairs}) == 1
+        for pair in pairs:
+            assert pair.noisy.shape == pair.target.shape == plane.shape
+            assert pair.level.shape == (3, *plane.shape)
+            noise = pair.noisy - pair.target
+            assert abs(noise.mean()) < 0.3 * noise.std()
+            grains.append(float(np.median(pair.level[0]) / noise.std()))
+    assert max(grains) > 5 * min(grains)
+
+
 def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class KilledError(Exception):
         pass
