@@ -130,7 +130,7 @@ def low_dose_examples(material: list[Group], seed: int = 0) -> Examples:
 def _body(group: Group, number: int, random: np.random.Generator) -> Plane:
     """A square of a plane with densities of a body: brains between water and bone, photographs in a disc."""
     chest = group.name.startswith("chest")
-    trained = [k for k in range(len(group.planes)) if k not in set(group.held)]
+    trained = sorted(set(range(len(group.planes))) - set(group.held))
     plane = group.planes[number if chest else trained[int(random.integers(len(trained)))]]
     plane = np.pad(plane, [(max(0, (EDGE - n + 1) // 2),) * 2 for n in plane.shape])
     top, left = (int(random.integers(n - EDGE + 1)) for n in plane.shape)

@@ -37,7 +37,7 @@ def local_level(plane: Plane, step: int = 1) -> NDArray[np.float32]:
     from scipy.ndimage import zoom
 
     rows, columns = plane.shape
-    padded = np.pad(plane.astype(np.float64), step, mode="reflect" if min(plane.shape) > step else "symmetric")
+    padded = np.pad(plane.astype(np.float64), step, mode="reflect")
     along = padded[: -2 * step] - 2 * padded[step:-step] + padded[2 * step :]
     grain = np.abs(along[:, : -2 * step] - 2 * along[:, step:-step] + along[:, 2 * step :])
     down, across = -(-rows // BLOCK), -(-columns // BLOCK)

@@ -221,7 +221,7 @@ def low_dose_pairs(plane: Plane, pixel_mm: float, random: np.random.Generator) -
     """
     low, width = CT_HU
     projected = project((plane * width + low)[None].astype(np.float32), pixel_mm, any_scanner(random))
-    shown = _window(plane.shape, random.uniform(1, FINEST), random)
+    shown = _enlarged_part(plane.shape, random.uniform(1, FINEST), random)
 
     def unit(hu: np.ndarray) -> Plane:
         return ((shown(hu) - low) / width).astype(np.float32)
@@ -234,7 +234,9 @@ def low_dose_pairs(plane: Plane, pixel_mm: float, random: np.random.Generator) -
     return pairs
 
 
-def _window(shape: tuple[int, ...], factor: float, random: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
+def _enlarged_part(
+    shape: tuple[int, ...], factor: float, random: np.random.Generator
+) -> Callable[[np.ndarray], np.ndarray]:
     """A part of an image that fills its shape when every pixel is enlarged by `factor`, with linear interpolation."""
     from scipy.ndimage import zoom
 
